@@ -1,0 +1,35 @@
+# `make demo` and `make test` do all set-up themselves, in .venv. PYTHON is the interpreter to make it with (3.11+).
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+NATIVE := $(wildcard processor/native/* kernels/native/* processor/wire/proto/*)
+
+.PHONY: demo test lint bench soak clean
+
+demo: $(INSTALLED)
+	$(BIN)/corelane demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m bench.serving
+
+soak: $(INSTALLED)
+	$(BIN)/python -m bench.soak
+
+clean:
+	rm -rf .venv build *.egg-info processor/wire/descriptors.binpb processor/*.so kernels/*.so
+
+# tensorflow-serving-api asks for `tensorflow`, which would replace tensorflow-cpu: it comes without its dependencies.
+$(INSTALLED): setup.py pyproject.toml $(NATIVE)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Corelane needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'tensorflow-serving-api>=2.18,<2.22'
+	touch $(INSTALLED)

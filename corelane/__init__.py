@@ -1,0 +1,12 @@
+"""Corelane serves many recommendation-model versions from one CPU host. This package is its front door.
+
+import corelane
+
+client = corelane.Client("127.0.0.1:8500")
+outputs = client.predict("ctr", {"user_id": ["u1", "u2"], "price": [9.5, 3.0]})
+"""
+
+from corelane.client import Client
+from processor import errors
+
+__all__ = ["Client", "errors"]

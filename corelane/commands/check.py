@@ -1,0 +1,55 @@
+"""`corelane check`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from corelane.commands.common import add_command, add_json
+from processor.errors import ManifestError
+from processor.manifest import Manifest, load_manifest
+
+_DESCRIPTION = """\
+Validates a manifest. Prints each error with its line and what would be right, and exits 2; warns of what is valid but
+not there yet, such as a model's folder.
+
+  corelane check manifest.yaml
+"""
+
+
+def add_parser(commands: Any) -> None:
+    parser = add_command(commands, "check", run, "validate a manifest", _DESCRIPTION)
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    problems: list[str] = []
+    warnings: list[str] = []
+    try:
+        manifest = load_manifest(options.manifest)
+        warnings = _warnings(manifest)
+    except ManifestError as error:
+        problems = error.problems
+    if options.json:
+        print(json.dumps({"valid": not problems, "problems": problems, "warnings": warnings}, indent=2))
+    else:
+        for line in problems:
+            print(line, file=sys.stderr)
+        for line in warnings:
+            print(f"warning: {line}", file=sys.stderr)
+        if not problems:
+            print(f"{options.manifest}: valid, {len(manifest.models)} models")
+    return 2 if problems else 0
+
+
+def _warnings(manifest: Manifest) -> list[str]:
+    warnings = [
+        f"model {model.name}: {model.path} is not there; it will be served when it is"
+        for model in manifest.models
+        if not model.path.is_dir()
+    ]
+    if manifest.listen.http is not None:
+        warnings.append("listen.http: REST is not served in this version")
+    return warnings

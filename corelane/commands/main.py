@@ -1,0 +1,51 @@
+"""`corelane`: parses the command line and maps errors to exit codes."""
+
+import argparse
+import logging
+import os
+import sys
+
+from corelane.commands import apply, check, demo, predict, serve, status
+from processor.errors import CorelaneError, ManifestError, StartError
+
+_EPILOG = """\
+exit codes: 0 fine, 1 failed, 2 bad usage or a bad manifest
+
+a first look:
+  corelane demo                          train small models, serve them, call them, report
+a server of your own:
+  corelane check manifest.yaml           is it right? each error names its line
+  corelane serve manifest.yaml           in the foreground; Ctrl-C drains and ends it
+  corelane status                        who serves what, from another terminal
+  corelane predict ctr --inputs '{"x": [1.0]}'
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script. Ends the process with the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="corelane",
+        description="Serves many recommendation models from one CPU host, over TensorFlow Serving's gRPC API.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    for command in (demo, serve, check, apply, status, predict):
+        command.add_parser(commands)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        code = options.run(options)
+    except (ManifestError, StartError) as error:
+        print(error, file=sys.stderr)
+        code = 2
+    except CorelaneError as error:
+        print(f"corelane {options.command}: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has all it wants.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -1,0 +1,113 @@
+"""`corelane predict`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corelane.client import Client
+from corelane.commands.common import add_command, add_json
+from processor.errors import InvalidRequest
+from processor.manifest import ListenSettings
+from processor.tensors import NUMPY_TYPES
+
+_DESCRIPTION = """\
+Makes one prediction call. Inputs are JSON ({"name": nested lists}) or an .npz file of arrays; JSON values are turned
+into the types that the model's signature asks for. Without inputs, prints the model's signatures.
+
+  corelane predict ctr
+  corelane predict ctr --inputs '{"user_id": ["u1"], "price": [9.5]}'
+  corelane predict ctr --inputs request.npz --label canary --timeout 0.2
+"""
+
+
+def add_parser(commands: Any) -> None:
+    parser = add_command(commands, "predict", run, "make one prediction call", _DESCRIPTION)
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument(
+        "--inputs", metavar="JSON|FILE", help="JSON, a .json file, an .npz file, or - for JSON on stdin"
+    )
+    parser.add_argument("--server", default=ListenSettings().grpc, metavar="HOST:PORT", help="default: %(default)s")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, help="ask this version")
+    which.add_argument("--label", help="ask the version with this label")
+    parser.add_argument("--signature", default="", help="default: serving_default")
+    parser.add_argument("--outputs", default="", metavar="A,B", help="only these outputs")
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, metavar="SECONDS", help="deadline (default: %(default)s)"
+    )
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    with Client(options.server) as client:
+        target = {"version": options.version, "label": options.label, "timeout_s": options.timeout}
+        signatures = client.metadata(options.model, **target)
+        if options.inputs is None:
+            print(json.dumps(signatures, indent=2) if options.json else _describe(signatures))
+            return 0
+        name = options.signature or "serving_default"
+        inputs = _read_inputs(options.inputs, signatures.get(name, {}).get("inputs", {}))
+        outputs = [output for output in options.outputs.split(",") if output]
+        arrays, version = client.predict_versioned(
+            options.model, inputs, signature=options.signature, outputs=outputs, **target
+        )
+    plain = {name: _plain(array) for name, array in sorted(arrays.items())}
+    if options.json:
+        print(json.dumps({"model": options.model, "version": version, "outputs": plain}, indent=2))
+    else:
+        print(f"{options.model}/{version}")
+        for name, array in sorted(arrays.items()):
+            print(f"  {name} {list(array.shape)}: {json.dumps(plain[name])}")
+    return 0
+
+
+def _describe(signatures: dict[str, Any]) -> str:
+    lines = []
+    for name, signature in signatures.items():
+        lines.append(f"signature {name}")
+        for kind in ("inputs", "outputs"):
+            for tensor, (dtype, shape) in signature[kind].items():
+                lines.append(f"  {kind[:-1]} {tensor}: {dtype} {'of unknown rank' if shape is None else shape}")
+    return "\n".join(lines)
+
+
+def _read_inputs(text: str, specs: dict[str, tuple[str, Any]]) -> dict[str, np.ndarray]:
+    if text.endswith(".npz"):
+        try:
+            with np.load(text) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError) as error:
+            raise InvalidRequest(f"{text} cannot be read: {error}") from error
+    try:
+        if text == "-":
+            document = json.load(sys.stdin)
+        else:
+            document = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"inputs are neither JSON nor a file of it: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidRequest('inputs should be a JSON object: {"name": values}')
+    return {name: _typed(name, value, specs) for name, value in document.items()}
+
+
+def _typed(name: str, value: Any, specs: dict[str, tuple[str, Any]]) -> np.ndarray:
+    dtype = NUMPY_TYPES.get(specs[name][0]) if name in specs else None
+    try:
+        return np.asarray(value, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidRequest(f'input "{name}": {error}') from error
+
+
+def _plain(array: np.ndarray) -> Any:
+    if array.dtype.kind == "O":
+        flat = np.array([item.decode(errors="replace") for item in array.ravel().tolist()], object)
+        return flat.reshape(array.shape).tolist()
+    if array.dtype.kind == "c":
+        return np.stack([array.real, array.imag], -1).tolist()
+    if array.dtype.kind not in "biuf":
+        return array.astype(np.float32).tolist()
+    return array.tolist()

@@ -1,0 +1,72 @@
+"""`corelane status`."""
+
+import argparse
+import json
+from typing import Any
+
+from corelane.commands.common import add_admin, add_command, add_json, call_admin, table
+
+_DESCRIPTION = """\
+Lists the versions of a running server: state, engine, sessions, requests, latency, memory, and the last error.
+
+  corelane status
+  corelane status --json | jq '.models[].versions[].state'
+"""
+
+
+def add_parser(commands: Any) -> None:
+    parser = add_command(commands, "status", run, "list models, versions and states", _DESCRIPTION)
+    add_admin(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    answer = call_admin(options.admin, "/v1/status")
+    print(json.dumps(answer, indent=2) if options.json else render(answer))
+    return 0
+
+
+def render(status: dict[str, Any]) -> str:
+    """The status as text."""
+    header = [
+        "model",
+        "version",
+        "state",
+        "role",
+        "label",
+        "traffic",
+        "engine",
+        "sessions",
+        "pid",
+        "answered",
+        "failed",
+    ]
+    header += ["p50 ms", "p99 ms", "MiB"]
+    rows, notes = [], []
+    for model in status["models"]:
+        for version in model["versions"]:
+            rows.append(_row(model["name"], version))
+            if version["error"]:
+                notes.append(f"{model['name']}/{version['version']}: {version['error']}")
+        if not model["versions"]:
+            rows.append([model["name"], None, "no version", *[None] * (len(header) - 3)])
+        if model["problem"]:
+            notes.append(f"{model['name']}: {model['problem']}")
+    if status["manifest_error"]:
+        notes.append(f"the changed manifest is not applied: {status['manifest_error']}")
+    ready = "ready" if status["ready"] else "not ready yet"
+    first = f"gRPC on {status['grpc']}, {ready}, {len(status['gateways'])} gateways, up {status['uptime_s']:.0f} s"
+    return "\n".join([first, "", table(header, rows), *([""] if notes else []), *notes])
+
+
+def _row(model: str, version: dict[str, Any]) -> list[Any]:
+    row = [model, version["version"], version["state"], version["role"], version["label"]]
+    row.append(None if version["traffic"] is None else f"{version['traffic']:g}%")
+    if version["pid"] is None:
+        return [*row, *[None] * 8]
+    requests = version["requests"]
+    failed = sum(requests[name] for name in ("failed", "expired", "cancelled", "rejected"))
+    row += [version["engine"], version["sessions"], version["pid"], requests["answered"], failed]
+    row += [None if version[name] is None else f"{version[name]:.2f}" for name in ("p50_ms", "p99_ms")]
+    row.append(None if version["memory_bytes"] is None else version["memory_bytes"] >> 20)
+    return row

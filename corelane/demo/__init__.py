@@ -1,0 +1,1 @@
+"""The demo: generated clicks, small real models, a server, traffic, a report."""

@@ -1,0 +1,79 @@
+"""The control connection between the supervisor and each of its processes: a line of JSON a message.
+
+The child holds one end as an inherited file descriptor. Its end of file means that the supervisor is gone, and the
+child ends itself at once.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from processor.errors import StartError
+
+Message = dict[str, Any]
+
+_PR_SET_PDEATHSIG = 1
+
+
+class ControlClient:
+    """A child's end. Thread safety: `send` from any thread; messages are handled on one thread of its own."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._lines = self._socket.makefile("rb")
+        self._lock = threading.Lock()
+
+    def receive(self) -> Message | None:
+        """The next message, or None when the supervisor has gone."""
+        try:
+            line = self._lines.readline()
+        except OSError:
+            return None
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    def send(self, message: Message) -> None:
+        """Sends, or drops the message if the supervisor has gone: then `receive` ends, and so does the process."""
+        data = encode(message)
+        with self._lock:
+            try:
+                self._socket.sendall(data)
+            except (BrokenPipeError, ConnectionResetError):
+                return
+
+    def serve(self, handle: Callable[[Message], None]) -> None:
+        """Handles messages on this thread until the supervisor goes; then ends the process."""
+        while (message := self.receive()) is not None:
+            handle(message)
+        os._exit(1)
+
+
+def encode(message: Message) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def die_with_parent(parent: int) -> None:
+    """Has the kernel kill this process when the one that started it ends, however it ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise StartError(f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def connect(arguments: list[str]) -> tuple[ControlClient, Message]:
+    """What a child does first: bound to its parent, deaf to the terminal's Ctrl-C, and told what it is for.
+
+    `arguments` are [control descriptor, parent's pid, a name for listings of processes]."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    die_with_parent(int(arguments[1]))
+    client = ControlClient(int(arguments[0]))
+    first = client.receive()
+    if first is None:
+        os._exit(1)
+    return client, first

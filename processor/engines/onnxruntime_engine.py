@@ -1,0 +1,126 @@
+"""ONNX models by ONNX Runtime: one session object, whose `Run` many threads may call at once."""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnxruntime
+
+from processor.engines.engine import Engine, EngineOptions
+from processor.engines.selection import the_only_file
+from processor.errors import EngineFailed, InvalidRequest, LoadError
+from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
+
+_TYPES = {
+    "tensor(float)": "DT_FLOAT",
+    "tensor(double)": "DT_DOUBLE",
+    "tensor(float16)": "DT_HALF",
+    "tensor(bfloat16)": "DT_BFLOAT16",
+    "tensor(int8)": "DT_INT8",
+    "tensor(int16)": "DT_INT16",
+    "tensor(int32)": "DT_INT32",
+    "tensor(int64)": "DT_INT64",
+    "tensor(uint8)": "DT_UINT8",
+    "tensor(uint16)": "DT_UINT16",
+    "tensor(uint32)": "DT_UINT32",
+    "tensor(uint64)": "DT_UINT64",
+    "tensor(bool)": "DT_BOOL",
+    "tensor(string)": "DT_STRING",
+}
+_ONNX_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16, which numpy has no type for
+
+
+class OnnxRuntimeEngine(Engine):
+    name = "onnxruntime"
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        self._session = session
+        self._signatures = {signature.name: signature}
+
+    @classmethod
+    def load(cls, folder: Path, options: EngineOptions) -> "OnnxRuntimeEngine":
+        if options.precision == "bf16":
+            raise LoadError("precision: bf16 is not available for engine onnxruntime; use auto or fp32")
+        if options.op_libraries:
+            raise LoadError("op_libraries are TensorFlow's; engine onnxruntime cannot load them")
+        file = the_only_file(folder, "*.onnx", "ONNX model")
+        session_options = onnxruntime.SessionOptions()
+        session_options.intra_op_num_threads = options.threads_per_session
+        session_options.inter_op_num_threads = 1
+        session_options.log_severity_level = 3
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = onnxruntime.InferenceSession(str(file), session_options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the binding raises a class of its own per status code
+            raise LoadError(f"{file} is not a model that ONNX Runtime can load: {str(error)[:1000]}") from error
+        return cls(session, _read_signature(session))
+
+    def signatures(self) -> Mapping[str, Signature]:
+        return self._signatures
+
+    def make_session(self) -> None:
+        """All scratch memory of a run lives in ONNX Runtime's arena."""
+        return
+
+    def run(
+        self, session: Any, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        feeds = {name: _to_value(name, signature.inputs[name].dtype, array) for name, array in inputs.items()}
+        try:
+            results = self._session.run_with_ort_values(list(outputs), feeds)
+        except Exception as error:
+            message = str(error)[:1000]
+            if "INVALID_ARGUMENT" in message or "Non-zero status code" in message:
+                raise InvalidRequest(message) from error
+            raise EngineFailed(f"ONNX Runtime: {message}") from error
+        return {name: _from_value(value) for name, value in zip(outputs, results, strict=True)}
+
+    def unload(self) -> None:
+        del self._session
+
+
+def _read_signature(session: Any) -> Signature:
+    outputs = {node.name: _read_spec(node) for node in session.get_outputs() if node.type in _TYPES}
+    if not outputs:
+        raise LoadError("the model returns no tensor; sequences and maps cannot be served")
+    return Signature(
+        name=DEFAULT_SIGNATURE, inputs={node.name: _read_spec(node) for node in session.get_inputs()}, outputs=outputs
+    )
+
+
+def _read_spec(node: Any) -> TensorSpec:
+    if node.type not in _TYPES:
+        raise LoadError(f"input {node.name} is {node.type}, which cannot be served")
+    shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape)
+    return TensorSpec(name=node.name, dtype=_TYPES[node.type], shape=shape, engine_name=node.name)
+
+
+def _to_value(name: str, dtype: str, array: np.ndarray) -> Any:
+    if dtype == "DT_BFLOAT16":
+        bits = np.ascontiguousarray(array).view(np.uint16)
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _ONNX_BFLOAT16)
+    if dtype == "DT_STRING":
+        text = np.empty(array.size, np.object_)
+        try:
+            text[:] = [item.decode() for item in array.ravel().tolist()]
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f'input "{name}": ONNX Runtime takes strings in UTF-8: {error}') from error
+        return onnxruntime.OrtValue.ortvalue_from_numpy(text.reshape(array.shape))
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def _from_value(value: Any) -> np.ndarray:
+    if value.data_type() == "tensor(bfloat16)":
+        shape = tuple(value.shape())
+        bits = np.empty(shape, np.uint16)
+        ctypes.memmove(bits.ctypes.data, value.data_ptr(), bits.nbytes)
+        return bits.view(ml_dtypes.bfloat16)
+    array = value.numpy()
+    if array.dtype.kind == "O":
+        encoded = np.empty(array.size, np.object_)
+        encoded[:] = [item.encode() for item in array.ravel().tolist()]
+        return encoded.reshape(array.shape)
+    return array

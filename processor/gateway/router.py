@@ -1,0 +1,138 @@
+"""From a request's model spec to the channel of a worker, across deaths and replacements of workers."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from processor.channel import Cancellation, WorkerChannel, WorkerLost
+from processor.errors import Cancelled, ModelNotFound, Overloaded, Unavailable
+from processor.methods import Method
+from processor.routes import ModelRoute, VersionRoute
+
+# Requests beyond a worker's slots that may be on their way to be refused by it, or just answered.
+_SLACK = 8
+_ANSWER_NS = 5_000_000  # what is kept of a deadline to say that waiting was in vain
+
+
+class _Backend:
+    """One worker as this gateway sees it. Guarded by the router's lock: in_flight, retired."""
+
+    def __init__(self, route: VersionRoute, channel: WorkerChannel) -> None:
+        self.channel = channel
+        self.slots = route.slots + _SLACK
+        self.in_flight = 0
+        self.retired = False
+        self.lost = False  # it does not answer; the supervisor will say so soon
+
+
+class Router:
+    """Thread safety: every method from any thread. Guarded by _changed: _models, _backends, and the backends' fields.
+
+    Invariant: a retired backend's channel is closed when its last call ends, and not before; the worker drains until
+    then."""
+
+    def __init__(
+        self, connect: Callable[[str], WorkerChannel], clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._connect = connect
+        self._clock_ns = clock_ns
+        self._changed = threading.Condition()
+        self._models: dict[str, ModelRoute] = {}
+        self._backends: dict[int, _Backend] = {}
+
+    def models(self) -> dict[str, ModelRoute]:
+        return self._models
+
+    def replace(self, models: dict[str, ModelRoute]) -> None:
+        """Takes over a new table; calls under way finish where they are."""
+        routes = {
+            route.instance: route for model in models.values() for route in model.versions if route.instance is not None
+        }
+        idle = []
+        with self._changed:
+            for instance in self._backends.keys() - routes.keys():
+                backend = self._backends.pop(instance)
+                backend.retired = True
+                if backend.in_flight == 0:
+                    idle.append(backend)
+            for instance in routes.keys() - self._backends.keys():
+                self._backends[instance] = _Backend(routes[instance], self._connect(routes[instance].socket))
+            self._models = models
+            self._changed.notify_all()
+        for backend in idle:
+            backend.channel.close()
+
+    def call(
+        self,
+        method: Method,
+        model: str,
+        version: int | None,
+        label: str | None,
+        request: bytes,
+        deadline_ns: int,
+        *,
+        may_wait: bool,
+        cancellation: Cancellation,
+    ) -> bytes:
+        """One answer, from one version. If its worker dies, the call is tried once more: at once where a version is
+        left to answer, else, if it `may_wait`, when one is back before the deadline."""
+        try:
+            return self._attempt(method, self._lease(model, version, label), request, deadline_ns, cancellation)
+        except WorkerLost:
+            backend = self._lease_again(model, version, label, deadline_ns if may_wait else 0, cancellation)
+        try:
+            return self._attempt(method, backend, request, deadline_ns, cancellation)
+        except WorkerLost:
+            raise Unavailable(f"model {model} lost its worker twice while it ran this request") from None
+
+    def _attempt(
+        self, method: Method, backend: _Backend, request: bytes, deadline_ns: int, cancellation: Cancellation
+    ) -> bytes:
+        try:
+            return backend.channel.call(method, request, deadline_ns, cancellation)
+        except WorkerLost:
+            backend.lost = True
+            raise
+        finally:
+            with self._changed:
+                backend.in_flight -= 1
+                close = backend.retired and backend.in_flight == 0
+            if close:
+                backend.channel.close()
+
+    def _alive(self, route: VersionRoute) -> bool:
+        return route.instance is not None and not self._backends[route.instance].lost
+
+    def _lease(self, model: str, version: int | None, label: str | None) -> _Backend:
+        with self._changed:
+            return self._lease_locked(model, version, label)
+
+    def _lease_locked(self, model: str, version: int | None, label: str | None) -> _Backend:
+        if model not in self._models:
+            raise ModelNotFound(f"Servable not found for request: {_requested(model, version)}")
+        route = self._models[model].find(version, label, alive=self._alive)
+        assert route.instance is not None
+        backend = self._backends[route.instance]
+        if backend.in_flight >= backend.slots:
+            raise Overloaded(f"version {route.version} of model {model} has {backend.in_flight} requests in flight")
+        backend.in_flight += 1
+        return backend
+
+    def _lease_again(
+        self, model: str, version: int | None, label: str | None, wait_until_ns: int, cancellation: Cancellation
+    ) -> _Backend:
+        with self._changed:
+            while True:
+                try:
+                    return self._lease_locked(model, version, label)
+                except Unavailable:
+                    remaining_ns = wait_until_ns - _ANSWER_NS - self._clock_ns()
+                    if remaining_ns <= 0:
+                        raise
+                if cancellation.cancelled:
+                    raise Cancelled("the client hung up")
+                self._changed.wait(min(remaining_ns / 1e9, 0.2))
+
+
+def _requested(model: str, version: int | None) -> str:
+    return f"Latest({model})" if version is None else f"Specific({model}, {version})"

@@ -1,0 +1,24 @@
+"""The manifest: what to serve, where and how."""
+
+from processor.manifest.loader import load_manifest, parse_manifest
+from processor.manifest.settings import (
+    HostSettings,
+    ListenSettings,
+    Manifest,
+    ModelSettings,
+    QueueSettings,
+    VersionPolicy,
+    VersionSettings,
+)
+
+__all__ = [
+    "HostSettings",
+    "ListenSettings",
+    "Manifest",
+    "ModelSettings",
+    "QueueSettings",
+    "VersionPolicy",
+    "VersionSettings",
+    "load_manifest",
+    "parse_manifest",
+]

@@ -1,0 +1,139 @@
+"""From YAML text to a Manifest, or to a list of problems that each name a line."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from processor.errors import ManifestError
+from processor.manifest import schema
+from processor.manifest.settings import HostSettings, ListenSettings, Manifest
+
+Location = tuple[str | int, ...]
+
+
+def load_manifest(path: Path) -> Manifest:
+    """The manifest in a file. ManifestError has a line for each problem."""
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise ManifestError([f"{path}: is not UTF-8 text: {error}"]) from error
+    except OSError as error:
+        raise ManifestError([f"{path}: cannot be read: {error.strerror}"]) from error
+    return parse_manifest(text, source=str(path), base=path.resolve().parent)
+
+
+def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
+    """The manifest in `text`; relative paths are relative to `base`, problems are named `source:line`."""
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise ManifestError([f"{source}:{line}: is not YAML: {getattr(error, 'problem', None) or error}"]) from error
+    if root is None:
+        raise ManifestError([f"{source}:1: the manifest is empty; it needs models"])
+
+    lines: dict[Location, int] = {}
+    problems: list[tuple[int, str]] = []
+    try:
+        document = _construct(root, (), lines, problems)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ManifestError([f"{source}:1: {error}"]) from error
+    except RecursionError as error:
+        raise ManifestError([f"{source}:1: an alias contains itself"]) from error
+    if not isinstance(document, dict):
+        raise ManifestError([f"{source}:1: should be a mapping with models, listen and host"])
+    if "models" not in document:
+        problems.append((1, "models is missing: list the models to serve ([] for none)"))
+
+    validated = None
+    try:
+        validated = schema.Document.model_validate(document)
+    except ValidationError as error:
+        problems.extend(_explain(item, lines) for item in error.errors())
+    if validated is not None:
+        problems.extend(_duplicate_names(validated, lines))
+    if problems:
+        raise ManifestError([f"{source}:{line}: {message}" for line, message in sorted(set(problems))])
+    assert validated is not None
+
+    return Manifest(
+        listen=ListenSettings(**validated.listen.model_dump()),
+        host=HostSettings(**validated.host.model_dump()),
+        models=tuple(
+            schema.to_model_settings(
+                model,
+                path=base / model.path,
+                op_libraries=tuple(str(base / library) for library in model.op_libraries),
+            )
+            for model in validated.models
+        ),
+    )
+
+
+def _construct(node: yaml.Node, location: Location, lines: dict[Location, int], problems: list[tuple[int, str]]) -> Any:
+    """Plain values of a node, noting each value's line; a mapping's repeated key is a problem."""
+    lines.setdefault(location, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = yaml.SafeLoader("").construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                problems.append((line, "keys should be plain words"))
+                continue
+            if key in mapping:
+                problems.append((line, f"{_dotted((*location, key))} stands twice; keep one"))
+                continue
+            lines[(*location, key)] = line
+            mapping[key] = _construct(value_node, (*location, key), lines, problems)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(item, (*location, index), lines, problems) for index, item in enumerate(node.value)]
+    return yaml.SafeLoader("").construct_object(node)
+
+
+def _explain(item: Any, lines: dict[Location, int]) -> tuple[int, str]:
+    location: Location = tuple(item["loc"])
+    line = next(lines[location[:end]] for end in range(len(location), -1, -1) if location[:end] in lines)
+    where = _dotted(location)
+    kind, given = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        known = schema.known_keys(location)
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+        return line, f"{where} is not a key; {hint}"
+    if kind == "missing":
+        return line, f"{where} is missing"
+    if kind == "manifest":
+        return line, f"{where}: {item['msg']}"
+    if kind == "literal_error":
+        if location[-1] == "engine" and given == "fused":
+            return line, f"{where}: fused is not in this version yet; use auto"
+        near = difflib.get_close_matches(str(given), item["ctx"]["expected"].replace("'", "").split(), n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0].rstrip(',')}?" if near else ""
+        return line, f"{where}: should be {item['ctx']['expected']}, not {given!r}{hint}"
+    return line, f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {given!r}"
+
+
+def _duplicate_names(document: schema.Document, lines: dict[Location, int]) -> list[tuple[int, str]]:
+    seen: dict[str, int] = {}
+    problems = []
+    for index, model in enumerate(document.models):
+        line = lines["models", index, "name"]
+        if model.name in seen:
+            problems.append(
+                (line, f"models[{index}].name: {model.name} is also the name of the model at line {seen[model.name]}")
+            )
+        seen.setdefault(model.name, line)
+    return problems
+
+
+def _dotted(location: Location) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "the manifest"

@@ -1,0 +1,180 @@
+"""The manifest as people write it: every key, its type, default and meaning. Unknown keys are errors.
+
+The README's table of keys is checked against this module.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from processor.manifest.settings import (
+    HostSettings,
+    ListenSettings,
+    ModelSettings,
+    QueueSettings,
+    VersionPolicy,
+    VersionSettings,
+)
+
+
+def _problem(message: str) -> PydanticCustomError:
+    return PydanticCustomError("manifest", "{message}", {"message": message})
+
+
+def _auto_or_count(value: Any) -> int | None:
+    if value == "auto" or value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _problem(f"should be auto or a whole number of at least 1, not {value!r}")
+    return value
+
+
+def _address(value: Any) -> str:
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise _problem(f'should be an address such as "127.0.0.1:8500", not {value!r}')
+    return str(value)
+
+
+def _versions(value: Any) -> VersionPolicy:
+    if isinstance(value, VersionPolicy):
+        return value
+    if isinstance(value, list):
+        return _listed(value)
+    right = "{latest: N}, {all: true}, or a list of {version: N, role: ..., label: ..., traffic: ...}"
+    if not isinstance(value, dict) or len(value) != 1:
+        raise _problem(f"should be {right}")
+    ((key, choice),) = value.items()
+    if key == "latest":
+        if isinstance(choice, bool) or not isinstance(choice, int) or choice < 1:
+            raise _problem(f"latest should be a whole number of at least 1, not {choice!r}")
+        return VersionPolicy(kind="latest", latest=choice)
+    if key == "all":
+        if choice is not True:
+            raise _problem("all should be true; leave it out for the latest version only")
+        return VersionPolicy(kind="all")
+    raise _problem(f"should be {right}, not {key!r}")
+
+
+def _listed(entries: list[Any]) -> VersionPolicy:
+    if not entries:
+        raise _problem("the list of versions is empty; list at least one, or use {latest: 1}")
+    listed = tuple(_ListedVersion.model_validate(entry).to_settings() for entry in entries)
+    numbers = [entry.version for entry in listed]
+    labels = [entry.label for entry in listed if entry.label is not None]
+    for what, values in (("version", [str(number) for number in numbers]), ("label", labels)):
+        repeated = sorted({value for value in values if values.count(value) > 1})
+        if repeated:
+            raise _problem(f"{what} {repeated[0]} is listed twice")
+    shares = [entry.traffic for entry in listed if entry.traffic is not None]
+    if shares and abs(sum(shares) - 100) > 0.01:
+        raise _problem(f"traffic of the versions should add up to 100, not {sum(shares):g}")
+    return VersionPolicy(kind="listed", listed=listed)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _ListedVersion(_Strict):
+    version: int = Field(ge=0)
+    role: Literal["baseline", "ab"] = "baseline"
+    label: Annotated[str, Field(min_length=1)] | None = None
+    traffic: float | None = Field(default=None, ge=0, le=100)
+
+    def to_settings(self) -> VersionSettings:
+        return VersionSettings(version=self.version, role=self.role, label=self.label, traffic=self.traffic)
+
+
+Address = Annotated[str, BeforeValidator(_address)]
+AutoOrCount = Annotated[int | None, BeforeValidator(_auto_or_count)]
+
+
+class Listen(_Strict):
+    grpc: Address = Field(default=ListenSettings().grpc, description="where clients call")
+    http: Address | None = Field(default=None, description="accepted, not served yet")
+    admin: Address = Field(
+        default=ListenSettings().admin, description="where `status` and `apply` call; keep it on loopback"
+    )
+    message_bytes_max: int = Field(
+        default=ListenSettings().message_bytes_max, ge=1024, le=2**31 - 1, description="largest request or response"
+    )
+
+
+class Host(_Strict):
+    cores: AutoOrCount = Field(default=None, description="cores to use; auto: all the process may use")
+    reserved_cores: AutoOrCount = Field(
+        default=None, description="cores for gateways and the system; used by the scheduler"
+    )
+    gateways: AutoOrCount = Field(
+        default=None, description="gateway processes; auto: one for every 8 cores, two at least"
+    )
+    drain_s: float = Field(
+        default=HostSettings().drain_s, gt=0, description="longest wait for accepted requests at a stop"
+    )
+
+
+class Queue(_Strict):
+    capacity: int = Field(
+        default=QueueSettings().capacity, ge=1, le=65536, description="requests that may wait for one version"
+    )
+    timeout_ms: float = Field(default=QueueSettings().timeout_ms, gt=0, description="longest a request may wait to run")
+
+
+class Model(_Strict):
+    name: str = Field(min_length=1, pattern=r"^[^/\s]+$", description="what requests call it")
+    path: str = Field(min_length=1, description="folder of numbered version folders; relative to the manifest")
+    engine: Literal["auto", "tensorflow", "onnxruntime", "openvino"] = Field(
+        default="auto", description="what runs it; auto: read from the files"
+    )
+    versions: Annotated[VersionPolicy, BeforeValidator(_versions)] = Field(
+        default=VersionPolicy(), description="which versions to serve"
+    )
+    role: Literal["baseline", "ab"] = Field(
+        default="baseline", description="role of the versions, unless they are listed"
+    )
+    slo_p99_ms: float | None = Field(default=None, gt=0, description="latency objective; shown, used by the scheduler")
+    sessions: AutoOrCount = Field(default=None, description="session threads of a version; auto: one a core")
+    threads_per_session: int = Field(default=1, ge=1, le=256, description="threads that one request may use")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto is fp32 for now; bf16: openvino only"
+    )
+    max_divergence: float = Field(default=0.01, gt=0, description="largest difference that bf16 may make; not used yet")
+    queue: Queue = Field(default_factory=Queue, description="the requests that wait")
+    dispatch: Literal["shared_queue", "round_robin"] = Field(
+        default="shared_queue", description="idle sessions pull, or requests are dealt out"
+    )
+    op_libraries: list[str] = Field(default_factory=list, description="TensorFlow custom-op libraries")
+    load_timeout_s: float = Field(default=600.0, gt=0, description="a load that takes longer has failed")
+    memory_bytes_max: int | None = Field(
+        default=None, ge=64 * 1024 * 1024, description="most memory a worker may allocate; none: no limit"
+    )
+
+
+class Document(_Strict):
+    listen: Listen = Field(default_factory=Listen)
+    host: Host = Field(default_factory=Host)
+    models: list[Model] = Field(default_factory=list)
+
+
+def known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that may stand beside the unknown key at `location`."""
+    parents: dict[tuple[str, ...], type[BaseModel]] = {
+        (): Document,
+        ("listen",): Listen,
+        ("host",): Host,
+        ("models",): Model,
+        ("models", "queue"): Queue,
+        ("models", "versions"): _ListedVersion,
+    }
+    names = tuple(part for part in location[:-1] if isinstance(part, str))
+    return sorted(parents[names].model_fields)
+
+
+def to_model_settings(model: Model, **resolved: Any) -> ModelSettings:
+    """The validated model with its resolved fields (`path`, `op_libraries`) put in."""
+    plain = {name: getattr(model, name) for name in Model.model_fields if name not in ("queue", *resolved)}
+    labels = tuple((entry.label, entry.version) for entry in model.versions.listed if entry.label is not None)
+    queue = QueueSettings(capacity=model.queue.capacity, timeout_ms=model.queue.timeout_ms)
+    return ModelSettings(**plain, **resolved, queue=queue, labels=labels)

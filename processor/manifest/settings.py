@@ -1,0 +1,87 @@
+"""The manifest after validation: frozen, complete, with absolute paths. `None` stands for "auto" in numbers."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Role = Literal["baseline", "ab"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenSettings:
+    """Addresses are "host:port"; port 0 lets the system choose."""
+
+    grpc: str = "127.0.0.1:8500"
+    http: str | None = None
+    admin: str = "127.0.0.1:8502"
+    message_bytes_max: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    cores: int | None = None
+    reserved_cores: int | None = None
+    gateways: int | None = None
+    drain_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    capacity: int = 256
+    timeout_ms: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionSettings:
+    """One entry of a version list. `traffic` is its percentage of the calls that name no version."""
+
+    version: int
+    role: Role = "baseline"
+    label: str | None = None
+    traffic: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionPolicy:
+    """Which numbered folders are served: the `latest` highest, all of them, or those listed."""
+
+    kind: Literal["latest", "all", "listed"] = "latest"
+    latest: int = 1
+    listed: tuple[VersionSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    name: str
+    path: Path
+    engine: str = "auto"
+    versions: VersionPolicy = field(default_factory=VersionPolicy)
+    role: Role = "baseline"
+    labels: tuple[tuple[str, int], ...] = ()
+    slo_p99_ms: float | None = None
+    sessions: int | None = None
+    threads_per_session: int = 1
+    precision: str = "auto"
+    max_divergence: float = 0.01
+    queue: QueueSettings = field(default_factory=QueueSettings)
+    dispatch: str = "shared_queue"
+    op_libraries: tuple[str, ...] = ()
+    load_timeout_s: float = 600.0
+    memory_bytes_max: int | None = None
+
+    def settings_of(self, version: int) -> VersionSettings:
+        """The list entry of a version, or the short form's role for all."""
+        for entry in self.versions.listed:
+            if entry.version == version:
+                return entry
+        return VersionSettings(version=version, role=self.role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    listen: ListenSettings = field(default_factory=ListenSettings)
+    host: HostSettings = field(default_factory=HostSettings)
+    models: tuple[ModelSettings, ...] = ()
+
+    def model(self, name: str) -> ModelSettings | None:
+        return next((model for model in self.models if model.name == name), None)

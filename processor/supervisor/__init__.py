@@ -1,0 +1,1 @@
+"""The supervisor: the control plane that owns every process and makes them match the manifest."""

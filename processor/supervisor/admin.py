@@ -1,0 +1,55 @@
+"""The admin API: HTTP and JSON on the admin address, for the command line.
+
+GET  /v1/status   what `corelane status --json` prints
+POST /v1/apply    {"manifest": text, "base": folder, "source": name}; 409 and {"problems": [...]} if refused
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from processor.errors import ControlError, ManifestError
+from processor.manifest import parse_manifest
+from processor.supervisor.status import status
+from processor.supervisor.supervisor import Supervisor
+
+
+class _Server(uvicorn.Server):
+    """The supervisor handles the signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def application(supervisor: Supervisor) -> Starlette:
+    async def get_status(request: Request) -> JSONResponse:
+        return JSONResponse(status(supervisor))
+
+    async def post_apply(request: Request) -> JSONResponse:
+        try:
+            body = await request.json()
+            text, base, source = body["manifest"], Path(body["base"]), str(body["source"])
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            return JSONResponse({"problems": [f"the body should have manifest, base and source: {error}"]}, 400)
+        try:
+            supervisor.apply(parse_manifest(text, source=source, base=base))
+        except ManifestError as error:
+            return JSONResponse({"problems": error.problems}, 409)
+        except ControlError as error:
+            return JSONResponse({"problems": [str(error)]}, 409)
+        return JSONResponse(status(supervisor))
+
+    return Starlette(routes=[Route("/v1/status", get_status), Route("/v1/apply", post_apply, methods=["POST"])])
+
+
+def admin_server(supervisor: Supervisor) -> uvicorn.Server:
+    """A server to run on the supervisor's loop, on a socket that already listens."""
+    return _Server(uvicorn.Config(application(supervisor), log_level="warning", lifespan="off"))

@@ -1,0 +1,145 @@
+"""The gateway processes: kept alive, and kept told where to send requests."""
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from processor import control, routes
+from processor.supervisor.child import Child
+
+_logger = logging.getLogger("corelane")
+
+_BACKOFF_MAX_S = 10.0
+_HEALTHY_S = 30.0
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Gateway:
+    child: Child
+    started_s: float
+    ready: bool = False
+    acknowledged: int = -1
+    cpu_s: float = 0.0
+    error: str = ""
+
+
+class Gateways:
+    """Belongs to the event loop's thread.
+
+    Invariant: the newest table has number `epoch`, and every live gateway has been sent it."""
+
+    def __init__(
+        self,
+        *,
+        count: int,
+        settings: dict[str, Any],
+        on_change: Callable[[], None],
+        on_reload: Callable[[Child, control.Message], None],
+    ) -> None:
+        """`on_change` is called when a gateway took over a table, started or died; `on_reload` carries a client's
+        request to change the models."""
+        self._count = count
+        self._settings = settings
+        self._on_change = on_change
+        self._on_reload = on_reload
+        self.list: list[Gateway] = []
+        self.epoch = 0
+        self.failed = asyncio.Event()
+        self.failure = ""
+        self._table: control.Message = self._message([], False)
+        self._stopping = False
+        self._failures = itertools.count()
+        self._was_up = False
+
+    @property
+    def up(self) -> bool:
+        """Whether every gateway listens."""
+        return len(self.list) == self._count and all(gateway.ready for gateway in self.list)
+
+    def start(self) -> None:
+        for _ in range(self._count):
+            self._start_one()
+
+    def publish(self, models: list[routes.ModelRoute], ready: bool) -> None:
+        """Sends a table, if it differs from the last."""
+        message = self._message(models, ready)
+        if all(message[key] == self._table[key] for key in ("models", "ready")):
+            return
+        self.epoch += 1
+        self._table = {**message, "epoch": self.epoch}
+        for gateway in self.list:
+            gateway.child.send(self._table)
+
+    def all_have(self, epoch: int) -> bool:
+        """Whether every live gateway has taken over table `epoch` or a later one."""
+        return all(gateway.acknowledged >= epoch for gateway in self.list)
+
+    async def stop(self, grace_s: float) -> None:
+        """Takes no more calls, answers those under way, and returns when the gateways have ended."""
+        self._stopping = True
+        for gateway in self.list:
+            gateway.child.send({"type": "stop", "grace_s": grace_s})
+        ends = [asyncio.ensure_future(gateway.child.ended()) for gateway in self.list]
+        if ends:
+            _, late = await asyncio.wait(ends, timeout=grace_s + 1)
+            self.kill()
+            if late:
+                await asyncio.wait(late)
+
+    def kill(self) -> None:
+        self._stopping = True
+        for gateway in self.list:
+            gateway.child.kill()
+
+    def _message(self, models: list[routes.ModelRoute], ready: bool) -> control.Message:
+        return {"type": "routes", "epoch": self.epoch, "models": routes.to_message(models), "ready": ready}
+
+    def _start_one(self) -> None:
+        if self._stopping:
+            return
+        gateway: Gateway
+        child = Child(
+            "processor.gateway",
+            f"gateway:{self._settings['address']}",
+            self._settings,
+            on_message=lambda message: self._on_message(gateway, message),
+            on_exit=lambda how: self._on_exit(gateway, how),
+        )
+        gateway = Gateway(child=child, started_s=time.monotonic())
+        child.send(self._table)
+        self.list.append(gateway)
+
+    def _on_message(self, gateway: Gateway, message: control.Message) -> None:
+        if message["type"] == "statistics":
+            gateway.cpu_s = message["cpu_s"]
+        elif message["type"] == "reload":
+            self._on_reload(gateway.child, message)
+        elif message["type"] == "failed":
+            gateway.error = message["error"]
+        else:
+            if message["type"] == "routed":
+                gateway.acknowledged = message["epoch"]
+            elif message["type"] == "ready":
+                gateway.ready = True
+                self._was_up = self._was_up or self.up
+            self._on_change()
+
+    def _on_exit(self, gateway: Gateway, how: str) -> None:
+        self.list.remove(gateway)
+        if self._stopping:
+            return
+        if gateway.error and not self._was_up:
+            self.failure = gateway.error
+            self.failed.set()
+            return
+        lived_s = time.monotonic() - gateway.started_s
+        if lived_s > _HEALTHY_S:
+            self._failures = itertools.count()
+        wait_s = min(0.25 * (2 ** min(next(self._failures), 10) - 1), _BACKOFF_MAX_S)
+        _logger.error("a gateway %s; another starts in %.1f s", gateway.error or how, wait_s)
+        asyncio.get_running_loop().call_later(wait_s, self._start_one)
+        self._on_change()

@@ -1,0 +1,253 @@
+"""Which workers to start, drain and kill: pure functions from what is wanted and what runs to actions.
+
+The supervisor calls `decide` whenever something changed and carries the actions out; nothing here does I/O or reads a
+clock, so the policy is tested with made-up times.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from processor.worker.spec import WorkerSpec
+
+
+class Phase(StrEnum):
+    """Of one worker process."""
+
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    DRAINING = "DRAINING"
+
+
+class State(StrEnum):
+    """Of a version, as GetModelStatus reports it."""
+
+    START = "START"
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    END = "END"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A version that should be served, from complete files with this fingerprint."""
+
+    spec: WorkerSpec
+    fingerprint: str
+    load_timeout_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedModel:
+    """`keep_unwanted`: versions that are not wanted stay until all wanted ones are available (`latest`, `all`), and
+    not just until one is (a list is the operator's word)."""
+
+    name: str
+    versions: tuple[Wanted, ...] = ()
+    keep_unwanted: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A worker process. `routed`: every gateway has been told of it."""
+
+    id: int
+    spec: WorkerSpec
+    phase: Phase
+    since_ns: int
+    load_timeout_ns: int
+    routed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What went wrong with a spec the last time. `retry_ns` is when it is tried again, None only if files change."""
+
+    fingerprint: str
+    attempts: int
+    error: str
+    retry_ns: int | None
+    was_available: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    instance: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kill:
+    instance: int
+    reason: str
+
+
+Action = Start | Drain | Kill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`loads_max` workers load at once; one that has loaded for `slow_load_ns` no longer counts, so that a load that
+    hangs holds up no other model."""
+
+    loads_max: int
+    slow_load_ns: int = 20_000_000_000
+    drain_ns: int = 30_000_000_000
+    backoff_max_ns: int = 30_000_000_000
+    crashed_loads_max: int = 5
+    healthy_ns: int = 60_000_000_000
+
+
+def decide(
+    models: Sequence[WantedModel],
+    instances: Sequence[Instance],
+    troubles: Mapping[WorkerSpec, Trouble],
+    limits: Limits,
+    now_ns: int,
+) -> list[Action]:
+    """The actions that bring `instances` nearer to `models`. The same input gives the same actions; carried out and
+    asked again, it comes to rest."""
+    actions: list[Action] = []
+    actions.extend(_kills(instances, limits, now_ns))
+    killed = {action.instance for action in actions if isinstance(action, Kill)}
+    alive = [instance for instance in instances if instance.id not in killed]
+    wanted_models = {model.name: model for model in models}
+
+    for instance in alive:
+        model = wanted_models.get(instance.spec.model)
+        if model is not None and any(wanted.spec == instance.spec for wanted in model.versions):
+            continue
+        if instance.phase is Phase.LOADING:
+            actions.append(Kill(instance=instance.id, reason="no longer wanted"))
+        elif instance.phase is Phase.AVAILABLE and _may_go(instance, model, alive):
+            actions.append(Drain(instance=instance.id))
+
+    recent = sum(
+        instance.phase is Phase.LOADING and now_ns - instance.since_ns < limits.slow_load_ns for instance in alive
+    )
+    running = {instance.spec for instance in alive if instance.phase is not Phase.DRAINING}
+    for model in models:
+        for wanted in model.versions:
+            if recent >= limits.loads_max:
+                return actions
+            if wanted.spec not in running and _may_start(wanted, troubles.get(wanted.spec), now_ns):
+                actions.append(Start(wanted=wanted))
+                recent += 1
+    return actions
+
+
+def load_failed(
+    fingerprint: str, last: Trouble | None, error: str, crashed: bool, limits: Limits, now_ns: int
+) -> Trouble:
+    """After a failed load. One that crashed is tried again a few times, since memory may have been short; one that the
+    engine refused is tried again when its files change."""
+    attempts = 1 if last is None or last.was_available or last.fingerprint != fingerprint else last.attempts + 1
+    retry = now_ns + _backoff_ns(attempts, limits) if crashed and attempts < limits.crashed_loads_max else None
+    return Trouble(fingerprint=fingerprint, attempts=attempts, error=error, retry_ns=retry, was_available=False)
+
+
+def crashed(fingerprint: str, last: Trouble | None, error: str, up_ns: int, limits: Limits, now_ns: int) -> Trouble:
+    """After a worker that served has died: tried again at once, then after longer and longer waits."""
+    in_a_row = last is not None and last.was_available and up_ns < limits.healthy_ns
+    attempts = last.attempts + 1 if last is not None and in_a_row else 1
+    wait_ns = 0 if attempts == 1 else _backoff_ns(attempts - 1, limits)
+    return Trouble(
+        fingerprint=fingerprint, attempts=attempts, error=error, retry_ns=now_ns + wait_ns, was_available=True
+    )
+
+
+def _backoff_ns(attempts: int, limits: Limits) -> int:
+    return int(min(500_000_000 * 2 ** min(attempts - 1, 10), limits.backoff_max_ns))
+
+
+def _kills(instances: Sequence[Instance], limits: Limits, now_ns: int) -> list[Kill]:
+    kills = []
+    for instance in instances:
+        age_ns = now_ns - instance.since_ns
+        if instance.phase is Phase.LOADING and age_ns > instance.load_timeout_ns:
+            seconds = instance.load_timeout_ns / 1e9
+            kills.append(Kill(instance=instance.id, reason=f"the load took longer than {seconds:g} s (load_timeout_s)"))
+        elif instance.phase is Phase.DRAINING and age_ns > limits.drain_ns:
+            kills.append(Kill(instance=instance.id, reason=f"still draining after {limits.drain_ns / 1e9:g} s"))
+    return kills
+
+
+def _may_go(instance: Instance, model: WantedModel | None, alive: Sequence[Instance]) -> bool:
+    """Whether an available worker that nobody wants has been replaced."""
+    if model is None:
+        return True
+    if not model.versions:
+        return False  # the files vanished, the manifest did not change: serve what there is
+    serving = {i.spec for i in alive if i.phase is Phase.AVAILABLE and i.routed}
+    ready = [wanted.spec in serving for wanted in model.versions]
+    same_version = [
+        done for wanted, done in zip(model.versions, ready, strict=True) if wanted.spec.version == instance.spec.version
+    ]
+    if same_version:
+        return all(same_version)
+    return all(ready) if model.keep_unwanted else any(ready)
+
+
+def _may_start(wanted: Wanted, trouble: Trouble | None, now_ns: int) -> bool:
+    if trouble is None:
+        return True
+    if trouble.retry_ns is not None:
+        return now_ns >= trouble.retry_ns
+    return wanted.fingerprint != trouble.fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionReport:
+    """What `status` says of a version. `restarting`: it served, and its next worker is on the way."""
+
+    version: int
+    state: State
+    error: str = ""
+    restarting: bool = False
+
+
+def report(
+    wanted: Sequence[Wanted],
+    waiting: Mapping[int, str],
+    instances: Sequence[Instance],
+    troubles: Mapping[WorkerSpec, Trouble],
+    ended: Mapping[int, str],
+) -> list[VersionReport]:
+    """The state of each version of one model, whose `instances` these are. `waiting` has the versions whose files are
+    not complete and why, `ended` those that were served and their last error."""
+    trouble_of = {w.spec.version: troubles.get(w.spec) for w in wanted}
+    reports = []
+    for version in sorted({*trouble_of, *waiting, *ended, *(instance.spec.version for instance in instances)}):
+        phases = [instance.phase for instance in instances if instance.spec.version == version]
+        trouble = trouble_of.get(version)
+        error = trouble.error if trouble else ""
+        restarting = trouble is not None and trouble.was_available and Phase.AVAILABLE not in phases
+        if Phase.AVAILABLE in phases:
+            state = State.AVAILABLE
+        elif Phase.LOADING in phases:
+            state = State.LOADING
+        elif Phase.DRAINING in phases:
+            state = State.UNLOADING
+        elif trouble is not None and trouble.retry_ns is None:
+            state = State.END
+        elif version in trouble_of:
+            state = State.START
+        elif version in waiting:
+            state, error = State.START, waiting[version]
+        else:
+            state, error = State.END, ended[version]
+        reports.append(VersionReport(version=version, state=state, error=error, restarting=restarting))
+    return reports
+
+
+def is_settled(model: WantedModel, instances: Sequence[Instance], troubles: Mapping[WorkerSpec, Trouble]) -> bool:
+    """Whether the model has a version available, or nothing is left to try until its files change."""
+    if any(i.phase is Phase.AVAILABLE and i.routed and i.spec.model == model.name for i in instances):
+        return True
+    found = [troubles.get(wanted.spec) for wanted in model.versions]
+    return all(trouble is not None and trouble.retry_ns is None for trouble in found)

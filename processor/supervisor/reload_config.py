@@ -1,0 +1,54 @@
+"""TensorFlow Serving's ReloadConfigRequest as a manifest."""
+
+import dataclasses
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from processor.errors import FailedPrecondition, InvalidRequest
+from processor.manifest import Manifest, ModelSettings, VersionPolicy, VersionSettings
+
+
+def manifest_of(request: Any, current: Manifest, available: Mapping[str, Set[int]]) -> Manifest:
+    """`current` with the models of a ReloadConfigRequest in place of its own. A model that is already known keeps what
+    the request cannot say (queue, sessions, roles, ...).
+
+    InvalidRequest for a list that cannot be served, FailedPrecondition for a label on a version of a known model that
+    is not available; `available` has those that are."""
+    models: list[ModelSettings] = []
+    for config in request.config.model_config_list.config:
+        if not config.name or not config.base_path:
+            raise InvalidRequest("Illegal setting of ModelServerConfig: every model needs a name and a base_path")
+        if any(model.name == config.name for model in models):
+            raise InvalidRequest(f"Illegal to list model {config.name} multiple times in config list")
+        known = current.model(config.name)
+        labels = tuple(sorted(config.version_labels.items()))
+        if known is not None:
+            for label, version in labels:
+                if version not in available.get(config.name, ()):
+                    raise FailedPrecondition(
+                        f"Request to assign label to version {version} of model {config.name}, "
+                        "which is not currently available for inference"
+                    )
+        base = known or ModelSettings(name=config.name, path=Path(config.base_path))
+        models.append(
+            dataclasses.replace(
+                base, path=Path(config.base_path), versions=_policy(config.model_version_policy, base), labels=labels
+            )
+        )
+    return dataclasses.replace(current, models=tuple(models))
+
+
+def _policy(policy: Any, model: ModelSettings) -> VersionPolicy:
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "all":
+        return VersionPolicy(kind="all")
+    if choice == "specific":
+        if not policy.specific.versions:
+            raise InvalidRequest(f"model {model.name}: a specific version policy must list versions")
+        known = {entry.version: entry for entry in model.versions.listed}
+        listed = (
+            known.get(v, VersionSettings(version=v, role=model.role)) for v in sorted(set(policy.specific.versions))
+        )
+        return VersionPolicy(kind="listed", listed=tuple(listed))
+    return VersionPolicy(kind="latest", latest=max(1, policy.latest.num_versions))

@@ -1,0 +1,85 @@
+"""What `status` says: one dictionary, the admin API's answer and the command line's source."""
+
+import os
+import time
+from typing import Any
+
+from processor.histogram import quantile_us
+from processor.supervisor.supervisor import Supervisor, Worker, memory_bytes
+
+SCHEMA = 1
+
+
+def status(supervisor: Supervisor) -> dict[str, Any]:
+    """Versions, their states and what serves them. Times in ms, memory in bytes, CPU in seconds."""
+    wanted = supervisor.wanted()
+    models = []
+    for settings in supervisor.manifest.models:
+        folder = supervisor.folders.get(settings.name)
+        versions = []
+        for report in supervisor.version_reports(settings.name, wanted):
+            entry = settings.settings_of(report.version)
+            label = next((label for label, version in settings.labels if version == report.version), None)
+            versions.append(
+                {
+                    "version": report.version,
+                    "state": report.state.value,
+                    "error": report.error,
+                    "role": entry.role,
+                    "label": label,
+                    "traffic": entry.traffic,
+                    **_worker(supervisor.serving_worker(settings.name, report.version)),
+                }
+            )
+        models.append(
+            {
+                "name": settings.name,
+                "path": str(settings.path),
+                "problem": folder.problem if folder else None,
+                "slo_p99_ms": settings.slo_p99_ms,
+                "versions": versions,
+            }
+        )
+    return {
+        "schema": SCHEMA,
+        "pid": os.getpid(),
+        "grpc": supervisor.grpc_address,
+        "ready": supervisor.ready,
+        "uptime_s": time.time() - supervisor.started_s,
+        "cores": list(supervisor.host.affinity),
+        "manifest_error": supervisor.manifest_error,
+        "gateways": [
+            {
+                "pid": gateway.child.pid,
+                "ready": gateway.ready,
+                "cpu_s": gateway.cpu_s,
+                "memory_bytes": memory_bytes(gateway.child.pid),
+            }
+            for gateway in supervisor.gateways.list
+        ],
+        "models": models,
+    }
+
+
+def _worker(worker: Worker | None) -> dict[str, Any]:
+    if worker is None:
+        return {"pid": None}
+    spec = worker.instance.spec
+    group = worker.group or {}
+    p50, p99 = (quantile_us(group.get("total_us", []), fraction) for fraction in (0.5, 0.99))
+    return {
+        "pid": worker.child.pid,
+        "engine": worker.engine,
+        "precision": "bf16" if spec.precision == "bf16" else "fp32",
+        "sessions": spec.sessions,
+        "threads_per_session": spec.threads_per_session,
+        "load_s": worker.load_s,
+        "cpu_s": worker.cpu_s,
+        "memory_bytes": memory_bytes(worker.child.pid),
+        "requests": {
+            name: group.get(name, 0)
+            for name in ("accepted", "answered", "failed", "expired", "cancelled", "rejected", "queued", "running")
+        },
+        "p50_ms": None if p50 is None else p50 / 1000,
+        "p99_ms": None if p99 is None else p99 / 1000,
+    }

@@ -1,0 +1,493 @@
+"""The supervisor: makes processes match the manifest, and tells gateways where to send requests.
+
+Everything here runs on one event loop. Whatever happens (a folder changed, a worker spoke or died, a manifest was
+applied, time passed) ends in `_reconcile`, which asks the pure policy of `lifecycle` what to do and does it.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import logging
+import os
+import resource
+import shutil
+import signal
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from processor import control, routes
+from processor.errors import ControlError, ManifestError, RequestError, StartError
+from processor.knobs import Knobs
+from processor.manifest import Manifest, load_manifest
+from processor.supervisor import lifecycle
+from processor.supervisor.child import Child
+from processor.supervisor.folders import FolderWatch, ModelFolder
+from processor.supervisor.gateways import Gateways
+from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, WantedModel
+from processor.supervisor.ports import ReservedPort
+from processor.supervisor.reload_config import manifest_of
+from processor.supervisor.wanted import waiting_versions, wanted_models
+from processor.wire import messages
+from processor.wire.status import number_of
+from processor.worker.spec import WorkerSpec
+from scheduler import Host
+
+_logger = logging.getLogger("corelane")
+
+_TICK_S = 0.25
+_ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Worker:
+    """A worker process and what it last said. The supervisor's own, on the event loop."""
+
+    instance: Instance
+    child: Child
+    socket: str
+    fingerprint: str
+    epoch: int | None = None  # of the first routing table in which its phase shows
+    engine: str = ""
+    load_s: float = 0.0
+    error: str = ""  # why it failed or was killed, if it or we said so
+    drain_sent: bool = False
+    cpu_s: float = 0.0
+    group: dict | None = None
+
+
+class Supervisor:
+    def __init__(self, manifest: Manifest, manifest_path: Path | None, host: Host, knobs: Knobs) -> None:
+        self.manifest = manifest
+        self.host = host
+        self.cores = min(host.cores, manifest.host.cores or host.cores)
+        self.workers: dict[int, Worker] = {}
+        self.troubles: dict[WorkerSpec, Trouble] = {}
+        self.folders: dict[str, ModelFolder] = {}
+        self.manifest_error = ""
+        self.started_s = time.time()
+        self._manifest_path = manifest_path
+        self._knobs = knobs
+        self._limits = Limits(
+            loads_max=max(1, self.cores),
+            drain_ns=int(manifest.host.drain_s * 1e9),
+            backoff_max_ns=int(knobs.restart_backoff_max_s * 1e9),
+        )
+        self._ended: dict[str, dict[int, str]] = {}
+        self._watches: dict[str, tuple[Path, asyncio.Task]] = {}
+        self._numbers = itertools.count(1)
+        self._stopping = False
+        self._stop_asked = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task] = set()
+        self._port = ReservedPort(manifest.listen.grpc)
+        self.grpc_address = self._port.address
+        self._runtime = _runtime_folder()
+        self.gateways = Gateways(
+            count=manifest.host.gateways or max(2, self.cores // 8),
+            settings={
+                "address": self.grpc_address,
+                "message_bytes_max": manifest.listen.message_bytes_max,
+                "request_timeout_s": knobs.request_timeout_s,
+                "report_s": knobs.statistics_interval_s,
+            },
+            on_change=self._reconcile,
+            on_reload=self._on_reload,
+        )
+
+    # Life
+
+    async def run(self) -> None:
+        """Serves until `stop` is asked for, then drains. StartError if the gateways cannot listen."""
+        _raise_descriptor_limit()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_file)
+        try:
+            self._follow_manifest()
+            self.gateways.start()
+            self._spawn(self._tick())
+            self._spawn(self._announce_ready())
+            if self._manifest_path is not None:
+                self._spawn(self._watch_manifest_file(self._manifest_path))
+            await self._wait_for_stop()
+            await self._shut_down()
+        finally:
+            for worker in self.workers.values():
+                worker.child.kill()
+            self.gateways.kill()
+            self._port.close()
+            shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def stop(self) -> None:
+        """Asks for a drain and a clean end; asked twice, ends at once by KeyboardInterrupt."""
+        if self._stop_asked.is_set():
+            _logger.warning("stopping at once; requests under way are lost")
+            raise KeyboardInterrupt
+        self._stop_asked.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model has a version available or has failed for good, and clients can call."""
+        return self.gateways.up and all(self.is_settled(model) for model in self.wanted())
+
+    def is_settled(self, model: WantedModel) -> bool:
+        if model.name not in self.folders:
+            return False
+        return lifecycle.is_settled(model, self._instances(), self.troubles)
+
+    async def _wait_for_stop(self) -> None:
+        stop = asyncio.ensure_future(self._stop_asked.wait())
+        failed = asyncio.ensure_future(self.gateways.failed.wait())
+        await asyncio.wait([stop, failed], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        failed.cancel()
+        if self.gateways.failed.is_set():
+            raise StartError(self.gateways.failure)
+
+    async def _shut_down(self) -> None:
+        _logger.info("stopping: answering what was accepted, for %g s at most", self.manifest.host.drain_s)
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        for _, watch in self._watches.values():
+            watch.cancel()
+        end_s = time.monotonic() + self.manifest.host.drain_s
+        await self.gateways.stop(self.manifest.host.drain_s)
+        for worker in self.workers.values():
+            if worker.instance.phase is Phase.LOADING:
+                worker.child.kill()
+            else:
+                worker.child.send({"type": "drain"})
+        children = [asyncio.ensure_future(worker.child.ended()) for worker in self.workers.values()]
+        if children:
+            _, late = await asyncio.wait(children, timeout=max(1.0, end_s - time.monotonic()))
+            for worker in list(self.workers.values()) if late else ():
+                _logger.warning("[%s] still busy at the end of the drain; killed", worker.child.name)
+                worker.child.kill()
+            if late:
+                await asyncio.wait(late)
+        _logger.info("stopped")
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._reconcile()
+
+    async def _announce_ready(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.ready)
+        available = sum(worker.instance.phase is Phase.AVAILABLE for worker in self.workers.values())
+        _logger.info(
+            "ready: gRPC on %s, %d models, %d versions available",
+            self.grpc_address,
+            len(self.manifest.models),
+            available,
+        )
+
+    def _spawn(self, coroutine: object) -> None:
+        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Manifest: every change comes through `apply`
+
+    def apply(self, manifest: Manifest) -> None:
+        """Makes the server match a manifest. ControlError, and no change, if it asks for what only a restart can do."""
+        for section in ("listen", "host"):
+            if getattr(manifest, section) != getattr(self.manifest, section):
+                raise ControlError(f"{section} cannot change while the server runs; stop it and serve the new manifest")
+        self.manifest = manifest
+        self.manifest_error = ""
+        _logger.info("manifest applied: %s", ", ".join(model.name for model in manifest.models) or "no models")
+        self._follow_manifest()
+        self._reconcile()
+
+    def _follow_manifest(self) -> None:
+        """Watches the folders of the manifest's models, and no others."""
+        paths = {model.name: model.path for model in self.manifest.models}
+        for name, (path, task) in list(self._watches.items()):
+            if paths.get(name) != path:
+                task.cancel()
+                del self._watches[name]
+                self.folders.pop(name, None)
+        for name, path in paths.items():
+            if name not in self._watches:
+                self._watches[name] = (path, asyncio.ensure_future(self._watch_folder(name, path)))
+
+    async def _watch_folder(self, name: str, path: Path) -> None:
+        watch = FolderWatch(path, self._knobs.settle_s, time.time, time.monotonic)
+        # A thread of its own: a path on a file system that hangs holds up no other model.
+        with ThreadPoolExecutor(1, thread_name_prefix=f"watch {name}") as thread:
+            while True:
+                model = self.manifest.model(name)
+                if model is not None:
+                    folder = await asyncio.get_running_loop().run_in_executor(thread, watch.look, model.versions)
+                    if folder != self.folders.get(name):
+                        if folder.problem:
+                            _logger.warning("[%s] %s", name, folder.problem)
+                        self.folders[name] = folder
+                        self._reconcile()
+                await asyncio.sleep(self._knobs.watch_interval_s)
+
+    async def _watch_manifest_file(self, path: Path) -> None:
+        """Applies the file when it has changed and then stood still for one look."""
+        applied = seen = _file_mark(path)
+        while True:
+            await asyncio.sleep(self._knobs.watch_interval_s)
+            mark = _file_mark(path)
+            if mark == seen and mark != applied:
+                applied = mark
+                self._reload_file()
+            seen = mark
+
+    def _reload_file(self) -> None:
+        if self._manifest_path is None:
+            return
+        try:
+            self.apply(load_manifest(self._manifest_path))
+        except (ManifestError, ControlError) as error:
+            self.manifest_error = str(error)
+            for line in str(error).splitlines():
+                _logger.error("the manifest is not applied: %s", line)
+
+    def _on_reload(self, gateway: Child, message: control.Message) -> None:
+        self._spawn(self._reload_from_client(gateway, message))
+
+    async def _reload_from_client(self, gateway: Child, message: control.Message) -> None:
+        """HandleReloadConfigRequest: as `apply`, then waits until the new models serve or have failed."""
+        code, text = 0, ""
+        try:
+            request = messages.parse(messages.ReloadConfigRequest, bytes.fromhex(message["request"]))
+            available: dict[str, set[int]] = {}
+            for instance in self._instances():
+                if instance.phase is Phase.AVAILABLE:
+                    available.setdefault(instance.spec.model, set()).add(instance.spec.version)
+            before = {model.name for model in self.manifest.models}
+            self.apply(manifest_of(request, self.manifest, available))
+            new = [model.name for model in self.manifest.models if model.name not in before]
+            async with self._changed:
+                await self._changed.wait_for(lambda: all(self.is_settled(m) for m in self.wanted() if m.name in new))
+            broken = [name for name in new if not any(i.spec.model == name and i.routed for i in self._instances())]
+            if broken:
+                code, text = 2, f"no version is available of: {', '.join(broken)}; GetModelStatus says why"
+        except (RequestError, ControlError) as error:
+            code, text = number_of(error), str(error)
+        gateway.send({"type": "reloaded", "id": message["id"], "code": code, "message": text})
+
+    # Reconciliation
+
+    def wanted(self) -> list[WantedModel]:
+        return wanted_models(self.manifest, self.folders, self.cores)
+
+    def _instances(self) -> list[Instance]:
+        return [worker.instance for worker in self.workers.values()]
+
+    def _reconcile(self) -> None:
+        if self._stopping:
+            return
+        wanted = self.wanted()
+        actions = lifecycle.decide(wanted, self._instances(), self.troubles, self._limits, time.monotonic_ns())
+        for action in actions:
+            if isinstance(action, lifecycle.Start):
+                self._start_worker(action.wanted)
+            elif isinstance(action, lifecycle.Drain):
+                self._set_phase(self.workers[action.instance], Phase.DRAINING)
+            else:
+                self.workers[action.instance].error = action.reason
+                self.workers[action.instance].child.kill()
+        self._forget(wanted)
+        self.gateways.publish(self.route_table(), self.ready)
+        self._settle_epochs()
+        self._spawn(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _settle_epochs(self) -> None:
+        """Notes which workers every gateway knows of, and drains those that every gateway has let go."""
+        for worker in self.workers.values():
+            if worker.epoch is None:
+                worker.epoch = self.gateways.epoch
+            if not self.gateways.all_have(worker.epoch):
+                continue
+            if worker.instance.phase is Phase.AVAILABLE and not worker.instance.routed:
+                worker.instance = dataclasses.replace(worker.instance, routed=True)
+                asyncio.get_running_loop().call_soon(self._reconcile)
+            elif worker.instance.phase is Phase.DRAINING and not worker.drain_sent:
+                worker.drain_sent = True
+                worker.child.send({"type": "drain"})
+
+    def _forget(self, wanted: list[WantedModel]) -> None:
+        specs = {version.spec for model in wanted for version in model.versions}
+        self.troubles = {spec: trouble for spec, trouble in self.troubles.items() if spec in specs}
+        names = {model.name for model in wanted}
+        self._ended = {name: ended for name, ended in self._ended.items() if name in names}
+
+    # Workers
+
+    def _start_worker(self, wanted: lifecycle.Wanted) -> None:
+        number = next(self._numbers)
+        socket_path = self._runtime / f"{number}.sock"
+        spec = wanted.spec
+        first = {
+            "spec": dataclasses.asdict(spec),
+            "socket": str(socket_path),
+            "report_s": self._knobs.statistics_interval_s,
+        }
+        _logger.info("[%s] loading %s", spec.name, spec.folder)
+        child = Child(
+            "processor.worker",
+            spec.name,
+            first,
+            on_message=lambda message: self._on_worker_message(number, message),
+            on_exit=lambda how: self._on_worker_exit(number, how),
+        )
+        instance = Instance(
+            id=number,
+            spec=spec,
+            phase=Phase.LOADING,
+            since_ns=time.monotonic_ns(),
+            load_timeout_ns=wanted.load_timeout_ns,
+        )
+        self.workers[number] = Worker(
+            instance=instance, child=child, socket=str(socket_path), fingerprint=wanted.fingerprint
+        )
+
+    def _set_phase(self, worker: Worker, phase: Phase) -> None:
+        worker.instance = dataclasses.replace(worker.instance, phase=phase, since_ns=time.monotonic_ns(), routed=False)
+        worker.epoch = None
+        _logger.info("[%s] %s", worker.child.name, phase.value)
+
+    def _on_worker_message(self, number: int, message: control.Message) -> None:
+        worker = self.workers[number]
+        if message["type"] == "statistics":
+            worker.cpu_s, worker.group = message["cpu_s"], message["group"]
+        elif message["type"] == "failed":
+            worker.error = message["error"]
+        elif message["type"] == "loaded":
+            worker.engine, worker.load_s = message["engine"], message["load_s"]
+        elif message["type"] == "available":
+            # `failed` attempts at another version of the files are over; crashes are counted on.
+            trouble = self.troubles.get(worker.instance.spec)
+            if trouble is not None and not trouble.was_available:
+                del self.troubles[worker.instance.spec]
+            self._set_phase(worker, Phase.AVAILABLE)
+            self._reconcile()
+
+    def _on_worker_exit(self, number: int, how: str) -> None:
+        worker = self.workers.pop(number)
+        instance, now_ns = worker.instance, time.monotonic_ns()
+        spec = instance.spec
+        Path(worker.socket).unlink(missing_ok=True)
+        if self._stopping:
+            return
+        last = self.troubles.get(spec)
+        error = ""
+        if instance.phase is Phase.LOADING and worker.error != "no longer wanted":
+            error = worker.error or f"the worker {how} while loading"
+            self.troubles[spec] = lifecycle.load_failed(
+                worker.fingerprint, last, error, not worker.error, self._limits, now_ns
+            )
+        elif instance.phase is Phase.AVAILABLE:
+            error = f"the worker {how}"
+            self.troubles[spec] = lifecycle.crashed(
+                worker.fingerprint, last, error, now_ns - instance.since_ns, self._limits, now_ns
+            )
+        if error:
+            _logger.error("[%s] %s", spec.name, error)
+        ended = self._ended.setdefault(spec.model, {})
+        ended.pop(spec.version, None)
+        ended[spec.version] = error
+        if len(ended) > _ENDED_MAX:
+            del ended[next(iter(ended))]
+        self._reconcile()
+
+    # What others are told
+
+    def version_reports(self, model: str, wanted: list[WantedModel]) -> list[lifecycle.VersionReport]:
+        settings = self.manifest.model(model)
+        found = next((entry for entry in wanted if entry.name == model), WantedModel(name=model))
+        waiting = waiting_versions(settings, self.folders.get(model, ModelFolder())) if settings else {}
+        instances = [instance for instance in self._instances() if instance.spec.model == model]
+        return lifecycle.report(found.versions, waiting, instances, self.troubles, self._ended.get(model, {}))
+
+    def serving_worker(self, model: str, version: int) -> Worker | None:
+        """The newest available worker of a version."""
+        serving = [
+            worker
+            for worker in self.workers.values()
+            if worker.instance.phase is Phase.AVAILABLE
+            and worker.instance.spec.model == model
+            and worker.instance.spec.version == version
+        ]
+        return max(serving, key=lambda worker: worker.instance.id, default=None)
+
+    def route_table(self) -> list[routes.ModelRoute]:
+        wanted = self.wanted()
+        names = {model.name for model in self.manifest.models}
+        names |= {instance.spec.model for instance in self._instances() if instance.phase is not Phase.LOADING}
+        return [self._model_route(name, wanted) for name in sorted(names)]
+
+    def _model_route(self, name: str, wanted: list[WantedModel]) -> routes.ModelRoute:
+        settings = self.manifest.model(name)
+        versions = []
+        for report in self.version_reports(name, wanted):
+            # A model that left the manifest has no route: its workers drain.
+            worker = self.serving_worker(name, report.version) if settings else None
+            spec = worker.instance.spec if worker else None
+            versions.append(
+                routes.VersionRoute(
+                    version=report.version,
+                    state=report.state.value,
+                    error=report.error,
+                    restarting=report.restarting,
+                    traffic=settings.settings_of(report.version).traffic if settings else None,
+                    instance=worker.instance.id if worker else None,
+                    socket=worker.socket if worker else "",
+                    slots=spec.queue_capacity + spec.sessions if spec else 0,
+                )
+            )
+        return routes.ModelRoute(
+            name=name, versions=tuple(versions), labels=settings.labels if settings is not None else ()
+        )
+
+
+def memory_bytes(pid: int) -> int | None:
+    """Resident memory of a process, None if it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss)
+    return None
+
+
+def _file_mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _runtime_folder() -> Path:
+    """A private folder for this server's sockets; those of servers that were killed are removed."""
+    parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    for old in parent.glob("corelane-*-*"):
+        owner = old.name.split("-")[1]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    try:
+        return Path(tempfile.mkdtemp(prefix=f"corelane-{os.getpid()}-", dir=parent))
+    except OSError as error:
+        raise StartError(f"cannot make a folder for sockets in {parent}: {error.strerror}") from error
+
+
+def _raise_descriptor_limit() -> None:
+    """A request in flight is a descriptor in its gateway and its worker; children inherit the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

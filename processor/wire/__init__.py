@@ -1,0 +1,1 @@
+"""The wire: messages, tensors and status codes as clients see them."""

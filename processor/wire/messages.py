@@ -1,0 +1,75 @@
+"""The messages of the TensorFlow-Serving API, in a descriptor pool of their own.
+
+TensorFlow registers files that define the same names in protobuf's default pool; a private pool lets both live in one
+process. The .proto files beside this module are compiled to `descriptors.binpb` when the package is built.
+"""
+
+from importlib import resources
+from typing import Any
+
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+from google.protobuf.message import DecodeError, Message
+
+from processor.errors import InvalidRequest
+
+
+def _load_pool() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    for well_known in (any_pb2, wrappers_pb2):
+        pool.AddSerializedFile(well_known.DESCRIPTOR.serialized_pb)
+    files = descriptor_pb2.FileDescriptorSet()
+    files.ParseFromString(resources.files("processor.wire").joinpath("descriptors.binpb").read_bytes())
+    waiting = list(files.file)
+    added = {any_pb2.DESCRIPTOR.name, wrappers_pb2.DESCRIPTOR.name}
+    while waiting:
+        ready = [file for file in waiting if added.issuperset(file.dependency)]
+        assert ready, "the descriptor set lacks a dependency"
+        for file in ready:
+            pool.Add(file)
+            added.add(file.name)
+            waiting.remove(file)
+    return pool
+
+
+POOL = _load_pool()
+
+
+def _message(name: str) -> Any:
+    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
+
+
+Any_ = _message("google.protobuf.Any")
+TensorProto = _message("tensorflow.TensorProto")
+TensorShapeProto = _message("tensorflow.TensorShapeProto")
+SignatureDef = _message("tensorflow.SignatureDef")
+Example = _message("tensorflow.Example")
+ModelSpec = _message("tensorflow.serving.ModelSpec")
+PredictRequest = _message("tensorflow.serving.PredictRequest")
+PredictResponse = _message("tensorflow.serving.PredictResponse")
+Input = _message("tensorflow.serving.Input")
+ClassificationRequest = _message("tensorflow.serving.ClassificationRequest")
+ClassificationResponse = _message("tensorflow.serving.ClassificationResponse")
+ClassificationResult = _message("tensorflow.serving.ClassificationResult")
+RegressionRequest = _message("tensorflow.serving.RegressionRequest")
+RegressionResponse = _message("tensorflow.serving.RegressionResponse")
+RegressionResult = _message("tensorflow.serving.RegressionResult")
+MultiInferenceRequest = _message("tensorflow.serving.MultiInferenceRequest")
+MultiInferenceResponse = _message("tensorflow.serving.MultiInferenceResponse")
+GetModelMetadataRequest = _message("tensorflow.serving.GetModelMetadataRequest")
+GetModelMetadataResponse = _message("tensorflow.serving.GetModelMetadataResponse")
+SignatureDefMap = _message("tensorflow.serving.SignatureDefMap")
+GetModelStatusRequest = _message("tensorflow.serving.GetModelStatusRequest")
+GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
+ReloadConfigRequest = _message("tensorflow.serving.ReloadConfigRequest")
+ReloadConfigResponse = _message("tensorflow.serving.ReloadConfigResponse")
+
+
+def parse(message_class: Any, data: bytes) -> Any:
+    """A message from its bytes; InvalidRequest if they are not one."""
+    try:
+        return message_class.FromString(data)
+    except DecodeError as error:
+        raise InvalidRequest(f"request is not a {message_class.DESCRIPTOR.full_name}: {error}") from error
+
+
+__all__ = ["POOL", "Message", "parse"]

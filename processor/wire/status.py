@@ -1,0 +1,44 @@
+"""The one place where errors become gRPC codes, and codes become errors again."""
+
+import grpc
+
+from processor import errors
+
+_CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Cancelled: grpc.StatusCode.CANCELLED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.NotSupported: grpc.StatusCode.UNIMPLEMENTED,
+    errors.PermissionRefused: grpc.StatusCode.PERMISSION_DENIED,
+    errors.EngineFailed: grpc.StatusCode.INTERNAL,
+}
+_ERRORS = {code: error for error, code in _CODES.items()}
+_ERRORS_BY_NUMBER = {code.value[0]: error for code, error in _ERRORS.items()}
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """The gRPC code of an error; INTERNAL for one that is not a RequestError."""
+    for kind in type(error).__mro__:
+        if kind in _CODES:
+            return _CODES[kind]
+    return grpc.StatusCode.INTERNAL
+
+
+def number_of(error: BaseException) -> int:
+    return int(code_of(error).value[0])
+
+
+def error_of_number(number: int, message: str) -> errors.RequestError:
+    """The error that `number_of` gave this number."""
+    return _ERRORS_BY_NUMBER.get(number, errors.EngineFailed)(message)
+
+
+def error_of_call(error: grpc.RpcError) -> errors.RequestError:
+    """The error a client raises for a failed call."""
+    # grpcio raises objects that are both the error and the finished call.
+    code, details = error.code(), error.details()
+    return _ERRORS.get(code, errors.EngineFailed)(details or code.name)

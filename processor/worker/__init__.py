@@ -1,0 +1,1 @@
+"""The worker process: one model version in one engine, with a SessionGroup."""

@@ -1,0 +1,105 @@
+"""Builds and installs corelane: five Python packages, two native modules and the compiled wire descriptors."""
+
+from pathlib import Path
+
+from pybind11.setup_helpers import Pybind11Extension
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+PROTO_FOLDER = "processor/wire/proto"
+
+TENSORFLOW = ["tensorflow-cpu>=2.18,<2.22"]
+ONNXRUNTIME = ["onnxruntime>=1.20,<2"]
+OPENVINO = ["openvino>=2025.0,<2027"]
+
+
+class BuildWithDescriptors(build_py):
+    """Compiles the .proto files to one descriptor set beside them, then collects the packages."""
+
+    def run(self) -> None:
+        import grpc_tools
+        from grpc_tools import protoc
+
+        protos = sorted(str(path.relative_to(ROOT)) for path in (ROOT / PROTO_FOLDER).glob("*.proto"))
+        well_known = Path(grpc_tools.__file__).parent / "_proto"
+        target = ROOT / "processor/wire/descriptors.binpb"
+        arguments = ["protoc", f"-I{ROOT}", f"-I{well_known}", f"--descriptor_set_out={target}", *protos]
+        if protoc.main(arguments) != 0:
+            raise SystemExit("protoc could not compile " + ", ".join(protos))
+        super().run()
+
+
+def native(name: str, *sources: str) -> Pybind11Extension:
+    return Pybind11Extension(name, sorted(sources), cxx_std=17, extra_compile_args=["-O3", "-Wall", "-Wextra"])
+
+
+setup(
+    name="corelane",
+    version="0.1.0",
+    description="A multi-model CPU inference server for recommendation models",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[
+        "configs",
+        "corelane",
+        "corelane.commands",
+        "corelane.demo",
+        "kernels",
+        "processor",
+        "processor.engines",
+        "processor.gateway",
+        "processor.manifest",
+        "processor.supervisor",
+        "processor.wire",
+        "processor.worker",
+        "scheduler",
+    ],
+    package_data={
+        "configs": ["*.yaml"],
+        "kernels": ["*.pyi", "py.typed"],
+        "processor": ["*.pyi", "py.typed"],
+        "processor.wire": ["descriptors.binpb", "proto/*.proto"],
+        "corelane": ["py.typed"],
+        "scheduler": ["py.typed"],
+    },
+    ext_modules=[
+        native("processor._native", "processor/native/model_spec.cc", "processor/native/binding.cc"),
+        native("kernels._native", "kernels/native/instruction_sets.cc", "kernels/native/binding.cc"),
+    ],
+    cmdclass={"build_py": BuildWithDescriptors},
+    install_requires=[
+        "grpcio>=1.71,<2",
+        "grpcio-health-checking>=1.71,<2",
+        "grpcio-reflection>=1.71,<2",
+        "ml_dtypes>=0.5,<1",
+        "numpy>=1.26,<3",
+        "protobuf>=5.29,<8",
+        "psutil>=6,<8",
+        "pydantic>=2.10,<3",
+        "pyyaml>=6,<7",
+        "starlette>=0.45,<2",
+        "uvicorn>=0.34,<1",
+    ],
+    extras_require={
+        "tensorflow": TENSORFLOW,
+        "onnxruntime": ONNXRUNTIME,
+        "openvino": OPENVINO,
+        "all": TENSORFLOW + ONNXRUNTIME + OPENVINO,
+        "demo": [*TENSORFLOW, *ONNXRUNTIME, *OPENVINO, "onnx>=1.17,<2"],
+        "dev": [
+            "hypothesis>=6.100,<7",
+            "mypy>=1.14,<3",
+            "onnx>=1.17,<2",
+            "pytest>=8.3,<10",
+            "pytest-timeout>=2.3,<3",
+            "ruff>=0.9,<1",
+            "types-PyYAML",
+            "types-psutil",
+        ],
+    },
+    entry_points={"console_scripts": ["corelane = corelane.commands.main:main"]},
+)
