@@ -18,6 +18,7 @@ from processor.socket_channel import SocketChannelServer
 from processor.worker.inference import Inference
 from processor.worker.session_group import SessionGroup
 from processor.worker.spec import WorkerSpec
+from processor.worker.warm_up import warm_up
 
 _logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Worker:
             )
             engine = load_engine(engine_name, Path(spec.folder), options)
             sessions = [engine.make_session() for _ in range(spec.sessions)]
+            warm_up(engine, sessions)
         except (LoadError, MemoryError, OSError) as error:
             self._client.send({"type": "failed", "error": str(error) or "out of memory"})
             os._exit(3)

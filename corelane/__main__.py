@@ -1,0 +1,5 @@
+"""`python -m corelane`: the command line."""
+
+from corelane.commands.main import main
+
+main()
