@@ -40,7 +40,7 @@ class Clicks:
         """The one-valued ids as int64 [rows, 4] and the numbers as float32 [rows, 3], for models without strings."""
         ids = [[int(value[1:]) for value in self.columns[name]] for name in ("user_id", "item_id", "category", "city")]
         numbers = np.stack([self.columns[name] for name in NUMBERS], axis=1)
-        scaled = (numbers - np.float32([50, 40, 12])) / np.float32([30, 15, 7])
+        scaled = (numbers - np.array([50, 40, 12], np.float32)) / np.array([30, 15, 7], np.float32)
         return {"ids": np.array(ids, np.int64).T.copy(), "dense": scaled.astype(np.float32)}
 
 
@@ -107,7 +107,7 @@ def generate(rows: int, seed: int) -> Clicks:
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     """Area under the ROC curve: the chance that a click scores above a non-click (rank statistic, ties averaged)."""
-    values, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     positives = labels.sum()
     negatives = len(labels) - positives

@@ -90,7 +90,7 @@ def _fit(model: keras.Model, data: Clicks, held_out: Clicks, epochs: int, seed: 
 
 
 def _dlrm_to_onnx(model: keras.Model) -> onnx.ModelProto:
-    constants = {"offsets": np.cumsum([0, *_SIZES[:-1]]).astype(np.int64), "one": np.int64([1]), "last": np.int64([-1])}
+    constants = {"offsets": np.cumsum([0, *_SIZES[:-1]]).astype(np.int64), "one": np.array([1]), "last": np.array([-1])}
     constants["table"] = model.get_layer("table").get_weights()[0]
     for name in ("bottom", "top", "out"):
         constants[f"{name}_w"], constants[f"{name}_b"] = model.get_layer(name).get_weights()

@@ -11,8 +11,8 @@ from corelane.demo.clicks import Clicks
 from processor.errors import RequestError
 
 _CLIENTS = 4
-_BATCHES = ((1, 0.6), (10, 0.3), (100, 0.1))
-_MODELS = (("ctr", 0.6), ("ctr_dlrm", 0.2), ("ctr_dcn", 0.2))
+_BATCHES = {1: 0.6, 10: 0.3, 100: 0.1}
+_MODELS = {"ctr": 0.6, "ctr_dlrm": 0.2, "ctr_dcn": 0.2}
 
 
 class Traffic:
@@ -44,12 +44,10 @@ class Traffic:
 
     def _call(self, seed: int, end_s: float) -> None:
         random = np.random.default_rng(seed)
-        models, model_shares = zip(*_MODELS, strict=True)
-        batches, batch_shares = zip(*_BATCHES, strict=True)
         while time.monotonic() < end_s:
-            model = random.choice(models, p=model_shares)
-            batch = random.choice(batches, p=batch_shares)
-            start = random.integers(0, len(self._rows.labels) - batch)
+            model = str(random.choice(list(_MODELS), p=list(_MODELS.values())))
+            batch = int(random.choice(list(_BATCHES), p=list(_BATCHES.values())))
+            start = int(random.integers(0, len(self._rows.labels) - batch))
             rows = self._rows.rows(start, start + batch)
             inputs = rows.columns if model == "ctr" else rows.ids()
             began_s = time.perf_counter()
@@ -61,4 +59,4 @@ class Traffic:
                 continue
             elapsed_ms = (time.perf_counter() - began_s) * 1000
             with self._lock:
-                self.latency_ms[str(model), version].append(elapsed_ms)
+                self.latency_ms[model, version].append(elapsed_ms)

@@ -15,6 +15,8 @@ from processor.wire.status import code_of
 
 SERVICE = "tensorflow.serving.PredictionService"
 
+_DEADLINE_S_MAX = 30 * 24 * 3600
+
 _METHODS = {
     "Predict": Method.PREDICT,
     "Classify": Method.CLASSIFY,
@@ -38,7 +40,8 @@ def _behaviour(router: Router, method: Method, timeout_ns: int) -> Callable[[byt
 
     def behave(request: bytes, context: grpc.ServicerContext) -> bytes:
         remaining_s = context.time_remaining()
-        has_deadline = remaining_s is not None
+        # A call without a deadline may have one in the far future instead of none.
+        has_deadline = remaining_s is not None and remaining_s < _DEADLINE_S_MAX
         deadline_ns = time.monotonic_ns() + (int(remaining_s * 1e9) if has_deadline else timeout_ns)
         cancellation = Cancellation()
         if not context.add_callback(cancellation.cancel):

@@ -24,7 +24,7 @@ def manifest_of(request: Any, current: Manifest, available: Mapping[str, Set[int
         known = current.model(config.name)
         labels = tuple(sorted(config.version_labels.items()))
         if known is not None:
-            for label, version in labels:
+            for _, version in labels:
                 if version not in available.get(config.name, ()):
                     raise FailedPrecondition(
                         f"Request to assign label to version {version} of model {config.name}, "

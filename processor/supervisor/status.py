@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from processor.histogram import quantile_us
+from processor.supervisor.lifecycle import State, VersionReport
 from processor.supervisor.supervisor import Supervisor, Worker, memory_bytes
 
 SCHEMA = 1
@@ -23,7 +24,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             versions.append(
                 {
                     "version": report.version,
-                    "state": report.state.value,
+                    "state": _state(supervisor, settings.name, report),
                     "error": report.error,
                     "role": entry.role,
                     "label": label,
@@ -59,6 +60,13 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         ],
         "models": models,
     }
+
+
+def _state(supervisor: Supervisor, model: str, report: VersionReport) -> str:
+    """A version is AVAILABLE here once every gateway sends it requests; gateways say so from when they do."""
+    if report.state is State.AVAILABLE and not supervisor.is_routed(model, report.version):
+        return State.LOADING.value
+    return report.state.value
 
 
 def _worker(worker: Worker | None) -> dict[str, Any]:

@@ -429,6 +429,10 @@ class Supervisor:
         ]
         return max(serving, key=lambda worker: worker.instance.id, default=None)
 
+    def is_routed(self, model: str, version: int) -> bool:
+        """Whether every gateway sends a version's requests to a worker of it."""
+        return any(i.routed and i.spec.model == model and i.spec.version == version for i in self._instances())
+
     def route_table(self) -> list[routes.ModelRoute]:
         wanted = self.wanted()
         names = {model.name for model in self.manifest.models}

@@ -33,11 +33,11 @@ class Inference:
     def handle(self, session: Any, method: Method, payload: bytes) -> bytes:
         """The response's bytes; a RequestError is the response otherwise."""
         response = self._handlers[method](session, payload)
-        if response.ByteSize() > self._message_bytes_max:
-            raise InvalidRequest(
-                f"the response of {response.ByteSize()} bytes is over listen.message_bytes_max ({self._message_bytes_max})"
-            )
         data: bytes = response.SerializeToString()
+        if len(data) > self._message_bytes_max:
+            raise InvalidRequest(
+                f"the response of {len(data)} bytes is over listen.message_bytes_max ({self._message_bytes_max})"
+            )
         return data
 
     def _predict(self, session: Any, payload: bytes) -> Any:

@@ -1,0 +1,70 @@
+"""Fixtures that take long to make, once for all tests."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+class ServingApi:
+    """TensorFlow-Serving's own client, driven in its process."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.serving_api"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **_QUIET},
+        )
+        assert self._process.stdout is not None
+        assert json.loads(self._process.stdout.readline()) == "ready"
+
+    def ask(self, action: str, *arguments: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([action, arguments]) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def call(
+        self, address: str, method: str, request: dict[str, Any], inputs: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        return self.ask("call", address, method, request, inputs or {}, 20)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def strings(plain: dict[str, Any]) -> list[bytes]:
+    """The values of a string tensor, as the client's process sends them."""
+    return [base64.b64decode(item) for item in plain["strings"]]
+
+
+@pytest.fixture(scope="session")
+def serving_api() -> Iterator[ServingApi]:
+    api = ServingApi()
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="session")
+def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.support.tensorflow_models`."""
+    folder = tmp_path_factory.mktemp("tensorflow")
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.tensorflow_models", str(folder)],
+        check=True,
+        capture_output=True,
+        env={**os.environ, **_QUIET},
+    )
+    return folder

@@ -1,0 +1,1 @@
+"""What the tests share: models, servers, load, and the client that users have."""

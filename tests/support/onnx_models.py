@@ -1,0 +1,75 @@
+"""Small ONNX models whose answers tell which version gave them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def write_scale(folder: Path, factor: float) -> Path:
+    """y = factor * x, float32 of any length."""
+    nodes = [helper.make_node("Mul", ["x", "factor"], ["y"])]
+    return _write(
+        folder,
+        nodes,
+        [_value("x", TensorProto.FLOAT, ["rows"])],
+        [_value("y", TensorProto.FLOAT, ["rows"])],
+        {"factor": np.array(factor, np.float32)},
+    )
+
+
+def write_slow(folder: Path) -> Path:
+    """total = n, counted one by one: the run takes as long as the int64 scalar n says (about 1 s a million)."""
+    one = helper.make_tensor("one", TensorProto.INT64, [], [1])
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going_in"], ["going_out"]),
+            helper.make_node("Add", ["total_in", "one"], ["total_out"]),
+        ],
+        "body",
+        [
+            _value("step", TensorProto.INT64, []),
+            _value("going_in", TensorProto.BOOL, []),
+            _value("total_in", TensorProto.INT64, []),
+        ],
+        [_value("going_out", TensorProto.BOOL, []), _value("total_out", TensorProto.INT64, [])],
+        [one],
+    )
+    nodes = [helper.make_node("Loop", ["n", "going", "zero"], ["total"], body=body)]
+    constants = {"going": np.array(True), "zero": np.array(0, np.int64)}
+    return _write(
+        folder, nodes, [_value("n", TensorProto.INT64, [])], [_value("total", TensorProto.INT64, [])], constants
+    )
+
+
+def write_identity(folder: Path, onnx_type: int, shape: Sequence[int | str | None]) -> Path:
+    """y = x of one element type and shape."""
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    return _write(folder, nodes, [_value("x", onnx_type, shape)], [_value("y", onnx_type, shape)], {})
+
+
+def write_heavy(folder: Path, mebibytes: int) -> Path:
+    """y = x + sum of a constant that takes this much memory."""
+    nodes = [
+        helper.make_node("ReduceSum", ["weights"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    weights = np.zeros(mebibytes << 18, np.float32)
+    value = [_value(name, TensorProto.FLOAT, ["rows"]) for name in ("x", "y")]
+    return _write(folder, nodes, value[:1], value[1:], {"weights": weights})
+
+
+def _value(name: str, onnx_type: int, shape: Sequence[int | str | None]) -> Any:
+    return helper.make_tensor_value_info(name, onnx_type, shape)
+
+
+def _write(folder: Path, nodes: list, inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> Path:
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "test", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    folder.mkdir(parents=True)
+    onnx.save(model, str(folder / "model.onnx"))
+    return folder

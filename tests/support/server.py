@@ -1,0 +1,122 @@
+"""A real server for a test: `corelane serve` in a process of its own, on ports of its own."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from corelane.client import Client
+from corelane.commands.common import call_admin
+from processor.errors import ControlError
+
+_WAIT_S = 90
+_FAST = {
+    "CORELANE_WATCH_INTERVAL_S": "0.1",
+    "CORELANE_SETTLE_S": "0.3",
+    "CORELANE_STATISTICS_INTERVAL_S": "0.1",
+}
+LISTEN = 'listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}\n'
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = _WAIT_S) -> Any:
+    """The first true value of `condition`; fails the test, naming what it waited for, if there is none in time."""
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {timeout_s} s in vain: {what}")
+
+
+class Server:
+    """Addresses are known, and the gateways listen, when the constructor returns."""
+
+    def __init__(self, manifest: Path, log: Path, environment: dict[str, str] | None = None) -> None:
+        self.manifest = manifest
+        self.log = log
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "corelane", "serve", str(manifest)],
+                stderr=output,
+                env={**os.environ, **_FAST, **(environment or {})},
+            )
+        found = wait_until(self._addresses, "the server's addresses")
+        self.grpc, self.admin = found
+
+    def _addresses(self) -> tuple[str, str] | None:
+        text = self.log.read_text()
+        assert self.process.poll() is None, f"the server ended:\n{text}"
+        found = re.search(r"gRPC on (\S+), admin on (\S+),", text)
+        return (found[1], found[2]) if found else None
+
+    def status(self) -> dict[str, Any]:
+        return call_admin(self.admin, "/v1/status")
+
+    def version(self, model: str, version: int) -> dict[str, Any]:
+        """What `status` says of a version; {} if it does not know it."""
+        for entry in self.status()["models"]:
+            for found in entry["versions"]:
+                if (entry["name"], found["version"]) == (model, version):
+                    return found
+        return {}
+
+    def wait_ready(self) -> "Server":
+        def ready() -> bool:
+            with contextlib.suppress(ControlError):
+                return bool(self.status()["ready"])
+            return False
+
+        wait_until(ready, f"ready; log:\n{self.log.read_text()}")
+        return self
+
+    def wait_state(self, model: str, version: int, state: str) -> dict[str, Any]:
+        return wait_until(
+            lambda: found if (found := self.version(model, version)).get("state") == state else None,
+            f"{model}/{version} {state}; now {self.version(model, version)}; log:\n{self.log.read_text()}",
+        )
+
+    def apply(self, text: str) -> dict[str, Any]:
+        body = {"manifest": text, "base": str(self.manifest.parent), "source": "test.yaml"}
+        return call_admin(self.admin, "/v1/apply", body)
+
+    def client(self) -> Client:
+        return Client(self.grpc)
+
+    def processes(self) -> list[psutil.Process]:
+        """The supervisor and everything it started."""
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def stop(self) -> int:
+        """Asks for a drain; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, models: str, *, ready: bool = True, environment: dict[str, str] | None = None, listen: str = LISTEN
+) -> Iterator[Server]:
+    """A server of the manifest `listen` + `models`, with paths relative to `folder`; must exit 0 at the end, unless the
+    test has ended it."""
+    manifest = folder / "manifest.yaml"
+    manifest.write_text(listen + models)
+    server = Server(manifest, folder / "server.log", environment)
+    try:
+        yield server.wait_ready() if ready else server
+        if server.process.poll() is None:
+            assert server.stop() == 0, server.log.read_text()
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()

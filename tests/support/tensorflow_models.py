@@ -1,0 +1,102 @@
+"""`python -m tests.support.tensorflow_models FOLDER`: SavedModels of each kind, in a process of their own.
+
+    tf2/1   TF2 function: strings through a lookup table, a variable, two signatures, a scalar input with no batch
+    tf1/1   TF1 graph: Predict, Classify and Regress signatures over tf.Example, variables and a hash table
+    types/1 every element type that the wire has, each returned as it came
+"""
+
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+
+v1 = tf.compat.v1
+
+WIRE_TYPES = {
+    "float": tf.float32,
+    "double": tf.float64,
+    "half": tf.float16,
+    "bfloat16": tf.bfloat16,
+    "int8": tf.int8,
+    "int16": tf.int16,
+    "int32": tf.int32,
+    "int64": tf.int64,
+    "uint8": tf.uint8,
+    "uint16": tf.uint16,
+    "uint32": tf.uint32,
+    "uint64": tf.uint64,
+    "bool": tf.bool,
+    "complex64": tf.complex64,
+    "complex128": tf.complex128,
+    "string": tf.string,
+}
+
+
+class Lookup(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = tf.Variable(3.0)
+        words = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1.0, 2.0])
+        self.table = tf.lookup.StaticHashTable(words, -1.0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "word"), tf.TensorSpec([None, 2], tf.float32, "x")])
+    def score(self, word: tf.Tensor, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"score": self.table.lookup(word) + self.factor * tf.reduce_sum(x, 1), "upper": tf.strings.upper(word)}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.float32, "x")])
+    def scalar(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": self.factor * x}
+
+
+class Types(tf.Module):
+    @tf.function(input_signature=[{name: tf.TensorSpec(None, dtype, name) for name, dtype in WIRE_TYPES.items()}])
+    def same(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {f"{name}_out": tf.identity(tensor) for name, tensor in inputs.items()}
+
+
+def write_tf1(folder: Path) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        examples = v1.placeholder(tf.string, [None], "examples")
+        features = {"x": tf.io.FixedLenFeature([], tf.float32), "word": tf.io.FixedLenFeature([], tf.string, "")}
+        parsed = tf.io.parse_example(examples, features)
+        words = tf.lookup.KeyValueTensorInitializer(["a", "b"], [1.0, 2.0])
+        bonus = tf.lookup.StaticHashTable(words, 0.0).lookup(parsed["word"])
+        weight = v1.get_variable("weight", initializer=2.0)
+        value = weight * parsed["x"] + bonus
+        classes = tf.tile(tf.constant([["low", "high"]]), [tf.size(examples), 1])
+        scores = tf.stack([-value, value], 1)
+        x = v1.placeholder(tf.float32, [None], "x")
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        info, build = v1.saved_model.build_tensor_info, v1.saved_model.build_signature_def
+        inputs = {"inputs": info(examples)}
+        signatures = {
+            "serving_default": build({"x": info(x)}, {"y": info(weight * x)}, "tensorflow/serving/predict"),
+            "classify": build(
+                inputs, {"classes": info(classes), "scores": info(scores)}, "tensorflow/serving/classify"
+            ),
+            "regress": build(inputs, {"outputs": info(value)}, "tensorflow/serving/regress"),
+        }
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], signature_def_map=signatures, main_op=v1.tables_initializer()
+        )
+        builder.save()
+
+
+def main(folder: Path) -> None:
+    lookup = Lookup()
+    tf.saved_model.save(
+        lookup,
+        str(folder / "tf2/1"),
+        signatures={
+            "serving_default": lookup.score.get_concrete_function(),
+            "scalar": lookup.scalar.get_concrete_function(),
+        },
+    )
+    types = Types()
+    tf.saved_model.save(types, str(folder / "types/1"), signatures=types.same.get_concrete_function())
+    write_tf1(folder / "tf1/1")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
