@@ -14,6 +14,7 @@
         ├── DeadlinePassed    the deadline, or the time allowed in the queue, passed before it ran
         ├── Cancelled         the client hung up
         ├── Unavailable       the version is restarting, or the server is stopping
+        ├── ModelsNotAvailable  models that a client asked to load did not become available
         ├── NotSupported      the server does not offer this call
         ├── PermissionRefused  the caller may not do this
         └── EngineFailed      the engine could not run a valid request
@@ -83,6 +84,10 @@ class Cancelled(RequestError):
 
 class Unavailable(RequestError):
     """The version cannot answer at this moment; the call may be tried again."""
+
+
+class ModelsNotAvailable(RequestError):
+    """Models that a client asked the server to load did not become available."""
 
 
 class NotSupported(RequestError):

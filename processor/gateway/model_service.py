@@ -8,7 +8,7 @@ import grpc
 from processor.errors import InvalidRequest, ModelNotFound, RequestError
 from processor.gateway.router import Router
 from processor.wire import messages
-from processor.wire.status import code_of
+from processor.wire.status import code_of, error_of_number
 
 SERVICE = "tensorflow.serving.ModelService"
 
@@ -32,8 +32,11 @@ def handlers(router: Router, reload: Reload) -> dict[str, grpc.RpcMethodHandler]
                     "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                     "Only ModelConfigList is currently supported"
                 )
+            code, message = reload(data)
+            if code:
+                raise error_of_number(code, message)
             response = messages.ReloadConfigResponse()
-            response.status.error_code, response.status.error_message = reload(data)
+            response.status.SetInParent()
             return response
 
         return _guarded(context, answer)

@@ -23,7 +23,7 @@ _OUTPUT_WAIT_S = 2.0
 class Child:
     """Belongs to the event loop's thread.
 
-    Its messages come to `on_message` in order; `on_exit(how)` comes once, after the last of them."""
+    Its messages come to `on_message` in order; `on_exit(how, last output)` comes once, after the last of them."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Child:
         name: str,
         first: control.Message,
         on_message: Callable[[control.Message], None],
-        on_exit: Callable[[str], None],
+        on_exit: Callable[[str, str], None],
     ) -> None:
         self.name = name
         self._on_message = on_message
@@ -90,7 +90,7 @@ class Child:
             task.cancel()
         transport.close()
         self._writer.close()
-        self._on_exit(self._describe(code))
+        self._on_exit(self._describe(code), self._tail[-1] if self._tail else "")
 
     async def _read_messages(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -116,4 +116,4 @@ class Child:
                 how += " (by hand, or because memory ran out)"
         else:
             how = f"exited with code {code}"
-        return f"{how}; its last output: {self._tail[-1]}" if self._tail else how
+        return how

@@ -107,7 +107,7 @@ class Gateways:
             f"gateway:{self._settings['address']}",
             self._settings,
             on_message=lambda message: self._on_message(gateway, message),
-            on_exit=lambda how: self._on_exit(gateway, how),
+            on_exit=lambda how, _: self._on_exit(gateway, how),
         )
         gateway = Gateway(child=child, started_s=time.monotonic())
         child.send(self._table)

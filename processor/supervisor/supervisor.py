@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from processor import control, routes
-from processor.errors import ControlError, ManifestError, RequestError, StartError
+from processor.errors import ControlError, ManifestError, ModelsNotAvailable, RequestError, StartError
 from processor.knobs import Knobs
 from processor.manifest import Manifest, load_manifest
 from processor.supervisor import lifecycle
@@ -275,7 +275,7 @@ class Supervisor:
                 await self._changed.wait_for(lambda: all(self.is_settled(m) for m in self.wanted() if m.name in new))
             broken = [name for name in new if not any(i.spec.model == name and i.routed for i in self._instances())]
             if broken:
-                code, text = 2, f"no version is available of: {', '.join(broken)}; GetModelStatus says why"
+                raise ModelsNotAvailable(f"no version is available of {', '.join(broken)}; GetModelStatus says why")
         except (RequestError, ControlError) as error:
             code, text = number_of(error), str(error)
         gateway.send({"type": "reloaded", "id": message["id"], "code": code, "message": text})
@@ -347,7 +347,7 @@ class Supervisor:
             spec.name,
             first,
             on_message=lambda message: self._on_worker_message(number, message),
-            on_exit=lambda how: self._on_worker_exit(number, how),
+            on_exit=lambda how, output: self._on_worker_exit(number, how, output),
         )
         instance = Instance(
             id=number,
@@ -381,7 +381,7 @@ class Supervisor:
             self._set_phase(worker, Phase.AVAILABLE)
             self._reconcile()
 
-    def _on_worker_exit(self, number: int, how: str) -> None:
+    def _on_worker_exit(self, number: int, how: str, output: str) -> None:
         worker = self.workers.pop(number)
         instance, now_ns = worker.instance, time.monotonic_ns()
         spec = instance.spec
@@ -389,14 +389,15 @@ class Supervisor:
         if self._stopping:
             return
         last = self.troubles.get(spec)
+        last_words = f"; its last output: {output}" if output else ""
         error = ""
         if instance.phase is Phase.LOADING and worker.error != "no longer wanted":
-            error = worker.error or f"the worker {how} while loading"
+            error = worker.error or f"the worker {how} while loading{last_words}"
             self.troubles[spec] = lifecycle.load_failed(
                 worker.fingerprint, last, error, not worker.error, self._limits, now_ns
             )
         elif instance.phase is Phase.AVAILABLE:
-            error = f"the worker {how}"
+            error = f"the worker {how}{last_words}"
             self.troubles[spec] = lifecycle.crashed(
                 worker.fingerprint, last, error, now_ns - instance.since_ns, self._limits, now_ns
             )

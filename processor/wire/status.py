@@ -12,6 +12,7 @@ _CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Cancelled: grpc.StatusCode.CANCELLED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.ModelsNotAvailable: grpc.StatusCode.UNKNOWN,
     errors.NotSupported: grpc.StatusCode.UNIMPLEMENTED,
     errors.PermissionRefused: grpc.StatusCode.PERMISSION_DENIED,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,

@@ -1,0 +1,241 @@
+"""The reconciliation policy, with made-up times and no processes."""
+
+import dataclasses
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.supervisor import lifecycle
+from processor.supervisor.lifecycle import (
+    Drain,
+    Instance,
+    Kill,
+    Limits,
+    Phase,
+    Start,
+    State,
+    Trouble,
+    Wanted,
+    WantedModel,
+    decide,
+)
+from processor.worker.spec import WorkerSpec
+
+SECOND = 1_000_000_000
+LIMITS = Limits(loads_max=2)
+
+
+def spec(model: str, version: int, sessions: int = 1) -> WorkerSpec:
+    return WorkerSpec(
+        model=model,
+        version=version,
+        folder=f"/{model}/{version}",
+        engine="auto",
+        sessions=sessions,
+        threads_per_session=1,
+        precision="auto",
+        op_libraries=(),
+        queue_capacity=1,
+        queue_timeout_ms=1,
+        dispatch="shared_queue",
+        memory_bytes_max=None,
+        message_bytes_max=1,
+    )
+
+
+def wanted(model: str, *versions: int, sessions: int = 1, keep: bool = True) -> WantedModel:
+    return WantedModel(
+        name=model,
+        keep_unwanted=keep,
+        versions=tuple(
+            Wanted(spec=spec(model, version, sessions), fingerprint="f", load_timeout_ns=60 * SECOND)
+            for version in versions
+        ),
+    )
+
+
+def instance(number: int, of: WorkerSpec, phase: Phase = Phase.AVAILABLE, routed: bool = True, since: int = 0) -> Instance:
+    return Instance(
+        id=number, spec=of, phase=phase, since_ns=since, load_timeout_ns=60 * SECOND, routed=routed and phase is Phase.AVAILABLE
+    )
+
+
+def failed(retry_ns: int | None = None, fingerprint: str = "f") -> Trouble:
+    return Trouble(fingerprint=fingerprint, attempts=1, error="why", retry_ns=retry_ns, was_available=False)
+
+
+def short(actions: list[Any]) -> list[str]:
+    names = []
+    for action in actions:
+        if isinstance(action, Start):
+            names.append(f"start {action.wanted.spec.name}")
+        else:
+            names.append(f"{'drain' if isinstance(action, Drain) else 'kill'} {action.instance}")
+    return names
+
+
+def check(models: list[WantedModel], instances: list[Instance], expected: list[str], **rest: Any) -> None:
+    assert short(decide(models, instances, rest.get("troubles", {}), LIMITS, rest.get("now", 0))) == expected
+
+
+def test_what_is_wanted_is_started_a_few_at_a_time() -> None:
+    check([wanted("a", 1), wanted("b", 1, 2)], [], ["start a/1", "start b/1"])
+    check([wanted("a", 1), wanted("b", 1)], [instance(1, spec("a", 1), Phase.LOADING)], ["start b/1"])
+
+
+def test_a_load_that_hangs_gives_its_place_to_others() -> None:
+    hung = [instance(n, spec("a", n), Phase.LOADING) for n in (1, 2)]
+    check([wanted("a", 1, 2), wanted("b", 1)], hung, [], now=5 * SECOND)
+    check([wanted("a", 1, 2), wanted("b", 1)], hung, ["start b/1"], now=30 * SECOND)
+
+
+def test_the_old_version_goes_when_every_gateway_knows_the_new_one() -> None:
+    old = instance(1, spec("a", 1))
+    check([wanted("a", 2)], [old, instance(2, spec("a", 2), Phase.LOADING)], [])
+    check([wanted("a", 2)], [old, instance(2, spec("a", 2), routed=False)], [])
+    check([wanted("a", 2)], [old, instance(2, spec("a", 2))], ["drain 1"])
+
+
+def test_a_failed_version_keeps_the_old_one() -> None:
+    check([wanted("a", 2)], [instance(1, spec("a", 1))], [], troubles={spec("a", 2): failed()})
+    both = [instance(1, spec("a", 1)), instance(2, spec("a", 2))]
+    check([wanted("a", 2, 3)], both, [], troubles={spec("a", 3): failed()})
+
+
+def test_a_list_drops_what_it_no_longer_names_once_one_of_it_serves() -> None:
+    both = [instance(1, spec("a", 1)), instance(2, spec("a", 2))]
+    check([wanted("a", 2, 3, keep=False)], both, ["drain 1"], troubles={spec("a", 3): failed()})
+
+
+def test_a_changed_setting_replaces_the_worker_of_its_own_version_only() -> None:
+    old = [instance(1, spec("a", 1)), instance(2, spec("a", 2))]
+    model = wanted("a", 1, 2, sessions=2)
+    check([model], [*old, instance(3, spec("a", 1, 2))], ["drain 1", "start a/2"])
+    check([model], [*old, instance(3, spec("a", 1, 2))], ["drain 1"], troubles={spec("a", 2, 2): failed()})
+
+
+def test_files_that_vanish_are_served_on_and_a_removed_model_is_not() -> None:
+    check([wanted("a")], [instance(1, spec("a", 1))], [])
+    check([], [instance(1, spec("a", 1))], ["drain 1"])
+    check([], [instance(1, spec("a", 1), Phase.LOADING)], ["kill 1"])
+
+
+def test_a_failed_load_is_tried_again_when_files_change_and_a_crash_when_its_time_comes() -> None:
+    check([wanted("a", 1)], [], [], troubles={spec("a", 1): failed()})
+    check([wanted("a", 1)], [], ["start a/1"], troubles={spec("a", 1): failed(fingerprint="older")})
+    check([wanted("a", 1)], [], [], troubles={spec("a", 1): failed(retry_ns=5)}, now=4)
+    check([wanted("a", 1)], [], ["start a/1"], troubles={spec("a", 1): failed(retry_ns=5)}, now=5)
+
+
+def test_loads_and_drains_have_an_end() -> None:
+    check([wanted("a", 1)], [instance(1, spec("a", 1), Phase.LOADING)], ["kill 1", "start a/1"], now=61 * SECOND)
+    check([], [instance(1, spec("a", 1), Phase.DRAINING)], [], now=30 * SECOND)
+    check([], [instance(1, spec("a", 1), Phase.DRAINING)], ["kill 1"], now=31 * SECOND)
+
+
+def test_crashes_are_retried_at_once_then_later_and_later() -> None:
+    trouble, waits = None, []
+    for _ in range(9):
+        trouble = lifecycle.crashed("f", trouble, "why", SECOND, LIMITS, 0)
+        assert trouble.retry_ns is not None
+        waits.append(trouble.retry_ns / SECOND)
+    assert waits == [0, 0.5, 1, 2, 4, 8, 16, 30, 30]
+    after_health = lifecycle.crashed("f", trouble, "why", 100 * SECOND, LIMITS, 0)
+    assert after_health.retry_ns == 0
+
+
+def test_crashed_loads_are_given_up_and_refused_ones_at_once() -> None:
+    trouble, waits = None, []
+    for _ in range(5):
+        trouble = lifecycle.load_failed("f", trouble, "why", True, LIMITS, 0)
+        waits.append(trouble.retry_ns)
+    assert waits == [0.5 * SECOND, SECOND, 2 * SECOND, 4 * SECOND, None]
+    assert lifecycle.load_failed("g", trouble, "why", True, LIMITS, 0).attempts == 1
+    assert lifecycle.load_failed("f", None, "why", False, LIMITS, 0).retry_ns is None
+
+
+def test_report() -> None:
+    model = wanted("a", 2, 3, 4)
+    instances = [
+        instance(1, spec("a", 1), Phase.DRAINING),
+        instance(2, spec("a", 2)),
+        instance(3, spec("a", 3), Phase.LOADING),
+    ]
+    crashed = Trouble(fingerprint="f", attempts=1, error="died", retry_ns=0, was_available=True)
+    troubles = {spec("a", 3): crashed, spec("a", 4): failed()}
+    reports = lifecycle.report(model.versions, {5: "still being written"}, instances, troubles, {0: ""})
+    assert [(r.version, r.state, r.error, r.restarting) for r in reports] == [
+        (0, State.END, "", False),
+        (1, State.UNLOADING, "", False),
+        (2, State.AVAILABLE, "", False),
+        (3, State.LOADING, "died", True),
+        (4, State.END, "why", False),
+        (5, State.START, "still being written", False),
+    ]
+
+
+def test_settled() -> None:
+    assert lifecycle.is_settled(wanted("a", 1, 2), [instance(1, spec("a", 1))], {})
+    assert not lifecycle.is_settled(wanted("a", 1), [instance(1, spec("a", 1), routed=False)], {})
+    assert not lifecycle.is_settled(wanted("a", 1), [], {spec("a", 1): failed(retry_ns=5)})
+    assert lifecycle.is_settled(wanted("a", 1), [], {spec("a", 1): failed()})
+    assert lifecycle.is_settled(wanted("a"), [], {})
+
+
+_goals = st.lists(
+    st.dictionaries(st.sampled_from("abc"), st.sets(st.integers(1, 4), min_size=1, max_size=3), max_size=3),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(_goals, st.sets(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size=4), st.randoms())
+def test_any_sequence_of_manifests_comes_to_rest_with_every_model_served_throughout(
+    goals: list[dict[str, set[int]]], broken: set[tuple[str, int]], random: Any
+) -> None:
+    instances: dict[int, Instance] = {}
+    troubles: dict[WorkerSpec, Trouble] = {}
+    number, now = 0, 0
+    for goal in goals:
+        models = [wanted(name, *sorted(versions)) for name, versions in sorted(goal.items())]
+        served = {i.spec.model for i in instances.values() if i.phase is Phase.AVAILABLE and i.routed}
+        for _ in range(200):
+            now += SECOND
+            actions = decide(models, list(instances.values()), troubles, LIMITS, now)
+            assert actions == decide(models, list(instances.values()), troubles, LIMITS, now)
+            for action in actions:
+                if isinstance(action, Start):
+                    assert action.wanted.spec not in {i.spec for i in instances.values() if i.phase is not Phase.DRAINING}
+                    number += 1
+                    instances[number] = instance(number, action.wanted.spec, Phase.LOADING, since=now)
+                elif isinstance(action, Drain):
+                    instances[action.instance] = dataclasses.replace(
+                        instances[action.instance], phase=Phase.DRAINING, routed=False, since_ns=now
+                    )
+                else:
+                    assert isinstance(action, Kill)
+                    del instances[action.instance]
+            if not actions and all(i.phase is Phase.AVAILABLE and i.routed for i in instances.values()):
+                break
+            # The world moves: a load ends, a table arrives, a drain is done.
+            for one in random.sample(sorted(instances), min(2, len(instances))):
+                found = instances[one]
+                if found.phase is Phase.LOADING and (found.spec.model, found.spec.version) in broken:
+                    troubles[found.spec] = failed()
+                    del instances[one]
+                elif found.phase is Phase.LOADING:
+                    instances[one] = dataclasses.replace(found, phase=Phase.AVAILABLE, since_ns=now)
+                elif found.phase is Phase.AVAILABLE:
+                    instances[one] = dataclasses.replace(found, routed=True)
+                else:
+                    del instances[one]
+            routed = {i.spec.model for i in instances.values() if i.phase is Phase.AVAILABLE and i.routed}
+            assert served & set(goal) <= routed, "a model that was served and is still wanted lost its last version"
+        else:
+            raise AssertionError("it does not come to rest")
+        for name, versions in goal.items():
+            running = {i.spec.version for i in instances.values() if i.spec.model == name}
+            loadable = {version for version in versions if (name, version) not in broken}
+            assert loadable <= running
+        assert {i.spec.model for i in instances.values()} <= set(goal)

@@ -1,0 +1,158 @@
+"""The manifest: what is accepted, and what each mistake is told."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.errors import ManifestError
+from processor.manifest import Manifest, VersionSettings, load_manifest, parse_manifest
+
+BASE = Path("/base")
+
+
+def parse(text: str) -> Manifest:
+    return parse_manifest(text, source="m.yaml", base=BASE)
+
+
+def model(text: str) -> str:
+    """A manifest of one model with these extra keys, which stand on line 4."""
+    return f"models:\n  - name: ctr\n    path: models/ctr\n    {text}\n"
+
+
+def test_the_whole_schema() -> None:
+    manifest = parse("""
+listen: {grpc: "127.0.0.1:8500", http: "127.0.0.1:8501", admin: "127.0.0.1:8502"}
+host: {cores: auto, reserved_cores: auto}
+models:
+  - name: ctr
+    path: models/ctr
+    engine: auto
+    versions:
+      - {version: 3, role: baseline, label: stable, traffic: 95}
+      - {version: 4, role: ab,       label: canary, traffic: 5}
+    role: baseline
+    slo_p99_ms: 20
+    sessions: auto
+    threads_per_session: 1
+    precision: auto
+    max_divergence: 0.01
+    queue: {capacity: 256, timeout_ms: 100}
+    dispatch: shared_queue
+    op_libraries: [ops/custom.so]
+""")
+    (ctr,) = manifest.models
+    assert ctr.path == BASE / "models/ctr"
+    assert ctr.op_libraries == ("/base/ops/custom.so",)
+    assert ctr.labels == (("stable", 3), ("canary", 4))
+    assert ctr.sessions is None
+    assert ctr.settings_of(4) == VersionSettings(version=4, role="ab", label="canary", traffic=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "latest"),
+    [("versions: {latest: 3}", "latest", 3), ("versions: {all: true}", "all", 1), ("role: ab", "latest", 1)],
+)
+def test_short_forms(text: str, kind: str, latest: int) -> None:
+    (found,) = parse(model(text)).models
+    assert (found.versions.kind, found.versions.latest) == (kind, latest)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("egine: auto", "m.yaml:4: models[0].egine is not a key; did you mean engine?"),
+        ("queue: {size: 3}", "m.yaml:4: models[0].queue.size is not a key; known keys: capacity, timeout_ms"),
+        (
+            "engine: tensorflw",
+            "m.yaml:4: models[0].engine: should be 'auto', 'tensorflow', 'onnxruntime' or 'openvino', "
+            "not 'tensorflw'; did you mean tensorflow?",
+        ),
+        ("engine: fused", "m.yaml:4: models[0].engine: fused is not in this version yet; use auto"),
+        ("sessions: 0", "m.yaml:4: models[0].sessions: should be auto or a whole number of at least 1, not 0"),
+        ("sessions: true", "m.yaml:4: models[0].sessions: should be auto or a whole number of at least 1, not True"),
+        ("slo_p99_ms: fast", "m.yaml:4: models[0].slo_p99_ms: input should be a valid number, not 'fast'"),
+        ("versions: 3", "m.yaml:4: models[0].versions: should be {latest: N}, {all: true}, or a list of"),
+        ("versions: {latest: 0}", "m.yaml:4: models[0].versions: latest should be a whole number of at least 1, not 0"),
+        ("versions: {newest: 1}", "or a list of {version: N, role: ..., label: ..., traffic: ...}, not 'newest'"),
+        ("versions: []", "m.yaml:4: models[0].versions: the list of versions is empty; list at least one"),
+        ("versions: [{version: 1}, {version: 1}]", "m.yaml:4: models[0].versions: version 1 is listed twice"),
+        (
+            "versions: [{version: 1, label: x}, {version: 2, label: x}]",
+            "m.yaml:4: models[0].versions: label x is listed twice",
+        ),
+        (
+            "versions: [{version: 1, traffic: 50}, {version: 2, traffic: 40}]",
+            "m.yaml:4: models[0].versions: traffic of the versions should add up to 100, not 90",
+        ),
+        ("versions: [{version: 1, rle: ab}]", "m.yaml:4: models[0].versions.rle is not a key; did you mean role?"),
+        ("name: again", "m.yaml:4: models[0].name stands twice; keep one"),
+        ("path: ''", "m.yaml:4: models[0].path stands twice; keep one"),
+        ("? [a, b]\n    : 1", "m.yaml:4: keys should be plain words"),
+    ],
+)
+def test_problems_name_their_line_and_what_would_be_right(text: str, problem: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse(model(text))
+    assert any(problem in line for line in caught.value.problems), caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "m.yaml:1: the manifest is empty; it needs models"),
+        ("[]", "m.yaml:1: should be a mapping with models, listen and host"),
+        ("models: {", "m.yaml:1: is not YAML: "),
+        ("listen: {}", "m.yaml:1: models is missing: list the models to serve"),
+        ("models: &a [*a]", "m.yaml:1: "),
+        ("models:\n  - name: a\n", "m.yaml:2: models[0].path is missing"),
+        ("models: []\nlisten: {grpc: 8500}", 'm.yaml:2: listen.grpc: should be an address such as "127.0.0.1:8500"'),
+        ("models: []\nlisten: {grpc: 'x:99999'}", "m.yaml:2: listen.grpc: should be an address"),
+        (
+            "models:\n  - {name: a, path: x}\n  - {name: a, path: y}",
+            "m.yaml:3: models[1].name: a is also the name of the model at line 2",
+        ),
+    ],
+)
+def test_documents_that_are_no_manifest(text: str, problem: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse(text)
+    assert any(line.startswith(problem) for line in caught.value.problems), caught.value.problems
+
+
+def test_all_problems_are_told_at_once_in_order() -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse("models:\n  - name: a\n    sessions: x\n    queue: {capacity: 0}\n    dispatch: random\n")
+    assert [line.split(":")[1] for line in caught.value.problems] == ["2", "3", "4", "5"]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="cannot be read: No such file"):
+        load_manifest(tmp_path / "none.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="is not UTF-8 text"):
+        load_manifest(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in Path("configs").glob("*.yaml")))
+def test_shipped_manifests_are_valid(name: str) -> None:
+    assert load_manifest(Path("configs") / name).models
+
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("ab1: ", max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab1: ", max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_keys = st.sampled_from(["models", "listen", "host", "name", "path", "versions", "queue", "traffic", "version", "all"])
+
+
+@given(st.dictionaries(_keys, _values | st.dictionaries(_keys, _values) | st.lists(st.dictionaries(_keys, _values))))
+def test_any_document_is_a_manifest_or_a_list_of_problems(document: dict) -> None:
+    try:
+        parse(yaml.safe_dump(document))
+    except ManifestError as error:
+        assert error.problems
+        assert all(problem.startswith("m.yaml:") for problem in error.problems)
