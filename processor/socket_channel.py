@@ -26,6 +26,7 @@ _logger = logging.getLogger(__name__)
 
 _REQUEST = struct.Struct("=IqQ")
 _RESPONSE = struct.Struct("=IQ")
+_METHODS = frozenset(Method)
 _CHUNK_BYTES = 1 << 18
 _BACKLOG = 1024
 _SEND_TIMEOUT_S = 30  # a gateway that takes no answer for this long is as good as gone
@@ -214,7 +215,8 @@ class SocketChannelServer:
             connection.received = [whole[_REQUEST.size :]]
             connection.received_bytes -= _REQUEST.size
             # A gateway refuses what is too large; a frame over the limit is not a gateway's.
-            if connection.size > self._message_bytes_max or connection.request is not None:
+            known = connection.method in _METHODS
+            if not known or connection.size > self._message_bytes_max or connection.request is not None:
                 _logger.error("a connection sent a frame that no gateway sends; it is closed")
                 self._drop(connection)
                 return

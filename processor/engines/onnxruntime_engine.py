@@ -39,6 +39,7 @@ class OnnxRuntimeEngine(Engine):
     def __init__(self, session: Any, signature: Signature) -> None:
         self._session = session
         self._signatures = {signature.name: signature}
+        self._has_bfloat16 = "DT_BFLOAT16" in _types(signature)
 
     @classmethod
     def load(cls, folder: Path, options: EngineOptions) -> "OnnxRuntimeEngine":
@@ -56,7 +57,11 @@ class OnnxRuntimeEngine(Engine):
             session = onnxruntime.InferenceSession(str(file), session_options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the binding raises a class of its own per status code
             raise LoadError(f"{file} is not a model that ONNX Runtime can load: {str(error)[:1000]}") from error
-        return cls(session, _read_signature(session))
+        signature = _read_signature(session)
+        # Python's binding has bfloat16 in one of its two ways to call, and strings in the other.
+        if _types(signature) >= {"DT_BFLOAT16", "DT_STRING"}:
+            raise LoadError("engine onnxruntime cannot serve bfloat16 and strings in one model")
+        return cls(session, signature)
 
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
@@ -68,15 +73,21 @@ class OnnxRuntimeEngine(Engine):
     def run(
         self, session: Any, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        feeds = {name: _to_value(name, signature.inputs[name].dtype, array) for name, array in inputs.items()}
         try:
-            results = self._session.run_with_ort_values(list(outputs), feeds)
+            if self._has_bfloat16:
+                values = {name: _to_value(array) for name, array in inputs.items()}
+                results = [_from_value(v) for v in self._session.run_with_ort_values(list(outputs), values)]
+            else:
+                arrays = {name: _to_text(name, array) for name, array in inputs.items()}
+                results = [_to_bytes(array) for array in self._session.run(list(outputs), arrays)]
+        except InvalidRequest:
+            raise
         except Exception as error:
             message = str(error)[:1000]
             if "INVALID_ARGUMENT" in message or "Non-zero status code" in message:
                 raise InvalidRequest(message) from error
             raise EngineFailed(f"ONNX Runtime: {message}") from error
-        return {name: _from_value(value) for name, value in zip(outputs, results, strict=True)}
+        return dict(zip(outputs, results, strict=True))
 
     def unload(self) -> None:
         del self._session
@@ -98,29 +109,40 @@ def _read_spec(node: Any) -> TensorSpec:
     return TensorSpec(name=node.name, dtype=_TYPES[node.type], shape=shape, engine_name=node.name)
 
 
-def _to_value(name: str, dtype: str, array: np.ndarray) -> Any:
-    if dtype == "DT_BFLOAT16":
-        bits = np.ascontiguousarray(array).view(np.uint16)
+def _types(signature: Signature) -> set[str]:
+    return {spec.dtype for specs in (signature.inputs, signature.outputs) for spec in specs.values()}
+
+
+def _to_value(array: np.ndarray) -> Any:
+    contiguous = np.ascontiguousarray(array).reshape(array.shape)
+    if array.dtype == ml_dtypes.bfloat16:
+        bits = contiguous.view(np.uint16)
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, _ONNX_BFLOAT16)
-    if dtype == "DT_STRING":
-        text = np.empty(array.size, np.object_)
-        try:
-            text[:] = [item.decode() for item in array.ravel().tolist()]
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f'input "{name}": ONNX Runtime takes strings in UTF-8: {error}') from error
-        return onnxruntime.OrtValue.ortvalue_from_numpy(text.reshape(array.shape))
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+    return onnxruntime.OrtValue.ortvalue_from_numpy(contiguous)
 
 
 def _from_value(value: Any) -> np.ndarray:
-    if value.data_type() == "tensor(bfloat16)":
-        shape = tuple(value.shape())
-        bits = np.empty(shape, np.uint16)
-        ctypes.memmove(bits.ctypes.data, value.data_ptr(), bits.nbytes)
-        return bits.view(ml_dtypes.bfloat16)
-    array = value.numpy()
-    if array.dtype.kind == "O":
-        encoded = np.empty(array.size, np.object_)
-        encoded[:] = [item.encode() for item in array.ravel().tolist()]
-        return encoded.reshape(array.shape)
-    return array
+    if value.data_type() != "tensor(bfloat16)":
+        return value.numpy()
+    bits = np.empty(tuple(value.shape()), np.uint16)
+    ctypes.memmove(bits.ctypes.data, value.data_ptr(), bits.nbytes)
+    return bits.view(ml_dtypes.bfloat16)
+
+
+def _to_text(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "O":
+        return array
+    text = np.empty(array.size, np.object_)
+    try:
+        text[:] = [item.decode() for item in array.ravel().tolist()]
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f'input "{name}": ONNX Runtime takes strings in UTF-8: {error}') from error
+    return text.reshape(array.shape)
+
+
+def _to_bytes(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "O":
+        return array
+    strings = np.empty(array.size, np.object_)
+    strings[:] = [item.encode() for item in array.ravel().tolist()]
+    return strings.reshape(array.shape)

@@ -132,7 +132,8 @@ def _to_tensor(dtype: str, array: np.ndarray) -> Any:
 def _from_tensor(dtype: str, tensor: Any) -> np.ndarray:
     if dtype == "DT_STRING":
         strings = np.empty(tuple(tensor.shape), np.object_)
-        strings[...] = tensor.bytes_data
+        if strings.size:  # reading an empty string tensor crashes in OpenVINO 2026.4
+            strings[...] = tensor.bytes_data
         return strings
     if dtype == "DT_BFLOAT16":
         return tensor.data.view(np.uint16).copy().view(ml_dtypes.bfloat16)

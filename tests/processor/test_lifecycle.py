@@ -55,9 +55,16 @@ def wanted(model: str, *versions: int, sessions: int = 1, keep: bool = True) -> 
     )
 
 
-def instance(number: int, of: WorkerSpec, phase: Phase = Phase.AVAILABLE, routed: bool = True, since: int = 0) -> Instance:
+def instance(
+    number: int, of: WorkerSpec, phase: Phase = Phase.AVAILABLE, routed: bool = True, since: int = 0
+) -> Instance:
     return Instance(
-        id=number, spec=of, phase=phase, since_ns=since, load_timeout_ns=60 * SECOND, routed=routed and phase is Phase.AVAILABLE
+        id=number,
+        spec=of,
+        phase=phase,
+        since_ns=since,
+        load_timeout_ns=60 * SECOND,
+        routed=routed and phase is Phase.AVAILABLE,
     )
 
 
@@ -206,7 +213,9 @@ def test_any_sequence_of_manifests_comes_to_rest_with_every_model_served_through
             assert actions == decide(models, list(instances.values()), troubles, LIMITS, now)
             for action in actions:
                 if isinstance(action, Start):
-                    assert action.wanted.spec not in {i.spec for i in instances.values() if i.phase is not Phase.DRAINING}
+                    assert action.wanted.spec not in {
+                        i.spec for i in instances.values() if i.phase is not Phase.DRAINING
+                    }
                     number += 1
                     instances[number] = instance(number, action.wanted.spec, Phase.LOADING, since=now)
                 elif isinstance(action, Drain):

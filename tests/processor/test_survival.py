@@ -206,9 +206,7 @@ def test_passed_deadline_is_dropped_before_it_runs(tmp_path: Path) -> None:
         for caller in callers:
             caller.join()
         assert client.predict("slow", {"n": 7}, timeout_s=60)["total"] == 7
-        counts = wait_until(
-            lambda: c if (c := server.version("slow", 1)["requests"])["running"] == 0 else None, "rest"
-        )
+        counts = wait_until(lambda: c if (c := server.version("slow", 1)["requests"])["running"] == 0 else None, "rest")
         assert counts["cancelled"] + counts["expired"] == 1
         assert counts["accepted"] == counts["answered"] + 1
 

@@ -1,8 +1,8 @@
 """`python -m tests.support.tensorflow_models FOLDER`: SavedModels of each kind, in a process of their own.
 
-    tf2/1   TF2 function: strings through a lookup table, a variable, two signatures, a scalar input with no batch
-    tf1/1   TF1 graph: Predict, Classify and Regress signatures over tf.Example, variables and a hash table
-    types/1 every element type that the wire has, each returned as it came
+tf2/1   TF2 function: strings through a lookup table, a variable, two signatures, a scalar input with no batch
+tf1/1   TF1 graph: Predict, Classify and Regress signatures over tf.Example, variables and a hash table
+types/1 every element type that the wire has, each returned as it came
 """
 
 import sys

@@ -1,0 +1,175 @@
+"""Engines by themselves: what they load, how they describe it, every type they have, many sessions at once."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from processor.engines import EngineOptions, choose_engine, load_engine
+from processor.engines.engine import Engine
+from processor.errors import EngineMissing, InvalidRequest, LoadError
+from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES
+from tests.support import onnx_models
+
+ENGINES = ("onnxruntime", "openvino")
+ONNX_TYPES = {
+    "DT_FLOAT": TensorProto.FLOAT,
+    "DT_DOUBLE": TensorProto.DOUBLE,
+    "DT_HALF": TensorProto.FLOAT16,
+    "DT_BFLOAT16": TensorProto.BFLOAT16,
+    "DT_INT8": TensorProto.INT8,
+    "DT_INT16": TensorProto.INT16,
+    "DT_INT32": TensorProto.INT32,
+    "DT_INT64": TensorProto.INT64,
+    "DT_UINT8": TensorProto.UINT8,
+    "DT_UINT16": TensorProto.UINT16,
+    "DT_UINT32": TensorProto.UINT32,
+    "DT_UINT64": TensorProto.UINT64,
+    "DT_BOOL": TensorProto.BOOL,
+    "DT_STRING": TensorProto.STRING,
+}
+
+
+def load(engine: str, folder: Path, **options: object) -> Engine:
+    return load_engine(engine, folder, EngineOptions(**options))
+
+
+def run(engine: Engine, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    signature = engine.signatures()[DEFAULT_SIGNATURE]
+    return engine.run(engine.make_session(), signature, inputs, list(signature.outputs))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("dtype", ONNX_TYPES)
+def test_every_type_scalar_matrix_and_nothing(name: str, dtype: str, tmp_path: Path) -> None:
+    onnx_models.write_identity(tmp_path / "matrix", ONNX_TYPES[dtype], ["rows", 2])
+    onnx_models.write_identity(tmp_path / "scalar", ONNX_TYPES[dtype], [])
+    matrix, scalar = load(name, tmp_path / "matrix"), load(name, tmp_path / "scalar")
+    spec = matrix.signatures()[DEFAULT_SIGNATURE].inputs["x"]
+    assert (spec.dtype, spec.shape) == (dtype, (-1, 2))
+    assert scalar.signatures()[DEFAULT_SIGNATURE].inputs["x"].shape == ()
+
+    def array(*values: int) -> np.ndarray:
+        made = np.array(values, NUMPY_TYPES[dtype])
+        if dtype == "DT_STRING":
+            made[:] = [f"é{value}".encode() for value in values]
+        return made
+
+    for given in (array(0, 1, 2, 3).reshape(2, 2), array().reshape(0, 2), array(1, 0).reshape(1, 2)):
+        got = run(matrix, x=given)["y"]
+        assert got.dtype == given.dtype
+        np.testing.assert_array_equal(got, given)
+    got = run(scalar, x=array(1).reshape(()))["y"]
+    assert got.shape == ()
+    assert got == array(1)[0]
+    matrix.unload()
+    scalar.unload()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_many_sessions_share_one_model(name: str, tmp_path: Path) -> None:
+    onnx_models.write_scale(tmp_path / "1", 3)
+    engine = load(name, tmp_path / "1", sessions=4)
+    signature = engine.signatures()[DEFAULT_SIGNATURE]
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        session = engine.make_session()
+        for step in range(200):
+            x = np.full(1 + step % 5, seed + step, np.float32)
+            if not np.array_equal(engine.run(session, signature, {"x": x}, ["y"])["y"], 3 * x):
+                wrong.append(step)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_arrays_returned_are_the_callers_to_keep(tmp_path: Path) -> None:
+    onnx_models.write_scale(tmp_path / "1", 2)
+    for name in ENGINES:
+        engine = load(name, tmp_path / "1")
+        session, signature = engine.make_session(), engine.signatures()[DEFAULT_SIGNATURE]
+        first = engine.run(session, signature, {"x": np.float32([1, 2])}, ["y"])["y"]
+        engine.run(session, signature, {"x": np.float32([7, 8])}, ["y"])
+        assert first.tolist() == [2, 4]
+
+
+def test_strings_that_are_not_utf8() -> None:
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        onnx_models.write_identity(Path(folder) / "1", TensorProto.STRING, ["rows"])
+        strings = np.array([b"\xff\x01"], object)
+        with pytest.raises(InvalidRequest, match='input "x": ONNX Runtime takes strings in UTF-8'):
+            run(load("onnxruntime", Path(folder) / "1"), x=strings)
+        assert run(load("openvino", Path(folder) / "1"), x=strings)["y"].tolist() == [b"\xff\x01"]
+
+
+@pytest.mark.parametrize(
+    ("files", "installed", "expected"),
+    [
+        (["saved_model.pb"], True, "tensorflow"),
+        (["saved_model.pbtxt"], True, "tensorflow"),
+        (["model.onnx"], True, "onnxruntime"),
+        (["model.xml", "model.bin"], True, "openvino"),
+        (["saved_model.pb", "model.onnx"], True, "tensorflow"),
+    ],
+)
+def test_auto_reads_the_folder(files: list[str], installed: bool, expected: str, tmp_path: Path) -> None:
+    for file in files:
+        (tmp_path / file).touch()
+    assert choose_engine(tmp_path, installed=lambda engine: installed) == expected
+    assert choose_engine(tmp_path, "openvino") == "openvino"
+
+
+def test_auto_takes_the_engine_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    assert choose_engine(tmp_path, installed=lambda engine: engine == "openvino") == "openvino"
+    assert choose_engine(tmp_path, installed=lambda engine: False) == "onnxruntime"
+
+
+def test_folders_without_one_model(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="holds no model: expected saved_model.pb"):
+        choose_engine(tmp_path)
+    with pytest.raises(LoadError, match="holds no ONNX model"):
+        load("onnxruntime", tmp_path)
+    for name in ("a", "b"):
+        onnx_models.write_scale(tmp_path / name, 1)
+        (tmp_path / name / "model.onnx").rename(tmp_path / f"{name}.onnx")
+    with pytest.raises(LoadError, match=r"holds 2 files \*.onnx; keep one, or name one of them model.onnx"):
+        load("onnxruntime", tmp_path)
+    (tmp_path / "a.onnx").rename(tmp_path / "model.onnx")
+    load("onnxruntime", tmp_path)
+
+
+def test_a_missing_engine_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.engines.selection.is_installed", lambda engine: False)
+    with pytest.raises(EngineMissing, match=r"pip install 'corelane\[openvino\]'"):
+        load("openvino", tmp_path)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_options_that_an_engine_does_not_have(name: str, tmp_path: Path) -> None:
+    onnx_models.write_scale(tmp_path / "1", 1)
+    with pytest.raises(LoadError, match="op_libraries are TensorFlow's"):
+        load(name, tmp_path / "1", op_libraries=("x.so",))
+
+
+def test_bf16(tmp_path: Path) -> None:
+    from kernels import instruction_sets
+
+    onnx_models.write_scale(tmp_path / "1", 3)
+    with pytest.raises(LoadError, match="precision: bf16 is not available for engine onnxruntime"):
+        load("onnxruntime", tmp_path / "1", precision="bf16")
+    if {"avx512_bf16", "amx_bf16"} & set(instruction_sets()):
+        engine = load("openvino", tmp_path / "1", precision="bf16")
+        assert run(engine, x=np.float32([1.5]))["y"].tolist() == [4.5]
+    else:
+        with pytest.raises(LoadError, match="needs a processor with avx512_bf16 or amx_bf16"):
+            load("openvino", tmp_path / "1", precision="bf16")

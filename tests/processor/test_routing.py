@@ -1,0 +1,235 @@
+"""From a model spec to a worker: the routing table, and the router over workers that come and go."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from processor import routes
+from processor.channel import Cancellation, WorkerChannel, WorkerLost
+from processor.errors import Cancelled, InvalidRequest, ModelNotFound, Overloaded, RequestError, Unavailable
+from processor.gateway.router import Router
+from processor.methods import Method
+from processor.routes import ModelRoute, VersionRoute
+
+
+def version(
+    number: int, instance: int | None = 1, traffic: float | None = None, restarting: bool = False
+) -> VersionRoute:
+    return VersionRoute(
+        version=number,
+        state="AVAILABLE" if instance else "END",
+        instance=instance,
+        traffic=traffic,
+        restarting=restarting,
+        socket=str(instance),
+        slots=2,
+    )
+
+
+def model(*versions: VersionRoute, **labels: int) -> ModelRoute:
+    return ModelRoute(name="m", versions=versions, labels=tuple(labels.items()))
+
+
+@pytest.mark.parametrize(
+    ("versions", "number", "label", "draw", "expected"),
+    [
+        ((version(1), version(2)), None, None, 0.5, 2),
+        ((version(1), version(2, None)), None, None, 0.5, 1),
+        ((version(1), version(2)), 1, None, 0.5, 1),
+        ((version(1), version(2)), None, "old", 0.5, 1),
+        ((version(1, traffic=25), version(2, traffic=75)), None, None, 0.2, 1),
+        ((version(1, traffic=25), version(2, traffic=75)), None, None, 0.3, 2),
+        ((version(1, traffic=100), version(2, traffic=0)), None, None, 0.999, 1),
+        ((version(1, None, 95), version(2, 2, 5)), None, None, 0.5, 2),
+    ],
+)
+def test_find(versions: tuple, number: int | None, label: str | None, draw: float, expected: int) -> None:
+    assert model(*versions, old=1).find(number, label, draw=lambda: draw).version == expected
+
+
+@pytest.mark.parametrize(
+    ("versions", "number", "label", "error", "message"),
+    [
+        ((), None, None, ModelNotFound, r"Servable not found for request: Latest\(m\)"),
+        ((version(1),), 7, None, ModelNotFound, r"Servable not found for request: Specific\(m, 7\)"),
+        ((version(1, None),), 1, None, ModelNotFound, r"Specific\(m, 1\)"),
+        ((version(1),), None, "new", InvalidRequest, "Unrecognized servable version label: new"),
+        ((version(1),), None, "gone", ModelNotFound, r"Specific\(m, 9\)"),
+        ((version(1, None, restarting=True),), 1, None, Unavailable, "version 1 of model m is restarting"),
+        ((version(1, None, restarting=True),), None, None, Unavailable, "model m is restarting"),
+    ],
+)
+def test_find_nothing(versions: tuple, number: int | None, label: str | None, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        model(*versions, gone=9).find(number, label)
+
+
+def test_the_table_survives_its_message() -> None:
+    table = [model(version(1), version(2, None, 5.0, True), old=1)]
+    assert routes.from_message(routes.to_message(table)) == {"m": table[0]}
+
+
+class FakeWorker(WorkerChannel):
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.behave: Callable[[], bytes] = lambda: name.encode()
+        self.closed = False
+        self.calls = 0
+
+    def call(self, method: Method, request: bytes, deadline_ns: int, cancellation: Cancellation) -> bytes:
+        assert not self.closed
+        self.calls += 1
+        return self.behave()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Setting:
+    def __init__(self) -> None:
+        self.workers: dict[str, FakeWorker] = {}
+        self.router = Router(self._connect)
+
+    def _connect(self, socket: str) -> FakeWorker:
+        self.workers[socket] = FakeWorker(socket)
+        return self.workers[socket]
+
+    def serve(self, *versions: VersionRoute) -> None:
+        self.router.replace({"m": model(*versions)})
+
+    def call(self, within_s: float = 0.0, number: int | None = None, cancellation: Cancellation | None = None) -> bytes:
+        return self.router.call(
+            Method.PREDICT,
+            "m",
+            number,
+            None,
+            b"",
+            time.monotonic_ns() + int((within_s or 60) * 1e9),
+            may_wait=within_s > 0,
+            cancellation=cancellation or Cancellation(),
+        )
+
+
+def lost() -> bytes:
+    raise WorkerLost("gone")
+
+
+def test_a_lost_worker_is_replaced_by_another_version_at_once() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1), version(2, 2))
+    setting.workers["2"].behave = lost
+    assert setting.call() == b"1"
+    assert setting.call() == b"1", "the lost one is not asked again"
+    assert setting.workers["2"].calls == 1
+
+
+def test_without_deadline_a_lost_worker_fails_fast() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1))
+    setting.workers["1"].behave = lost
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="model m is restarting"):
+            setting.call()
+    assert setting.workers["1"].calls == 1
+
+
+def test_with_a_deadline_it_waits_for_the_next_worker() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1))
+    setting.workers["1"].behave = lost
+    later = threading.Timer(0.2, setting.serve, (version(1, 5),))
+    later.start()
+    assert setting.call(within_s=30) == b"5"
+    with pytest.raises(Unavailable):
+        setting.workers["5"].behave = lost
+        setting.call(within_s=0.1)
+
+
+def test_a_request_that_kills_two_workers_is_not_tried_a_third_time() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1), version(2, 2), version(3, 3))
+    for name in "123":
+        setting.workers[name].behave = lost
+    with pytest.raises(Unavailable, match="lost its worker twice"):
+        setting.call(within_s=30)
+    assert [setting.workers[name].calls for name in "123"] == [0, 1, 1]
+
+
+def test_a_client_that_left_does_not_wait() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1))
+    cancellation = Cancellation()
+
+    def leave() -> bytes:
+        cancellation.cancel()
+        raise WorkerLost("gone")
+
+    setting.workers["1"].behave = leave
+    with pytest.raises(Cancelled):
+        setting.call(within_s=30, cancellation=cancellation)
+
+
+def test_a_retired_worker_finishes_its_calls_before_its_channel_closes() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1))
+    inside, release = threading.Event(), threading.Event()
+
+    def slow() -> bytes:
+        inside.set()
+        release.wait(10)
+        return b"old"
+
+    setting.workers["1"].behave = slow
+    answers: list[bytes] = []
+    caller = threading.Thread(target=lambda: answers.append(setting.call()))
+    caller.start()
+    inside.wait(10)
+    setting.serve(version(2, 2))
+    assert setting.call() == b"2"
+    assert not setting.workers["1"].closed
+    release.set()
+    caller.join()
+    assert answers == [b"old"]
+    assert setting.workers["1"].closed
+
+
+def test_requests_in_flight_are_bounded_by_version() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1), version(2, 2))
+    release = threading.Event()
+    entered = threading.Semaphore(0)
+
+    def slow() -> bytes:
+        entered.release()
+        release.wait(10)
+        return b""
+
+    setting.workers["1"].behave = slow
+    callers = [threading.Thread(target=setting.call, kwargs={"number": 1}) for _ in range(10)]
+    for caller in callers:
+        caller.start()
+    for _ in callers:
+        assert entered.acquire(timeout=10)
+    with pytest.raises(Overloaded, match="version 1 of model m has 10 requests in flight"):
+        setting.call(number=1)
+    assert setting.call(number=2) == b"2", "another version is not concerned"
+    release.set()
+    for caller in callers:
+        caller.join()
+    assert setting.call(number=1) == b""
+
+
+def test_errors_of_the_worker_pass_through() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1))
+
+    def refuse() -> bytes:
+        raise InvalidRequest("no")
+
+    setting.workers["1"].behave = refuse
+    with pytest.raises(RequestError, match="no"):
+        setting.call()
+    setting.workers["1"].behave = lambda: b"fine"
+    assert setting.call() == b"fine"
