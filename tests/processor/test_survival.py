@@ -12,6 +12,7 @@ import pytest
 from corelane.client import Client
 from processor.errors import DeadlinePassed, Overloaded, RequestError, Unavailable
 from tests.support import onnx_models
+from tests.support.cycles import cycle
 from tests.support.load import ScaleLoad
 from tests.support.server import Server, serving, wait_until
 
@@ -249,33 +250,7 @@ def _slow_request(n: int) -> object:
 def test_thirty_cycles_of_load_and_unload_leak_nothing(tmp_path: Path) -> None:
     models = two_models(tmp_path)
     with serving(tmp_path, models) as server:
-        both = server.manifest.read_text()
-        only_b = both.replace("{name: a, path: a}, ", "")
-        with server.client() as client:
-
-            def cycle() -> None:
-                server.apply(only_b)
-                wait_until(lambda: len(server.processes()) == 4, "a's end")
-                server.apply(both)
-                server.wait_state("a", 1, "AVAILABLE")
-                wait_until(lambda: client.predict("a", {"x": [1.0]})["y"] == [1.0], "an answer")
-
-            def usage() -> tuple[int, list[int], int]:
-                owners = [psutil.Process(server.process.pid)]
-                owners += [psutil.Process(gateway["pid"]) for gateway in server.status()["gateways"]]
-                memory = sum(owner.memory_info().rss for owner in owners)
-                return len(server.processes()), [owner.num_fds() for owner in owners], memory
-
-            for _ in range(3):
-                cycle()
-            time.sleep(0.5)
-            processes, descriptors, memory = usage()
-            for _ in range(30):
-                cycle()
-
-            def back() -> bool:
-                now = usage()
-                return now[0] == processes and all(a <= b + 1 for a, b in zip(now[1], descriptors, strict=True))
-
-            wait_until(back, f"as many processes and descriptors as before; before {descriptors}, now {usage()}", 20)
-            assert usage()[2] < memory + 8 * 2**20
+        growth = cycle(server, server.manifest.read_text().replace("{name: a, path: a}, ", ""), "a", cycles=30)
+        assert growth.processes == 0
+        assert growth.descriptors <= 1
+        assert growth.memory_bytes < 8 * 2**20

@@ -1,0 +1,80 @@
+"""`python -m bench.models FOLDER`: the models that benches serve, untrained, the same weights every time.
+
+small/1     8 floats through a 16-16-1 MLP
+columns/1   200 string columns (100 of them with 1 to 5 values, ";" between them), 10,000 buckets of 16-wide
+            embeddings each, and 13 floats, through a 3213-1024-512-256-1 MLP: a TF1 graph over feature columns
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+COLUMNS, FLOATS, BUCKETS, DIMENSION = 200, 13, 10_000, 16
+SEPARATOR = b";"
+SMALL_INPUTS = 8
+
+
+def small_inputs(rows: int) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(rows).random((rows, SMALL_INPUTS), dtype=np.float32)}
+
+
+def columns_inputs(rows: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(rows)
+    inputs: dict[str, np.ndarray] = {"dense": random.random((rows, FLOATS), dtype=np.float32)}
+    for column in range(COLUMNS):
+        values = np.empty(rows, np.object_)
+        for row in range(rows):
+            count = random.integers(1, 6) if column % 2 else 1
+            values[row] = SEPARATOR.join(b"v%d" % value for value in random.integers(100_000, size=count))
+        inputs[f"c{column:03}"] = values
+    return inputs
+
+
+def write(folder: Path) -> None:
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    random = np.random.default_rng(0)
+
+    def mlp(x: Any, sizes: tuple[int, ...]) -> Any:
+        for index, units in enumerate(sizes):
+            weights = random.standard_normal((int(x.shape[1]), units), np.float32) / np.sqrt(int(x.shape[1]))
+            x = x @ v1.get_variable(f"w{index}", initializer=weights)
+            x = x if index == len(sizes) - 1 else tf.nn.relu(x)
+        return tf.squeeze(tf.sigmoid(x), 1)
+
+    def save(target: Path, inputs: dict[str, Any], score: Any) -> None:
+        with v1.Session() as session:
+            session.run(v1.global_variables_initializer())
+            info = v1.saved_model.build_tensor_info
+            signature = v1.saved_model.build_signature_def(
+                {name: info(tensor) for name, tensor in inputs.items()},
+                {"score": info(score)},
+                "tensorflow/serving/predict",
+            )
+            builder = v1.saved_model.Builder(str(target))
+            builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={"serving_default": signature})
+            builder.save()
+
+    with tf.Graph().as_default():
+        x = v1.placeholder(tf.float32, [None, SMALL_INPUTS], "x")
+        save(folder / "small/1", {"x": x}, mlp(x, (16, 16, 1)))
+
+    with tf.Graph().as_default():
+        v1.set_random_seed(0)
+        inputs = {f"c{column:03}": v1.placeholder(tf.string, [None], f"c{column:03}") for column in range(COLUMNS)}
+        dense = v1.placeholder(tf.float32, [None, FLOATS], "dense")
+        features = {
+            name: tf.strings.split(tensor, SEPARATOR).to_sparse() if column % 2 else tensor
+            for column, (name, tensor) in enumerate(inputs.items())
+        }
+        hashed = [tf.feature_column.categorical_column_with_hash_bucket(name, BUCKETS) for name in inputs]
+        embedded = [tf.feature_column.embedding_column(column, DIMENSION) for column in hashed]
+        x = tf.concat([v1.feature_column.input_layer(features, embedded), dense], 1)
+        save(folder / "columns/1", {**inputs, "dense": dense}, mlp(x, (1024, 512, 256, 1)))
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,0 +1,34 @@
+"""Each bench runs at its smoke size, so that it cannot rot."""
+
+import json
+import subprocess
+import sys
+
+
+def run(*arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_serving() -> None:
+    found = json.loads(run("bench.serving", "--smoke", "--json"))
+    assert found["environment"]["cores"]
+    rows = found["rows"]
+    assert [(row["batch"], row["where"]) for row in rows] == [
+        (1, "in process"),
+        (1, "over gRPC"),
+        (100, "in process"),
+        (100, "over gRPC"),
+    ]
+    for row in rows:
+        assert row["rate"] > 0
+        assert row["failed"] == 0
+        assert row["p50_ms"] <= row["p99_ms"]
+    assert all(row["worker_us"] > 0 and row["gateway_us"] > 0 for row in rows if row["where"] == "over gRPC")
+
+
+def test_soak() -> None:
+    assert run("bench.soak", "--cycles", "5").endswith("no growth\n")
