@@ -40,7 +40,7 @@ def write(folder: Path) -> None:
 
     def mlp(x: Any, sizes: tuple[int, ...]) -> Any:
         for index, units in enumerate(sizes):
-            weights = random.standard_normal((int(x.shape[1]), units), np.float32) / np.sqrt(int(x.shape[1]))
+            weights = random.standard_normal((int(x.shape[1]), units), np.float32) / np.float32(int(x.shape[1]) ** 0.5)
             x = x @ v1.get_variable(f"w{index}", initializer=weights)
             x = x if index == len(sizes) - 1 else tf.nn.relu(x)
         return tf.squeeze(tf.sigmoid(x), 1)

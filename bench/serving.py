@@ -1,7 +1,7 @@
 """`python -m bench.serving`: what serving costs beside the engine in process.
 
-For a small model and one of 200 string columns, at batch 1 and 100, in turn and several times over: the engine called in
-this process, and the server called over gRPC. Medians of the rounds.
+For a small model and one of 200 string columns, at batch 1 and 100, in turn and several times over: the engine called
+in this process, and the server called over gRPC. Medians of the rounds.
 """
 
 import argparse
@@ -198,7 +198,8 @@ def _prepare(
     if not (_CACHE / "columns/1/saved_model.pb").exists():
         print("making the models (about a minute, once) ...", file=sys.stderr, flush=True)
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        subprocess.run([sys.executable, "-m", "bench.models", str(_CACHE)], check=True, env=environment, stderr=-3)
+        command = [sys.executable, "-m", "bench.models", str(_CACHE)]
+        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
     root = _CACHE.resolve()
     return {"small": (root / "small", models.small_inputs), "columns": (root / "columns", models.columns_inputs)}
 

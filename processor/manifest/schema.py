@@ -104,9 +104,7 @@ class Listen(_Strict):
 
 class Host(_Strict):
     cores: AutoOrCount = Field(default=None, description="cores to use; auto: all the process may use")
-    reserved_cores: AutoOrCount = Field(
-        default=None, description="cores for gateways and the system; used by the scheduler"
-    )
+    reserved_cores: AutoOrCount = Field(default=None, description="cores for gateways and the system; not used yet")
     gateways: AutoOrCount = Field(
         default=None, description="gateway processes; auto: one for every 8 cores, two at least"
     )
@@ -134,7 +132,9 @@ class Model(_Strict):
     role: Literal["baseline", "ab"] = Field(
         default="baseline", description="role of the versions, unless they are listed"
     )
-    slo_p99_ms: float | None = Field(default=None, gt=0, description="latency objective; shown, used by the scheduler")
+    slo_p99_ms: float | None = Field(
+        default=None, gt=0, description="latency objective; shown in `status`, not used yet"
+    )
     sessions: AutoOrCount = Field(default=None, description="session threads of a version; auto: one a core")
     threads_per_session: int = Field(default=1, ge=1, le=256, description="threads that one request may use")
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -1,7 +1,6 @@
 """The client: what it sends, what it raises."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest

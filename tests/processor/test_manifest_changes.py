@@ -1,4 +1,4 @@
-"""Every way to change what is served, on a running server: `apply`, the file, SIGHUP. An invalid one changes nothing."""
+"""Every way to change what is served, on a running server: `apply`, the file, SIGHUP; and that none half works."""
 
 import os
 import signal

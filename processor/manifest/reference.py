@@ -1,0 +1,42 @@
+"""`python -m processor.manifest.reference`: the manifest's keys as the README's table, from the schema itself."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from processor.manifest import schema
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "listen.": schema.Listen,
+    "host.": schema.Host,
+    "models[].": schema.Model,
+    "models[].queue.": schema.Queue,
+}
+_AUTO = {"cores", "reserved_cores", "gateways", "sessions"}
+
+
+def table() -> str:
+    """A row for each key: its default and its meaning."""
+    lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for prefix, model in _SECTIONS.items():
+        for name, field in model.model_fields.items():
+            if field.description is not None:
+                lines.append(f"| `{prefix}{name}` | {_default(name, field)} | {field.description} |")
+    return "\n".join(lines)
+
+
+def _default(name: str, field: Any) -> str:
+    if field.is_required():
+        return "required"
+    if name == "versions":
+        return "`{latest: 1}`"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "see below"
+    if value is None:
+        return "`auto`" if name in _AUTO else "none"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    print(table())
