@@ -188,6 +188,16 @@ def measure(
     ]
 
 
+def prepare_models() -> Path:
+    """The folder of `bench.models`, made if it is not there."""
+    if not (_CACHE / "columns/1/saved_model.pb").exists():
+        print("making the models (about a minute, once) ...", file=sys.stderr, flush=True)
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [sys.executable, "-m", "bench.models", str(_CACHE)]
+        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    return _CACHE.resolve()
+
+
 def _prepare(
     options: argparse.Namespace, folder: Path
 ) -> dict[str, tuple[Path, Callable[[int], dict[str, np.ndarray]]]]:
@@ -195,12 +205,7 @@ def _prepare(
     if options.smoke:
         onnx_models.write_scale(folder / "scale/1", 1)
         return {"scale": (folder / "scale", lambda rows: {"x": np.arange(rows, dtype=np.float32)})}
-    if not (_CACHE / "columns/1/saved_model.pb").exists():
-        print("making the models (about a minute, once) ...", file=sys.stderr, flush=True)
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [sys.executable, "-m", "bench.models", str(_CACHE)]
-        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
-    root = _CACHE.resolve()
+    root = prepare_models()
     return {"small": (root / "small", models.small_inputs), "columns": (root / "columns", models.columns_inputs)}
 
 

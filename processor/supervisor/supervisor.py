@@ -371,9 +371,8 @@ class Supervisor:
             worker.cpu_s, worker.group = message["cpu_s"], message["group"]
         elif message["type"] == "failed":
             worker.error = message["error"]
-        elif message["type"] == "loaded":
-            worker.engine, worker.load_s = message["engine"], message["load_s"]
         elif message["type"] == "available":
+            worker.engine, worker.load_s = message["engine"], message["load_s"]
             # `failed` attempts at another version of the files are over; crashes are counted on.
             trouble = self.troubles.get(worker.instance.spec)
             if trouble is not None and not trouble.was_available:

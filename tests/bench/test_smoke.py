@@ -30,5 +30,12 @@ def test_serving() -> None:
     assert all(row["worker_us"] > 0 and row["gateway_us"] > 0 for row in rows if row["where"] == "over gRPC")
 
 
+def test_loading() -> None:
+    found = json.loads(run("bench.loading", "--smoke", "--json"))
+    assert found["failed"] == 0
+    assert found["loads"] >= 1
+    assert [row["latency"] for row in found["rows"]] == ["p50", "p90", "p99"]
+
+
 def test_soak() -> None:
     assert run("bench.soak", "--cycles", "5").endswith("no growth\n")
