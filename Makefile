@@ -19,6 +19,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.serving
+	$(BIN)/python -m bench.loading
 
 soak: $(INSTALLED)
 	$(BIN)/python -m bench.soak

@@ -1,12 +1,16 @@
 """Rules of the house that would decay if nothing enforced them."""
 
 import ast
+import dataclasses
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from processor.knobs import Knobs
+from processor.manifest import reference
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("corelane", "processor", "scheduler", "kernels")
@@ -76,6 +80,16 @@ def test_nothing_is_swallowed(path: Path) -> None:
 def test_files_stay_one_concept() -> None:
     long = {str(path): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 500}
     assert long == {}
+
+
+def test_the_readme_has_the_manifests_keys_as_the_schema_has_them() -> None:
+    assert reference.table() in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_has_every_knob() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for field in dataclasses.fields(Knobs):
+        assert f"`CORELANE_{field.name.upper()}` ({field.default:g}" in readme
 
 
 def test_no_path_of_a_machine_is_written_down() -> None:
