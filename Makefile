@@ -29,8 +29,9 @@ clean:
 
 # tensorflow-serving-api asks for `tensorflow`, which would replace tensorflow-cpu: it comes without its dependencies.
 $(INSTALLED): setup.py pyproject.toml $(NATIVE)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Corelane needs Python 3.11 or newer; set PYTHON=")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Setting up .venv: downloads and builds, a few minutes, once"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Corelane needs Python 3.11 or newer; set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'tensorflow-serving-api>=2.18,<2.22'
-	touch $(INSTALLED)
+	@touch $(INSTALLED)

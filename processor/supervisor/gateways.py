@@ -15,6 +15,7 @@ _logger = logging.getLogger("corelane")
 
 _BACKOFF_MAX_S = 10.0
 _HEALTHY_S = 30.0
+_STUCK_S = 15.0  # a table is taken over in milliseconds
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -23,6 +24,7 @@ class Gateway:
     started_s: float
     ready: bool = False
     acknowledged: int = -1
+    waits_since_s: float | None = None  # since when it has been behind the newest table without a step
     cpu_s: float = 0.0
     error: str = ""
 
@@ -73,6 +75,15 @@ class Gateways:
         self._table = {**message, "epoch": self.epoch}
         for gateway in self.list:
             gateway.child.send(self._table)
+            gateway.waits_since_s = gateway.waits_since_s or time.monotonic()
+
+    def end_stuck(self) -> None:
+        """Kills a gateway that takes over no table: as long as it lives, no version can be drained."""
+        for gateway in self.list:
+            if gateway.waits_since_s is not None and time.monotonic() - gateway.waits_since_s > _STUCK_S:
+                _logger.error("a gateway does not answer; it is killed")
+                gateway.waits_since_s = None
+                gateway.child.kill()
 
     def all_have(self, epoch: int) -> bool:
         """Whether every live gateway has taken over table `epoch` or a later one."""
@@ -123,6 +134,7 @@ class Gateways:
         else:
             if message["type"] == "routed":
                 gateway.acknowledged = message["epoch"]
+                gateway.waits_since_s = None if gateway.acknowledged == self.epoch else time.monotonic()
             elif message["type"] == "ready":
                 gateway.ready = True
                 self._was_up = self._was_up or self.up

@@ -177,6 +177,7 @@ class Supervisor:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
+            self.gateways.end_stuck()
             self._reconcile()
 
     async def _announce_ready(self) -> None:

@@ -60,7 +60,10 @@ def _limit(spec: WorkerSpec) -> None:
     if spec.memory_bytes_max is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (spec.memory_bytes_max, spec.memory_bytes_max))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE))
+    except OSError as error:
+        _logger.info("the kernel may end any process when memory runs out, not this one first: %s", error)
 
 
 def _load(client: control.ControlClient, spec: WorkerSpec, socket_path: Path) -> LoadedVersion:
@@ -68,7 +71,10 @@ def _load(client: control.ControlClient, spec: WorkerSpec, socket_path: Path) ->
     # A load takes what serving leaves. Threads that an engine makes inherit the policy, so it is lowered only where
     # none of them will run requests.
     if spec.threads_per_session == 1:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        try:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        except OSError as error:
+            _logger.info("the load runs at normal priority: %s", error)
     try:
         # Importing an engine is most of many a load: it belongs on this thread.
         from processor.worker.loading import load_version

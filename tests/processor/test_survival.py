@@ -122,6 +122,17 @@ def test_killed_gateway_is_restarted_and_clients_reconnect(tmp_path: Path) -> No
     assert {type(error) for error in load.failures} <= {Unavailable}
 
 
+def test_a_gateway_that_hangs_is_replaced_and_holds_up_no_switch(tmp_path: Path) -> None:
+    onnx_models.write_scale(tmp_path / "a/1", 1)
+    with serving(tmp_path, "models: [{name: a, path: a}]") as server:
+        stuck = server.status()["gateways"][0]["pid"]
+        os.kill(stuck, signal.SIGSTOP)
+        onnx_models.write_scale(tmp_path / "2", 2).rename(tmp_path / "a/2")
+        server.wait_state("a", 2, "AVAILABLE")
+        server.wait_state("a", 1, "END")
+        assert stuck not in [gateway["pid"] for gateway in server.status()["gateways"]]
+
+
 def test_killed_supervisor_leaves_no_process(tmp_path: Path) -> None:
     with serving(tmp_path, two_models(tmp_path)) as server:
         children = server.processes()[1:]
