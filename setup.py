@@ -30,8 +30,16 @@ class BuildWithDescriptors(build_py):
         super().run()
 
 
-def native(name: str, *sources: str) -> Pybind11Extension:
-    return Pybind11Extension(name, sorted(sources), cxx_std=17, extra_compile_args=["-O3", "-Wall", "-Wextra"])
+def native(name: str, folder: str) -> Pybind11Extension:
+    """A module of every C++ file in a folder."""
+    return Pybind11Extension(
+        name,
+        sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*.cc")),
+        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*.h")),
+        cxx_std=17,
+        extra_compile_args=["-O3", "-Wall", "-Wextra"],
+        libraries=["dl"],
+    )
 
 
 setup(
@@ -67,8 +75,8 @@ setup(
         "scheduler": ["py.typed"],
     },
     ext_modules=[
-        native("processor._native", "processor/native/model_spec.cc", "processor/native/binding.cc"),
-        native("kernels._native", "kernels/native/instruction_sets.cc", "kernels/native/binding.cc"),
+        native("processor._native", "processor/native"),
+        native("kernels._native", "kernels/native"),
     ],
     cmdclass={"build_py": BuildWithDescriptors},
     install_requires=[

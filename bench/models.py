@@ -66,13 +66,16 @@ def write(folder: Path) -> None:
         v1.set_random_seed(0)
         inputs = {f"c{column:03}": v1.placeholder(tf.string, [None], f"c{column:03}") for column in range(COLUMNS)}
         dense = v1.placeholder(tf.float32, [None, FLOATS], "dense")
-        features = {
-            name: tf.strings.split(tensor, SEPARATOR).to_sparse() if column % 2 else tensor
-            for column, (name, tensor) in enumerate(inputs.items())
-        }
-        hashed = [tf.feature_column.categorical_column_with_hash_bucket(name, BUCKETS) for name in inputs]
-        embedded = [tf.feature_column.embedding_column(column, DIMENSION) for column in hashed]
-        x = tf.concat([v1.feature_column.input_layer(features, embedded), dense], 1)
+        embedded = []
+        for column, (name, strings) in enumerate(inputs.items()):
+            table = v1.get_variable(name, [BUCKETS, DIMENSION], initializer=v1.random_normal_initializer(stddev=0.1))
+            if column % 2:
+                lists = tf.strings.split(strings, SEPARATOR)
+                ids = lists.with_flat_values(tf.strings.to_hash_bucket_fast(lists.flat_values, BUCKETS))
+                embedded.append(tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="mean"))
+            else:
+                embedded.append(tf.nn.embedding_lookup(table, tf.strings.to_hash_bucket_fast(strings, BUCKETS)))
+        x = tf.concat([*embedded, dense], 1)
         save(folder / "columns/1", {**inputs, "dense": dense}, mlp(x, (1024, 512, 256, 1)))
 
 

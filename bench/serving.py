@@ -25,7 +25,7 @@ import psutil
 from bench import models
 from bench.environment import describe, header
 from corelane.commands.common import table
-from processor.engines import Engine, EngineOptions, choose_engine, load_engine
+from processor.engines import BytesEngine, Engine, EngineOptions, choose_engine, load_engine
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors
 from tests.support import onnx_models
@@ -73,9 +73,17 @@ class Row:
     failed: int
 
 
-def in_process(engine: Engine, inputs: dict[str, np.ndarray], callers: int, seconds: float) -> Round:
-    """Threads that call the engine with arrays that are made already."""
+def in_process(engine: Engine, inputs: dict[str, np.ndarray], request: bytes, callers: int, seconds: float) -> Round:
+    """Threads that call the engine: with the request's bytes, if it takes them, else with arrays that are made already."""
     signature = engine.signatures()[DEFAULT_SIGNATURE]
+    outputs = list(signature.outputs)
+
+    def run(session: Any) -> None:
+        if isinstance(engine, BytesEngine):
+            assert engine.answer(session, request) is not None
+        else:
+            engine.run(session, signature, inputs, outputs)
+
     latency_us: list[float] = []
     sessions = [engine.make_session() for _ in range(callers)]
     start = threading.Barrier(callers + 1)
@@ -85,7 +93,7 @@ def in_process(engine: Engine, inputs: dict[str, np.ndarray], callers: int, seco
         start.wait()
         end_s = time.perf_counter() + seconds
         while (began_s := time.perf_counter()) < end_s:
-            engine.run(session, signature, inputs, list(signature.outputs))
+            run(session)
             own.append((time.perf_counter() - began_s) * 1e6)
         latency_us.extend(own)
 
@@ -177,7 +185,7 @@ def measure(
     there: list[Round] = []
     failed = 0
     for _ in range(options.rounds):
-        here.append(in_process(engine, inputs, options.callers, options.seconds))
+        here.append(in_process(engine, inputs, request.read_bytes(), options.callers, options.seconds))
         found, failures = over_grpc(server, model, request, options.callers, options.seconds)
         there.append(found)
         failed += failures

@@ -56,3 +56,17 @@ class Engine(ABC):
     @abstractmethod
     def unload(self) -> None:
         """Releases the model. No session may run afterwards."""
+
+
+class BytesEngine(Engine):
+    """An engine that can also take a PredictRequest's bytes to its response's, without Python's lock."""
+
+    @abstractmethod
+    def identify(self, model: str, version: int, *, tensor_bytes_max: int, response_bytes_max: int) -> None:
+        """What responses say of themselves, and how many bytes a request's tensors and a response may take. Before the
+        first `answer`."""
+
+    @abstractmethod
+    def answer(self, session: Any, request: bytes) -> bytes | None:
+        """The serialized PredictResponse; None if the request does not fit in some way, and whoever has the words for
+        it should take it apart. Errors as `run` has them."""

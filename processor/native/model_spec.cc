@@ -1,69 +1,9 @@
 #include "model_spec.h"
 
+#include "field_reader.h"
+
 namespace corelane {
 namespace {
-
-enum WireType : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-
-// A cursor over serialized fields. Invariant: position_ <= data_.size().
-class FieldReader {
- public:
-  explicit FieldReader(std::string_view data) : data_(data) {}
-
-  bool AtEnd() const { return position_ == data_.size(); }
-
-  bool ReadVarint(uint64_t* value) {
-    uint64_t result = 0;
-    for (int shift = 0; shift < 70; shift += 7) {
-      if (AtEnd()) return false;
-      const auto byte = static_cast<uint8_t>(data_[position_++]);
-      if (shift < 64) result |= static_cast<uint64_t>(byte & 0x7f) << shift;
-      if ((byte & 0x80) == 0) {
-        *value = result;
-        return true;
-      }
-    }
-    return false;
-  }
-
-  bool ReadTag(uint32_t* field, uint32_t* wire_type) {
-    uint64_t tag;
-    if (!ReadVarint(&tag) || tag > UINT32_MAX || (tag >> 3) == 0) return false;
-    *field = static_cast<uint32_t>(tag >> 3);
-    *wire_type = static_cast<uint32_t>(tag & 7);
-    return true;
-  }
-
-  bool ReadBytes(std::string_view* value) {
-    uint64_t size;
-    if (!ReadVarint(&size) || size > data_.size() - position_) return false;
-    *value = data_.substr(position_, size);
-    position_ += size;
-    return true;
-  }
-
-  bool Skip(uint32_t wire_type) {
-    uint64_t ignored;
-    std::string_view bytes;
-    switch (wire_type) {
-      case kVarint: return ReadVarint(&ignored);
-      case kFixed64: return Advance(8);
-      case kBytes: return ReadBytes(&bytes);
-      case kFixed32: return Advance(4);
-      default: return false;
-    }
-  }
-
- private:
-  bool Advance(size_t count) {
-    if (count > data_.size() - position_) return false;
-    position_ += count;
-    return true;
-  }
-
-  std::string_view data_;
-  size_t position_ = 0;
-};
 
 bool MergeInt64Value(std::string_view data, int64_t* value) {
   FieldReader reader(data);

@@ -36,7 +36,7 @@ _VALUE_FIELDS = {
 }
 
 _RANK_MAX = 254  # as in TensorFlow
-_STRING_BYTES = 8  # an element of an object array
+_STRING_BYTES = 24  # what an engine takes for an element, its text apart
 
 
 def type_number(name: str) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.engines import Engine
+from processor.engines import BytesEngine, Engine
 from processor.errors import InvalidRequest
 from processor.methods import Method
 from processor.tensors import CLASSIFY_METHOD, REGRESS_METHOD, Signature
@@ -22,6 +22,14 @@ class Inference:
         self._model = model
         self._version = version
         self._message_bytes_max = message_bytes_max
+        self._bytes_engine = engine if isinstance(engine, BytesEngine) else None
+        if self._bytes_engine is not None:
+            self._bytes_engine.identify(
+                model,
+                version,
+                tensor_bytes_max=validation.DECODED_FACTOR * message_bytes_max,
+                response_bytes_max=message_bytes_max,
+            )
         self._handlers = {
             Method.PREDICT: self._predict,
             Method.CLASSIFY: self._classify,
@@ -32,6 +40,10 @@ class Inference:
 
     def handle(self, session: Any, method: Method, payload: bytes) -> bytes:
         """The response's bytes; a RequestError is the response otherwise."""
+        if self._bytes_engine is not None and method is Method.PREDICT:
+            answer = self._bytes_engine.answer(session, payload)
+            if answer is not None:
+                return answer
         response = self._handlers[method](session, payload)
         data: bytes = response.SerializeToString()
         if len(data) > self._message_bytes_max:

@@ -1,0 +1,102 @@
+// TensorProto to plain memory and back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace corelane {
+
+// Element types, numbered as on the wire; those that are not here cannot be served.
+enum DataType : int32_t {
+  kFloat = 1, kDouble = 2, kInt32 = 3, kUint8 = 4, kInt16 = 5, kInt8 = 6, kString = 7, kComplex64 = 8, kInt64 = 9,
+  kBool = 10, kBfloat16 = 14, kUint16 = 17, kComplex128 = 18, kHalf = 19, kUint32 = 22, kUint64 = 23,
+};
+
+// What an engine takes for a string, its text apart.
+inline constexpr size_t kStringBytes = 24;
+
+// Bytes of one element in memory; 0 for strings and for types that cannot be served.
+size_t ElementBytes(int32_t dtype);
+
+// A TensorProto as it stands in the bytes of a request, into which all views point.
+struct TensorMessage {
+  static constexpr uint32_t kStringField = 8;
+
+  // A run of encoded values of one field: what a packed field holds, or one value of an unpacked one.
+  struct Run {
+    uint32_t field;
+    std::string_view bytes;
+  };
+
+  int32_t dtype = 0;
+  bool unknown_rank = false;
+  std::vector<int64_t> dims;
+  std::string_view content;  // tensor_content
+  std::vector<Run> runs;     // in the order of the wire; of every *_val field
+
+  void Clear();
+
+  // Merges serialized bytes into this message, as protobuf does. False if they are malformed.
+  bool Merge(std::string_view data);
+
+  // Whether every run is of this field.
+  bool HasOnly(uint32_t field) const;
+
+  // The number of elements of `dims`. False for a negative dimension, or if they take over `bytes_max` bytes, where a
+  // string counts as kStringBytes.
+  bool CountElements(uint64_t bytes_max, int64_t* count) const;
+};
+
+// Contract, for both:
+//   values = the runs of the dtype's own field, decoded, in order; integers keep their low bits
+//   if content is not empty:  out[0..count) = content, whose size must be right
+//   else:  out[i] = values[i] for i < len(values);  then the last value again;  zeros (empty strings) if there is none
+// False if there are more values than `count`, if they or the content are malformed, or if there are values of another
+// dtype's field, which nobody sends and nobody would check.
+// (TensorFlow's tensor.proto: "the last element is repeated".)
+
+// `out` has room for count * ElementBytes(dtype) bytes.
+bool FillNumbers(const TensorMessage& tensor, int64_t count, void* out);
+
+// Calls `put(index, view)` for each element, with views into the request. Strings in tensor_content are refused: nobody
+// sends them.
+template <typename Put>
+bool FillStrings(const TensorMessage& tensor, int64_t count, Put put);
+
+template <typename Put>
+bool FillStrings(const TensorMessage& tensor, int64_t count, Put put) {
+  if (!tensor.content.empty() || !tensor.HasOnly(TensorMessage::kStringField)) return false;
+  int64_t index = 0;
+  std::string_view last;
+  for (const auto& run : tensor.runs) {
+    if (index == count) return false;
+    last = run.bytes;
+    put(index++, last);
+  }
+  while (index < count) put(index++, last);
+  return true;
+}
+
+// Writes messages. Thread safety: none; one writer, one thread.
+class MessageWriter {
+ public:
+  explicit MessageWriter(std::string* out) : out_(out) {}
+
+  void Varint(uint64_t value);
+  void VarintField(uint32_t field, uint64_t value);
+  void BytesField(uint32_t field, std::string_view value);
+
+ private:
+  std::string* out_;
+};
+
+// Appends a TensorProto with *_val fields (not strings) to `out`.
+void AppendNumbers(int32_t dtype, const std::vector<int64_t>& dims, const void* data, int64_t count, std::string* out);
+
+// Appends a TensorProto of strings to `out`.
+void AppendStrings(const std::vector<int64_t>& dims, const std::vector<std::string_view>& values, std::string* out);
+
+}  // namespace corelane

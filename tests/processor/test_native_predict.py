@@ -1,0 +1,200 @@
+"""The native path of the tensorflow engine, from request bytes to response bytes, against Python's codec.
+
+The model returns every input as it came, so that what the native decoder made of a request can be read from its answer.
+"""
+
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processor.engines import EngineOptions, load_engine
+from processor.engines.tensorflow_engine import TensorFlowEngine
+from processor.errors import InvalidRequest, LoadError, RequestError
+from processor.tensors import NUMPY_TYPES, SHORT_NAMES
+from processor.wire import messages, tensors
+from processor.worker import validation
+from tests.processor.test_tensors import array_of, partial_protos, same
+
+LIMIT = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def types(tensorflow_models: Path) -> Iterator[TensorFlowEngine]:
+    engine = load_engine("tensorflow", tensorflow_models / "types/1", EngineOptions())
+    assert isinstance(engine, TensorFlowEngine)
+    engine.identify("types", 300, tensor_bytes_max=validation.DECODED_FACTOR * LIMIT, response_bytes_max=LIMIT)
+    yield engine
+    engine.unload()
+
+
+def full_request(**protos: Any) -> Any:
+    """A request of every input of the model: those given, and one element of the others."""
+    request = messages.PredictRequest()
+    for dtype, short in SHORT_NAMES.items():
+        request.inputs[short].CopyFrom(protos.get(short) or tensors.to_proto(array_of(dtype, (1,), b"\x01")))
+    return request
+
+
+def check_agreement(engine: TensorFlowEngine, data: bytes) -> str:
+    """What the native path made of these bytes; fails if Python's codec would have made something else of them."""
+    try:
+        request = messages.parse(messages.PredictRequest, data)
+        signature = validation.find_signature(engine.signatures(), request.model_spec.signature_name)
+        outputs = validation.choose_outputs(signature, request.output_filter)
+        expected = validation.decode_inputs(signature, request.inputs, LIMIT)
+    except RequestError:
+        expected = None
+    answer = engine.answer(None, data)
+    if answer is None:
+        return "refused"
+    assert expected is not None, "the native path took what Python refuses"
+    response = messages.PredictResponse.FromString(answer)
+    assert set(response.outputs) == set(outputs)
+    for name in outputs:
+        same(tensors.decode(name, response.outputs[name], bytes_max=1 << 30), expected[name.removesuffix("_out")])
+    assert (response.model_spec.name, response.model_spec.version.value) == ("types", 300)
+    assert response.model_spec.signature_name == "serving_default"
+    return "answered"
+
+
+shapes = st.lists(st.integers(0, 3), max_size=4).map(tuple)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(NUMPY_TYPES)), shapes, st.binary(max_size=40), st.booleans(), st.randoms())
+def test_every_type_and_form(
+    types: TensorFlowEngine, dtype: str, shape: tuple[int, ...], data: bytes, as_content: bool, source: random.Random
+) -> None:
+    array = array_of(dtype, shape, data)
+    if array.dtype.kind in "fc":
+        array = np.nan_to_num(array)  # Python's floats quieten signalling NaNs
+    request = full_request(**{SHORT_NAMES[dtype]: tensors.to_proto(array, as_content=as_content)})
+    wanted = source.sample(sorted(types.signatures()["serving_default"].outputs), 3)
+    request.output_filter.extend(wanted)
+    assert check_agreement(types, request.SerializeToString()) == "answered"
+
+
+def test_values_that_fill_the_rest(types: TensorFlowEngine) -> None:
+    for proto in partial_protos():
+        name = SHORT_NAMES[tensors.type_name(proto.dtype)]
+        assert check_agreement(types, full_request(**{name: proto}).SerializeToString()) == "answered"
+
+
+def unpacked(field: int, wire_type: int, *values: bytes) -> bytes:
+    return b"".join(bytes([field << 3 | wire_type]) + value for value in values)
+
+
+def test_values_that_are_not_packed_in_any_order(types: TensorFlowEngine) -> None:
+    shape = b"\x12\x04\x12\x02\x08\x03"
+    dtype = {name: bytes([0x08, tensors.type_number(f"DT_{name.upper()}")]) for name in ("float", "int32", "bool")}
+    floats = unpacked(5, 5, np.float32(1).tobytes(), np.float32(2).tobytes())
+    ints = unpacked(7, 0, b"\x05", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")
+    bools = unpacked(11, 0, b"\x80\x02", b"\x00", b"\x01")
+    parts = {
+        "float": [floats + shape + dtype["float"], dtype["float"] + floats[:5] + b"\x2a\x08" + b"\0" * 8 + shape],
+        "int32": [ints + dtype["int32"] + shape, dtype["int32"] + shape + ints],
+        "bool": [shape + bools + dtype["bool"]],
+    }
+    for name, forms in parts.items():
+        for form in forms:
+            rest = full_request()
+            del rest.inputs[name]
+            key = b"\x0a" + bytes([len(name)]) + name.encode()
+            for entry in (
+                key + b"\x12" + bytes([len(form)]) + form,
+                b"\x12" + bytes([len(form)]) + form + key,
+                key + b"\x1a\x02zz" + b"\x12" + bytes([len(form)]) + form,
+            ):
+                data = rest.SerializeToString() + b"\x12" + bytes([len(entry)]) + entry
+                assert check_agreement(types, data) == "answered", (name, form)
+
+
+def test_requests_that_do_not_fit_are_left_to_python(types: TensorFlowEngine) -> None:
+    def changed(change: Any) -> bytes:
+        request = full_request()
+        change(request)
+        return request.SerializeToString()
+
+    for change in (
+        lambda r: r.inputs.pop("float"),
+        lambda r: r.inputs["other"].CopyFrom(r.inputs["float"]),
+        lambda r: r.inputs["float"].CopyFrom(r.inputs["double"]),
+        lambda r: setattr(r.model_spec, "signature_name", "other"),
+        lambda r: r.output_filter.append("other"),
+        lambda r: r.output_filter.extend(["float_out", "float_out"]),
+        lambda r: r.inputs["float"].tensor_shape.dim.add(size=-1),
+        lambda r: r.inputs["float"].tensor_shape.dim.add(size=1 << 62),
+        lambda r: setattr(r.inputs["float"].tensor_shape, "unknown_rank", True),
+        lambda r: setattr(r.inputs["float"], "tensor_content", b"abc"),
+        lambda r: r.inputs["float"].float_val.extend([1, 2]),
+        lambda r: setattr(r.inputs["string"], "tensor_content", b"\x01a"),
+        lambda r: [r.inputs[n].tensor_shape.dim.add(size=1 << 18) for n in ("double", "int64", "string")],
+    ):
+        assert check_agreement(types, changed(change)) == "refused"
+    assert types.answer(None, b"\xff") is None
+    assert types.answer(None, b"") is None
+
+
+def test_an_answer_over_the_limit_is_refused(types: TensorFlowEngine) -> None:
+    proto = tensors.to_proto(np.zeros(1, np.float32))
+    proto.tensor_shape.dim[0].size = LIMIT // 4
+    assert types.answer(None, full_request(float=proto).SerializeToString()) is None
+
+
+def test_any_bytes(types: TensorFlowEngine) -> None:
+    source = random.Random(5)
+    good = full_request().SerializeToString()
+    seen = set()
+    for _ in range(3000):
+        data = bytearray(good)
+        for _ in range(source.randint(1, 3)):
+            data[source.randrange(len(data))] = source.randrange(256)
+        seen.add(check_agreement(types, bytes(data[: source.choice([len(data), source.randrange(len(data))])])))
+    assert seen == {"answered", "refused"}
+
+
+def test_errors_of_the_graph(tensorflow_models: Path) -> None:
+    engine = load_engine("tensorflow", tensorflow_models / "tf1/1", EngineOptions())
+    signature = engine.signatures()["regress"]
+    empty = np.array([b""], object)
+    with pytest.raises(InvalidRequest, match=r"Feature: x .* is required but could not be found"):
+        engine.run(None, signature, {"inputs": empty}, ["outputs"])
+    engine.unload()
+
+
+def test_many_threads_on_one_model(tensorflow_models: Path) -> None:
+    engine = load_engine("tensorflow", tensorflow_models / "tf2/1", EngineOptions())
+    signature = engine.signatures()["serving_default"]
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for step in range(100):
+            rows = 1 + step % 4
+            inputs = {"word": np.array([b"a"] * rows, object), "x": np.full((rows, 2), seed + step, np.float32)}
+            score = engine.run(None, signature, inputs, ["score"])["score"]
+            if score.tolist() != [1.0 + 6.0 * (seed + step)] * rows:
+                wrong.append(step)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    engine.unload()
+
+
+def test_folders_that_are_no_saved_model(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="is not a SavedModel that TensorFlow can load"):
+        load_engine("tensorflow", tmp_path, EngineOptions())
+    with pytest.raises(LoadError, match="op library /nonesuch"):
+        load_engine("tensorflow", tmp_path, EngineOptions(op_libraries=("/nonesuch.so",)))
+    with pytest.raises(LoadError, match="precision: bf16 is not yet available for engine tensorflow"):
+        load_engine("tensorflow", tmp_path, EngineOptions(precision="bf16"))
