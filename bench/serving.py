@@ -74,7 +74,7 @@ class Row:
 
 
 def in_process(engine: Engine, inputs: dict[str, np.ndarray], request: bytes, callers: int, seconds: float) -> Round:
-    """Threads that call the engine: with the request's bytes, if it takes them, else with arrays that are made already."""
+    """Threads that call the engine: with the request's bytes, if it takes them, else with arrays made already."""
     signature = engine.signatures()[DEFAULT_SIGNATURE]
     outputs = list(signature.outputs)
 

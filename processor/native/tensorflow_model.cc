@@ -57,8 +57,8 @@ bool FindOutput(const tf::Api* api, tf::Graph* graph, const std::string& name, t
   return output->operation != nullptr;
 }
 
-// One entry of PredictRequest.inputs, key and value in any order. False too for a value in two parts, of which parsers
-// make different things.
+// One entry of PredictRequest.inputs, key and value in any order. False too for a value in two parts, or with a
+// field that no entry has: parsers make different things of these.
 bool ReadEntry(std::string_view data, std::string_view* key, TensorMessage* tensor) {
   FieldReader reader(data);
   uint32_t field, wire_type;
@@ -73,7 +73,7 @@ bool ReadEntry(std::string_view data, std::string_view* key, TensorMessage* tens
     } else if (field == 2 && wire_type == kBytes) {
       if (has_value || !reader.ReadBytes(&bytes) || !tensor->Merge(bytes)) return false;
       has_value = true;
-    } else if (!reader.Skip(wire_type)) {
+    } else {
       return false;
     }
   }

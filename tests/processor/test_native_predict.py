@@ -110,7 +110,6 @@ def test_values_that_are_not_packed_in_any_order(types: TensorFlowEngine) -> Non
             for entry in (
                 key + b"\x12" + bytes([len(form)]) + form,
                 b"\x12" + bytes([len(form)]) + form + key,
-                key + b"\x1a\x02zz" + b"\x12" + bytes([len(form)]) + form,
             ):
                 data = rest.SerializeToString() + b"\x12" + bytes([len(entry)]) + entry
                 assert check_agreement(types, data) == "answered", (name, form)
