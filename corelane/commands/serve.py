@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from corelane.commands.common import add_command
-from processor.supervisor.serve import serve
 
 _DESCRIPTION = """\
 Serves the models of a manifest, in the foreground.
@@ -24,5 +23,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    # The server's imports would double the start of every other command.
+    from processor.supervisor.serve import serve
+
     serve(options.manifest)
     return 0

@@ -1,5 +1,6 @@
 #include "tensor_codec.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "field_reader.h"
@@ -90,7 +91,7 @@ bool FillFixed(const TensorMessage& tensor, size_t width, size_t per_element, in
   const size_t room = static_cast<size_t>(count) * width * per_element;
   for (const auto& run : tensor.runs) {
     if (run.bytes.size() % width != 0 || run.bytes.size() > room - bytes) return false;
-    std::memcpy(out + bytes, run.bytes.data(), run.bytes.size());
+    if (!run.bytes.empty()) std::memcpy(out + bytes, run.bytes.data(), run.bytes.size());
     bytes += run.bytes.size();
   }
   if (bytes % (width * per_element) != 0) return false;
@@ -249,6 +250,9 @@ bool FillNumbers(const TensorMessage& tensor, int64_t count, void* out) {
   }
   const uint32_t field = ValueField(tensor.dtype);
   if (!tensor.HasOnly(field)) return false;
+  if (count == 0) {
+    return std::all_of(tensor.runs.begin(), tensor.runs.end(), [](const auto& run) { return run.bytes.empty(); });
+  }
   int64_t filled = 0;
   bool fine = false;
   switch (tensor.dtype) {
