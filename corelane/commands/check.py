@@ -8,7 +8,7 @@ from typing import Any
 
 from corelane.commands.common import add_command, add_json
 from processor.errors import ManifestError
-from processor.manifest import Manifest, load_manifest
+from processor.manifest import advice, load_manifest
 
 _DESCRIPTION = """\
 Validates a manifest. Prints each error with its line and what would be right, and exits 2; warns of what is valid but
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     warnings: list[str] = []
     try:
         manifest = load_manifest(options.manifest)
-        warnings = _warnings(manifest)
+        warnings = advice.warnings(manifest)
     except ManifestError as error:
         problems = error.problems
     if options.json:
@@ -42,14 +42,3 @@ def run(options: argparse.Namespace) -> int:
         if not problems:
             print(f"{options.manifest}: valid, {len(manifest.models)} models")
     return 2 if problems else 0
-
-
-def _warnings(manifest: Manifest) -> list[str]:
-    warnings = [
-        f"model {model.name}: {model.path} is not there; it will be served when it is"
-        for model in manifest.models
-        if not model.path.is_dir()
-    ]
-    if manifest.listen.http is not None:
-        warnings.append("listen.http: REST is not served in this version")
-    return warnings

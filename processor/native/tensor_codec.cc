@@ -99,34 +99,25 @@ bool FillFixed(const TensorMessage& tensor, size_t width, size_t per_element, in
   return true;
 }
 
-template <typename T>
-bool FillVarints(const TensorMessage& tensor, int64_t count, T* out, int64_t* filled) {
+// Decodes runs of varints, each by `convert`.
+template <typename T, typename Convert>
+bool FillVarints(const TensorMessage& tensor, int64_t count, T* out, int64_t* filled, Convert convert) {
   int64_t index = 0;
   for (const auto& run : tensor.runs) {
     FieldReader reader(run.bytes);
     while (!reader.AtEnd()) {
       uint64_t value;
       if (index == count || !reader.ReadVarint(&value)) return false;
-      out[index++] = static_cast<T>(value);
+      out[index++] = convert(value);
     }
   }
   *filled = index;
   return true;
 }
 
-// bool is any non-zero varint, which a cast to uint8_t would lose.
-bool FillBools(const TensorMessage& tensor, int64_t count, uint8_t* out, int64_t* filled) {
-  int64_t index = 0;
-  for (const auto& run : tensor.runs) {
-    FieldReader reader(run.bytes);
-    while (!reader.AtEnd()) {
-      uint64_t value;
-      if (index == count || !reader.ReadVarint(&value)) return false;
-      out[index++] = value != 0;
-    }
-  }
-  *filled = index;
-  return true;
+template <typename T>
+bool FillIntegers(const TensorMessage& tensor, int64_t count, void* out, int64_t* filled) {
+  return FillVarints(tensor, count, static_cast<T*>(out), filled, [](uint64_t value) { return static_cast<T>(value); });
 }
 
 template <typename T>
@@ -260,13 +251,16 @@ bool FillNumbers(const TensorMessage& tensor, int64_t count, void* out) {
     case kDouble: fine = FillFixed(tensor, 8, 1, count, bytes, &filled); break;
     case kComplex64: fine = FillFixed(tensor, 4, 2, count, bytes, &filled); break;
     case kComplex128: fine = FillFixed(tensor, 8, 2, count, bytes, &filled); break;
-    case kBool: fine = FillBools(tensor, count, static_cast<uint8_t*>(out), &filled); break;
-    case kUint8: case kInt8: fine = FillVarints(tensor, count, static_cast<uint8_t*>(out), &filled); break;
-    case kInt16: case kUint16: case kHalf: case kBfloat16:
-      fine = FillVarints(tensor, count, static_cast<uint16_t*>(out), &filled);
+    case kBool:
+      // Any varint but zero is true, which its low bits may not show.
+      fine = FillVarints(tensor, count, static_cast<uint8_t*>(out), &filled, [](uint64_t value) { return value != 0; });
       break;
-    case kInt32: case kUint32: fine = FillVarints(tensor, count, static_cast<uint32_t*>(out), &filled); break;
-    default: fine = FillVarints(tensor, count, static_cast<uint64_t*>(out), &filled); break;
+    case kUint8: case kInt8: fine = FillIntegers<uint8_t>(tensor, count, out, &filled); break;
+    case kInt16: case kUint16: case kHalf: case kBfloat16:
+      fine = FillIntegers<uint16_t>(tensor, count, out, &filled);
+      break;
+    case kInt32: case kUint32: fine = FillIntegers<uint32_t>(tensor, count, out, &filled); break;
+    default: fine = FillIntegers<uint64_t>(tensor, count, out, &filled); break;
   }
   if (!fine) return false;
   if (filled == 0) {

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from processor import control
+from processor.supervisor import tasks
 
 _logger = logging.getLogger("corelane")
 
@@ -49,7 +50,7 @@ class Child:
         self.pid = self._process.pid
         self._writer: asyncio.StreamWriter | None = None
         self._unsent = [control.encode(first)]
-        self._task = asyncio.get_running_loop().create_task(self._live(ours), name=f"child {name}")
+        self._task = tasks.start(self._live(ours), f"child {name}")
 
     @property
     def alive(self) -> bool:

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from processor.knobs import read_knobs
-from processor.manifest import load_manifest
+from processor.manifest import advice, load_manifest
 from processor.supervisor import ports
 from processor.supervisor.admin import admin_server
 from processor.supervisor.supervisor import Supervisor
@@ -20,6 +20,8 @@ def serve(manifest_path: Path) -> None:
     anything runs."""
     manifest = load_manifest(manifest_path)
     knobs, host = read_knobs(), read_host()
+    for warning in advice.warnings(manifest):
+        _logger.warning("%s", warning)
 
     async def run() -> None:
         with contextlib.closing(ports.listening_socket(manifest.listen.admin)) as admin_socket:

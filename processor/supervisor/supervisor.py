@@ -15,8 +15,10 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -24,7 +26,7 @@ from processor import control, routes
 from processor.errors import ControlError, ManifestError, ModelsNotAvailable, RequestError, StartError
 from processor.knobs import Knobs
 from processor.manifest import Manifest, load_manifest
-from processor.supervisor import lifecycle
+from processor.supervisor import lifecycle, tasks
 from processor.supervisor.child import Child
 from processor.supervisor.folders import FolderWatch, ModelFolder
 from processor.supervisor.gateways import Gateways
@@ -111,10 +113,10 @@ class Supervisor:
         try:
             self._follow_manifest()
             self.gateways.start()
-            self._spawn(self._tick())
-            self._spawn(self._announce_ready())
+            self._spawn(self._tick(), "the tick")
+            self._spawn(self._announce_ready(), "the ready line")
             if self._manifest_path is not None:
-                self._spawn(self._watch_manifest_file(self._manifest_path))
+                self._spawn(self._watch_manifest_file(self._manifest_path), "the manifest watch")
             await self._wait_for_stop()
             await self._shut_down()
         finally:
@@ -191,8 +193,8 @@ class Supervisor:
             available,
         )
 
-    def _spawn(self, coroutine: object) -> None:
-        task = asyncio.ensure_future(coroutine)  # type: ignore[call-overload]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = tasks.start(coroutine, name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -219,7 +221,7 @@ class Supervisor:
                 self.folders.pop(name, None)
         for name, path in paths.items():
             if name not in self._watches:
-                self._watches[name] = (path, asyncio.ensure_future(self._watch_folder(name, path)))
+                self._watches[name] = (path, tasks.start(self._watch_folder(name, path), f"watch of {path}"))
 
     async def _watch_folder(self, name: str, path: Path) -> None:
         watch = FolderWatch(path, self._knobs.settle_s, time.time, time.monotonic)
@@ -258,7 +260,7 @@ class Supervisor:
                 _logger.error("the manifest is not applied: %s", line)
 
     def _on_reload(self, gateway: Child, message: control.Message) -> None:
-        self._spawn(self._reload_from_client(gateway, message))
+        self._spawn(self._reload_from_client(gateway, message), "a reload")
 
     async def _reload_from_client(self, gateway: Child, message: control.Message) -> None:
         """HandleReloadConfigRequest: as `apply`, then waits until the new models serve or have failed."""
@@ -305,7 +307,7 @@ class Supervisor:
         self._forget(wanted)
         self.gateways.publish(self.route_table(), self.ready)
         self._settle_epochs()
-        self._spawn(self._notify())
+        self._spawn(self._notify(), "a notification")
 
     async def _notify(self) -> None:
         async with self._changed:
