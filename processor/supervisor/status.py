@@ -6,7 +6,8 @@ from typing import Any
 
 from processor.histogram import quantile_us
 from processor.supervisor.lifecycle import State, VersionReport
-from processor.supervisor.supervisor import Supervisor, Worker, memory_bytes
+from processor.supervisor.runtime import memory_bytes
+from processor.supervisor.supervisor import Supervisor, Worker
 
 SCHEMA = 1
 

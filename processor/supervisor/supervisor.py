@@ -5,28 +5,22 @@ applied, time passed) ends in `_reconcile`, which asks the pure policy of `lifec
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import itertools
 import logging
-import os
-import resource
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from processor import control, routes
 from processor.errors import ControlError, ManifestError, ModelsNotAvailable, RequestError, StartError
 from processor.knobs import Knobs
 from processor.manifest import Manifest, load_manifest
-from processor.supervisor import lifecycle, tasks
+from processor.supervisor import lifecycle, runtime, tasks
 from processor.supervisor.child import Child
 from processor.supervisor.folders import FolderWatch, ModelFolder
 from processor.supervisor.gateways import Gateways
@@ -88,7 +82,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task] = set()
         self._port = ReservedPort(manifest.listen.grpc)
         self.grpc_address = self._port.address
-        self._runtime = _runtime_folder()
+        self._runtime = runtime.make_runtime_folder()
         self.gateways = Gateways(
             count=manifest.host.gateways or max(2, self.cores // 8),
             settings={
@@ -105,7 +99,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Serves until `stop` is asked for, then drains. StartError if the gateways cannot listen."""
-        _raise_descriptor_limit()
+        runtime.raise_descriptor_limit()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -240,10 +234,10 @@ class Supervisor:
 
     async def _watch_manifest_file(self, path: Path) -> None:
         """Applies the file when it has changed and then stood still for one look."""
-        applied = seen = _file_mark(path)
+        applied = seen = runtime.file_mark(path)
         while True:
             await asyncio.sleep(self._knobs.watch_interval_s)
-            mark = _file_mark(path)
+            mark = runtime.file_mark(path)
             if mark == seen and mark != applied:
                 applied = mark
                 self._reload_file()
@@ -464,37 +458,3 @@ class Supervisor:
         return routes.ModelRoute(
             name=name, versions=tuple(versions), labels=settings.labels if settings is not None else ()
         )
-
-
-def memory_bytes(pid: int) -> int | None:
-    """Resident memory of a process, None if it has ended."""
-    with contextlib.suppress(psutil.Error):
-        return int(psutil.Process(pid).memory_info().rss)
-    return None
-
-
-def _file_mark(path: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def _runtime_folder() -> Path:
-    """A private folder for this server's sockets; those of servers that were killed are removed."""
-    parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    for old in parent.glob("corelane-*-*"):
-        owner = old.name.split("-")[1]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    try:
-        return Path(tempfile.mkdtemp(prefix=f"corelane-{os.getpid()}-", dir=parent))
-    except OSError as error:
-        raise StartError(f"cannot make a folder for sockets in {parent}: {error.strerror}") from error
-
-
-def _raise_descriptor_limit() -> None:
-    """A request in flight is a descriptor in its gateway and its worker; children inherit the limit."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
