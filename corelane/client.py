@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 from numpy.typing import ArrayLike
 
-from processor.errors import InvalidRequest
+from processor.errors import Cancelled, InvalidRequest, Unavailable
 from processor.tensors import NUMPY_TYPES
 from processor.wire import messages, tensors
 from processor.wire.status import error_of_call
@@ -134,7 +134,11 @@ class Client:
         try:
             return method(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            raise error_of_call(error) from None
+            found = error_of_call(error)
+            if isinstance(found, Cancelled):
+                # Nobody here cancels: gRPC's server ends so the calls that it has not yet taken when it stops.
+                raise Unavailable("the server stopped before it took the call") from None
+            raise found from None
 
     def _fill_spec(self, spec: Any, model: str, version: int | None, label: str | None) -> None:
         if version is not None and label is not None:
