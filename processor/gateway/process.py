@@ -21,6 +21,7 @@ from processor.wire.messages import POOL
 
 # A request in flight holds a thread; the router bounds them by version, and this by process.
 _CALLS_MAX = 4096
+_FLUSH_S = 0.1  # gRPC calls an answer sent when it is handed to the transport
 
 
 class Gateway:
@@ -103,6 +104,7 @@ class Gateway:
     def _stop(self, grace_s: float) -> None:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()
+        time.sleep(_FLUSH_S)
         os._exit(0)
 
 
