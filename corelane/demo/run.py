@@ -19,7 +19,7 @@ import configs
 from corelane.client import Client
 from corelane.commands.common import call_admin, table
 from corelane.demo.clicks import Clicks, auc, generate
-from corelane.demo.traffic import Traffic
+from corelane.demo.traffic import Traffic, inputs_of
 from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.errors import ControlError, CorelaneError
 from processor.manifest import Manifest, load_manifest
@@ -130,11 +130,6 @@ def _versions(manifest: Manifest) -> list[tuple[str, int]]:
         for model in manifest.models
         for version in ([entry.version for entry in model.versions.listed] or [1])
     ]
-
-
-def inputs_of(model: str, rows: Clicks) -> dict[str, np.ndarray]:
-    """What a demo model takes."""
-    return rows.columns if model == "ctr" else rows.ids()
 
 
 def _served_scores(client: Client, model: str, version: int, rows: Clicks) -> np.ndarray:

@@ -15,6 +15,11 @@ _BATCHES = {1: 0.6, 10: 0.3, 100: 0.1}
 _MODELS = {"ctr": 0.6, "ctr_dlrm": 0.2, "ctr_dcn": 0.2}
 
 
+def inputs_of(model: str, rows: Clicks) -> dict[str, np.ndarray]:
+    """What a demo model takes."""
+    return rows.columns if model == "ctr" else rows.ids()
+
+
 class Traffic:
     """After `run`: `latency_ms` of each (model, version that answered), `errors`, and how long it took."""
 
@@ -49,7 +54,7 @@ class Traffic:
             batch = int(random.choice(list(_BATCHES), p=list(_BATCHES.values())))
             start = int(random.integers(0, len(self._rows.labels) - batch))
             rows = self._rows.rows(start, start + batch)
-            inputs = rows.columns if model == "ctr" else rows.ids()
+            inputs = inputs_of(model, rows)
             began_s = time.perf_counter()
             try:
                 _, version = self._client.predict_versioned(model, inputs, timeout_s=5)

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from processor.worker.spec import WorkerSpec
 
+NO_LONGER_WANTED = "no longer wanted"  # the reason of a Kill that is nobody's failure
+
 
 class Phase(StrEnum):
     """Of one worker process."""
@@ -123,7 +125,7 @@ def decide(
         if model is not None and any(wanted.spec == instance.spec for wanted in model.versions):
             continue
         if instance.phase is Phase.LOADING:
-            actions.append(Kill(instance=instance.id, reason="no longer wanted"))
+            actions.append(Kill(instance=instance.id, reason=NO_LONGER_WANTED))
         elif instance.phase is Phase.AVAILABLE and _may_go(instance, model, alive):
             actions.append(Drain(instance=instance.id))
 

@@ -130,7 +130,10 @@ class Supervisor:
     @property
     def ready(self) -> bool:
         """Whether every model has a version available or has failed for good, and clients can call."""
-        return self.gateways.up and all(self.is_settled(model) for model in self.wanted())
+        return self._is_ready(self.wanted())
+
+    def _is_ready(self, wanted: list[WantedModel]) -> bool:
+        return self.gateways.up and all(self.is_settled(model) for model in wanted)
 
     def is_settled(self, model: WantedModel) -> bool:
         if model.name not in self.folders:
@@ -299,7 +302,7 @@ class Supervisor:
                 self.workers[action.instance].error = action.reason
                 self.workers[action.instance].child.kill()
         self._forget(wanted)
-        self.gateways.publish(self.route_table(), self.ready)
+        self.gateways.publish(self._route_table(wanted), self._is_ready(wanted))
         self._settle_epochs()
         self._spawn(self._notify(), "a notification")
 
@@ -387,7 +390,7 @@ class Supervisor:
         last = self.troubles.get(spec)
         last_words = f"; its last output: {output}" if output else ""
         error = ""
-        if instance.phase is Phase.LOADING and worker.error != "no longer wanted":
+        if instance.phase is Phase.LOADING and worker.error != lifecycle.NO_LONGER_WANTED:
             error = worker.error or f"the worker {how} while loading{last_words}"
             self.troubles[spec] = lifecycle.load_failed(
                 worker.fingerprint, last, error, not worker.error, self._limits, now_ns
@@ -430,8 +433,7 @@ class Supervisor:
         """Whether every gateway sends a version's requests to a worker of it."""
         return any(i.routed and i.spec.model == model and i.spec.version == version for i in self._instances())
 
-    def route_table(self) -> list[routes.ModelRoute]:
-        wanted = self.wanted()
+    def _route_table(self, wanted: list[WantedModel]) -> list[routes.ModelRoute]:
         names = {model.name for model in self.manifest.models}
         names |= {instance.spec.model for instance in self._instances() if instance.phase is not Phase.LOADING}
         return [self._model_route(name, wanted) for name in sorted(names)]

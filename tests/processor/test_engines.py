@@ -1,6 +1,5 @@
 """Engines by themselves: what they load, how they describe it, every type they have, many sessions at once."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from processor.engines.engine import Engine
 from processor.errors import EngineMissing, InvalidRequest, LoadError
 from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES
 from tests.support import onnx_models
+from tests.support.threads import in_threads
 
 ENGINES = ("onnxruntime", "openvino")
 ONNX_TYPES = {
@@ -82,11 +82,7 @@ def test_many_sessions_share_one_model(name: str, tmp_path: Path) -> None:
             if not np.array_equal(engine.run(session, signature, {"x": x}, ["y"])["y"], 3 * x):
                 wrong.append(step)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(4, work)
     assert wrong == []
 
 

@@ -4,7 +4,6 @@ The model returns every input as it came, so that what the native decoder made o
 """
 
 import random
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from processor.tensors import NUMPY_TYPES, SHORT_NAMES
 from processor.wire import messages, tensors
 from processor.worker import validation
 from tests.processor.test_tensors import array_of, partial_protos, same
+from tests.support.threads import in_threads
 
 LIMIT = 1 << 20
 
@@ -181,11 +181,7 @@ def test_many_threads_on_one_model(tensorflow_models: Path) -> None:
             if score.tolist() != [1.0 + 6.0 * (seed + step)] * rows:
                 wrong.append(step)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(4, work)
     assert wrong == []
     engine.unload()
 

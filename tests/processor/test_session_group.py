@@ -10,6 +10,7 @@ from processor.channel import Request
 from processor.errors import Cancelled, DeadlinePassed, InvalidRequest, Overloaded, RequestError, Unavailable
 from processor.methods import Method
 from processor.worker.session_group import SessionGroup
+from tests.support.threads import in_threads
 
 FAR = 1 << 62
 
@@ -205,11 +206,7 @@ def test_many_threads_get_one_answer_each() -> None:
                 refused += 1
         counts.append(answered)
 
-    callers = [threading.Thread(target=call, args=(caller,)) for caller in range(4)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
+    in_threads(4, call)
     bench.finish()
     got = [replies for replies in bench.replies.values() if replies]
     assert all(len(replies) == 1 for replies in got)

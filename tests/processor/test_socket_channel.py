@@ -14,6 +14,7 @@ from processor.errors import Cancelled, DeadlinePassed, InvalidRequest, Overload
 from processor.methods import Method
 from processor.socket_channel import SocketChannel, SocketChannelServer
 from tests.support.server import wait_until
+from tests.support.threads import in_threads
 
 LIMIT = 1 << 24
 
@@ -101,11 +102,7 @@ def test_many_callers_at_once(worker: Worker, channel: SocketChannel) -> None:
             if channel.call(Method.PREDICT, payload, soon(), Cancellation()) != payload[::-1]:
                 wrong.append(payload)
 
-    callers = [threading.Thread(target=call, args=(caller,)) for caller in range(8)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
+    in_threads(8, call)
     assert wrong == []
 
 
