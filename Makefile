@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 NATIVE := $(wildcard processor/native/* kernels/native/* processor/wire/proto/*)
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint bench soak sanitize clean
 
 demo: $(INSTALLED)
 	$(BIN)/corelane demo
@@ -20,6 +20,11 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.serving
 	$(BIN)/python -m bench.loading
+	$(BIN)/python -m bench.path
+
+# Native code under sanitizers, a fuzzer and kills, for longer than the tests do. The fuzzer needs clang.
+sanitize: $(INSTALLED)
+	$(BIN)/python -m tests.native.programs
 
 soak: $(INSTALLED)
 	$(BIN)/python -m bench.soak

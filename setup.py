@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from pybind11.setup_helpers import Pybind11Extension
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+ParallelCompile().install()
 PROTO_FOLDER = "processor/wire/proto"
 
 TENSORFLOW = ["tensorflow-cpu>=2.18,<2.22"]

@@ -3,6 +3,7 @@
 small/1     8 floats through a 16-16-1 MLP
 columns/1   200 string columns (100 of them with 1 to 5 values, ";" between them), 10,000 buckets of 16-wide
             embeddings each, and 13 floats, through a 3213-1024-512-256-1 MLP: a TF1 graph over feature columns
+inputs-N/1  N string inputs, hashed and added up: nearly all of its cost is passing them on
 """
 
 import sys
@@ -14,6 +15,8 @@ import numpy as np
 COLUMNS, FLOATS, BUCKETS, DIMENSION = 200, 13, 10_000, 16
 SEPARATOR = b";"
 SMALL_INPUTS = 8
+PATH_INPUTS = (1, 50, 200, 500)
+NAMES = ("small", "columns", *(f"inputs-{count}" for count in PATH_INPUTS))
 
 
 def small_inputs(rows: int) -> dict[str, np.ndarray]:
@@ -30,6 +33,16 @@ def columns_inputs(rows: int) -> dict[str, np.ndarray]:
             values[row] = SEPARATOR.join(b"v%d" % value for value in random.integers(100_000, size=count))
         inputs[f"c{column:03}"] = values
     return inputs
+
+
+def string_inputs(columns: int, rows: int) -> dict[str, np.ndarray]:
+    """Values of 8 to 15 bytes, as ids are."""
+    random = np.random.default_rng(rows)
+    lengths = random.integers(8, 16, size=(columns, rows))
+    return {
+        f"c{column:03}": np.array([b"x" * length for length in lengths[column]], np.object_)
+        for column in range(columns)
+    }
 
 
 def write(folder: Path) -> None:
@@ -61,6 +74,12 @@ def write(folder: Path) -> None:
     with tf.Graph().as_default():
         x = v1.placeholder(tf.float32, [None, SMALL_INPUTS], "x")
         save(folder / "small/1", {"x": x}, mlp(x, (16, 16, 1)))
+
+    for columns in PATH_INPUTS:
+        with tf.Graph().as_default():
+            inputs = {f"c{column:03}": v1.placeholder(tf.string, [None], f"c{column:03}") for column in range(columns)}
+            ids = [tf.strings.to_hash_bucket_fast(strings, BUCKETS) for strings in inputs.values()]
+            save(folder / f"inputs-{columns}/1", inputs, tf.cast(tf.add_n(ids), tf.float32))
 
     with tf.Graph().as_default():
         v1.set_random_seed(0)

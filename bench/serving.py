@@ -25,7 +25,8 @@ import psutil
 from bench import models
 from bench.environment import describe, header
 from corelane.commands.common import table
-from processor.engines import BytesEngine, Engine, EngineOptions, choose_engine, load_engine
+from processor._native import PredictResult, PredictSession, PredictSettings
+from processor.engines import Engine, EngineOptions, NativeEngine, choose_engine, load_engine
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors
 from tests.support import onnx_models
@@ -78,26 +79,35 @@ def in_process(engine: Engine, inputs: dict[str, np.ndarray], request: bytes, ca
     signature = engine.signatures()[DEFAULT_SIGNATURE]
     outputs = list(signature.outputs)
 
-    def run(session: Any) -> None:
-        if isinstance(engine, BytesEngine):
-            assert engine.answer(session, request) is not None
-        else:
-            engine.run(session, signature, inputs, outputs)
+    settings = PredictSettings(
+        model="m", version=1, tensor_content=False, response_bytes_max=1 << 30, tensor_bytes_max=1 << 30
+    )
+
+    def runner(session: Any) -> Callable[[], None]:
+        if not isinstance(engine, NativeEngine):
+            return lambda: engine.run(session, signature, inputs, outputs) and None
+        native = PredictSession(engine.model, session, settings)
+
+        def run() -> None:
+            result, _, _ = native.predict(request)
+            assert result is PredictResult.RAN
+
+        return run
 
     latency_us: list[float] = []
-    sessions = [engine.make_session() for _ in range(callers)]
+    runners = [runner(engine.make_session()) for _ in range(callers)]
     start = threading.Barrier(callers + 1)
 
-    def call(session: Any) -> None:
+    def call(run: Callable[[], None]) -> None:
         own = []
         start.wait()
         end_s = time.perf_counter() + seconds
         while (began_s := time.perf_counter()) < end_s:
-            run(session)
+            run()
             own.append((time.perf_counter() - began_s) * 1e6)
         latency_us.extend(own)
 
-    threads = [threading.Thread(target=call, args=(session,)) for session in sessions]
+    threads = [threading.Thread(target=call, args=(run,)) for run in runners]
     for thread in threads:
         thread.start()
     start.wait()
@@ -198,7 +208,7 @@ def measure(
 
 def prepare_models() -> Path:
     """The folder of `bench.models`, made if it is not there."""
-    if not (_CACHE / "columns/1/saved_model.pb").exists():
+    if not all((_CACHE / name / "1/saved_model.pb").exists() for name in models.NAMES):
         print("making the models (about a minute, once) ...", file=sys.stderr, flush=True)
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [sys.executable, "-m", "bench.models", str(_CACHE)]

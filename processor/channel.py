@@ -1,48 +1,26 @@
-"""The channel between gateways and one worker: the interface, whatever carries it.
+"""The channel between gateways and one worker, as a gateway sees it.
 
-A gateway calls with raw request bytes and gets raw response bytes or a RequestError. Every request that `submit` takes
-is answered exactly once; a worker that dies answers by its connection.
+The memory itself, and what both ends do with it, is native (`processor/native/shared_channel.h`).
 """
 
+import logging
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from threading import Lock
 
-from processor.errors import RequestError
+from processor._native import CallEnd, Cancellation, SharedChannel
+from processor.errors import Cancelled, DeadlinePassed, InvalidRequest, Overloaded
 from processor.methods import Method
+from processor.routes import VersionRoute
+from processor.wire.status import error_of_number
+
+__all__ = ["Cancellation", "SharedMemoryChannel", "WorkerChannel", "WorkerLost", "path_of"]
+
+
+_logger = logging.getLogger(__name__)
 
 
 class WorkerLost(Exception):
     """The worker went away before it answered. The request may have run; it has not been answered."""
-
-
-class Cancellation:
-    """Whether the client still waits. Thread safety: `cancel` and `on_cancel` may race; the action runs once."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._cancelled = False
-        self._action: Callable[[], None] | None = None
-
-    @property
-    def cancelled(self) -> bool:
-        return self._cancelled
-
-    def cancel(self) -> None:
-        with self._lock:
-            self._cancelled = True
-            action, self._action = self._action, None
-        if action is not None:
-            action()
-
-    def on_cancel(self, action: Callable[[], None] | None) -> None:
-        """Runs `action` when the client hangs up, or at once if it has; None takes the last one back."""
-        with self._lock:
-            self._action = action
-            run_now = self._cancelled and action is not None
-        if run_now and action is not None:
-            action()
 
 
 class WorkerChannel(ABC):
@@ -50,34 +28,61 @@ class WorkerChannel(ABC):
 
     @abstractmethod
     def call(self, method: Method, request: bytes, deadline_ns: int, cancellation: Cancellation) -> bytes:
-        """The worker's answer. Raises the RequestError it answered, DeadlinePassed when the monotonic `deadline_ns`
-        passes, Cancelled when the client hangs up, or WorkerLost."""
+        """The worker's answer. Raises the RequestError it answered, Overloaded when no slot is free, DeadlinePassed
+        when the monotonic `deadline_ns` or the time allowed in the queue passes, Cancelled when the client hangs up,
+        or WorkerLost."""
 
     @abstractmethod
     def close(self) -> None:
-        """Ends idle connections; calls under way end by themselves."""
+        """Lets go of the worker. No call may be under way."""
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """A request inside a worker.
+class SharedMemoryChannel(WorkerChannel):
+    """A worker's channel, mapped into this process. Thread safety: `call` from any thread."""
 
-    `reply(result)` takes bytes or a RequestError; only the first call counts. `cancelled` is set by the channel when
-    the gateway has gone or no longer waits.
-    """
+    def __init__(self, model: str, route: VersionRoute, owner: int) -> None:
+        """`owner` is this gateway's number. A channel that cannot be mapped is one whose worker has gone."""
+        self._name = f"{model}/{route.version}"
+        self._owner = owner
+        self._capacity = route.queue_capacity
+        self._timeout_ms = route.queue_timeout_ms
+        self._channel: SharedChannel | None = None
+        self._problem = ""
+        assert route.instance is not None
+        try:
+            descriptor = os.open(route.channel, os.O_RDWR | os.O_CLOEXEC)
+            self._channel = SharedChannel.map(descriptor, route.instance)
+        except (OSError, RuntimeError) as error:
+            self._problem = f"cannot map {route.channel}: {error}"
+            _logger.warning("[%s] %s", self._name, self._problem)
 
-    method: Method
-    payload: bytes
-    deadline_ns: int
-    arrived_ns: int
-    send: Callable[[bytes | RequestError], None]
-    cancelled: bool = False
-    _answered: bool = field(default=False, init=False)
+    def call(self, method: Method, request: bytes, deadline_ns: int, cancellation: Cancellation) -> bytes:
+        if self._channel is None:
+            raise WorkerLost(self._problem)
+        end, code, payload = self._channel.call(self._owner, method, request, deadline_ns, cancellation)
+        if end is CallEnd.ANSWERED:
+            if code:
+                raise error_of_number(code, payload.decode(errors="replace"))
+            return payload
+        if end is CallEnd.FULL:
+            raise Overloaded(f"the queue of {self._name} is full: {self._capacity} requests wait (queue.capacity)")
+        if end is CallEnd.QUEUE_TIMEOUT:
+            raise DeadlinePassed(
+                f"the request waited {self._timeout_ms:g} ms in the queue of {self._name} (queue.timeout_ms)"
+            )
+        if end is CallEnd.DEADLINE:
+            raise DeadlinePassed("the deadline passed before the answer")
+        if end is CallEnd.CANCELLED:
+            raise Cancelled("the client hung up")
+        if end is CallEnd.TOO_LARGE:
+            raise InvalidRequest(f"the request of {len(request)} bytes is over listen.message_bytes_max")
+        raise WorkerLost("the worker is gone, or going")
 
-    def reply(self, result: bytes | RequestError) -> bool:
-        """True if this was the answer, False if there was one already."""
-        if self._answered:
-            return False
-        self._answered = True
-        self.send(result)
-        return True
+    def close(self) -> None:
+        self._channel = None
+        self._problem = "the channel is closed"
+
+
+def path_of(channel: SharedChannel) -> str:
+    """Where other processes of this user open a channel of this process."""
+    return f"/proc/{os.getpid()}/fd/{channel.descriptor}"

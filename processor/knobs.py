@@ -20,7 +20,6 @@ class Knobs:
     settle_s: float = 2.0  # a version folder is complete when nothing in it changed for this long
     request_timeout_s: float = 60.0  # for calls whose client sets no deadline
     restart_backoff_max_s: float = 30.0  # longest wait before a crashed or failed version is tried again
-    statistics_interval_s: float = 1.0  # how often workers and gateways report to the supervisor
 
 
 def read_knobs(environment: Mapping[str, str] = os.environ) -> Knobs:

@@ -10,8 +10,8 @@ from processor.errors import InvalidRequest, ModelNotFound, Unavailable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRoute:
-    """A version as the gateways know it. `instance` is its serving worker's number, None if it has none; `socket` is
-    where that listens; `slots` is how many requests it can hold, waiting and running."""
+    """A version as the gateways know it. `instance` is its serving worker's number, None if it has none; `channel` is
+    where that worker's memory is; `slots` is how many requests it can hold, waiting and running."""
 
     version: int
     state: str
@@ -19,8 +19,10 @@ class VersionRoute:
     restarting: bool = False
     traffic: float | None = None
     instance: int | None = None
-    socket: str = ""
+    channel: str = ""
     slots: int = 0
+    queue_capacity: int = 0
+    queue_timeout_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

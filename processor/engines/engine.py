@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from processor._native import Model, ModelSession, PredictResult, PredictSession, PredictSettings
+from processor.errors import EngineFailed
 from processor.tensors import Signature
+from processor.wire import messages, tensors
+from processor.wire.status import error_of_number
+
+_BYTES_MAX = 2**31 - 1
+_UNLIMITED = PredictSettings(
+    model="", version=0, tensor_content=True, response_bytes_max=_BYTES_MAX, tensor_bytes_max=_BYTES_MAX
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +67,26 @@ class Engine(ABC):
         """Releases the model. No session may run afterwards."""
 
 
-class BytesEngine(Engine):
-    """An engine that can also take a PredictRequest's bytes to its response's, without Python's lock."""
+class NativeEngine(Engine):
+    """An engine whose model takes a PredictRequest's bytes to its response's in C++, without Python's lock. Sessions
+    are the model's; `run` is the same path, for what arrives in another form than a PredictRequest."""
 
-    @abstractmethod
-    def identify(self, model: str, version: int, *, tensor_bytes_max: int, response_bytes_max: int) -> None:
-        """What responses say of themselves, and how many bytes a request's tensors and a response may take. Before the
-        first `answer`."""
+    model: Model
 
-    @abstractmethod
-    def answer(self, session: Any, request: bytes) -> bytes | None:
-        """The serialized PredictResponse; None if the request does not fit in some way, and whoever has the words for
-        it should take it apart. Errors as `run` has them."""
+    def make_session(self) -> ModelSession:
+        return self.model.make_session()
+
+    def run(
+        self, session: ModelSession, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        request = messages.PredictRequest(output_filter=outputs)
+        request.model_spec.signature_name = signature.name
+        for name in signature.inputs:
+            tensors.encode(inputs[name], request.inputs[name], as_content=True)
+        result, data, code = PredictSession(self.model, session, _UNLIMITED).predict(request.SerializeToString())
+        if result is PredictResult.FAILED:
+            raise error_of_number(code, data.decode(errors="replace"))
+        if result is PredictResult.REFUSED:
+            raise EngineFailed(f"{self.name} cannot take these inputs, or its outputs cannot be sent")
+        response = messages.PredictResponse.FromString(data)
+        return {name: tensors.decode(name, response.outputs[name], bytes_max=_BYTES_MAX) for name in outputs}

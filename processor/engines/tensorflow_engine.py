@@ -7,15 +7,13 @@ TensorFlow's Python is never imported: a request goes from bytes to bytes in C++
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from processor._native import TensorFlowModel
-from processor.engines.engine import BytesEngine, EngineOptions
-from processor.errors import EngineFailed, InvalidRequest, LoadError, RequestError
+from processor.engines.engine import EngineOptions, NativeEngine
+from processor.errors import LoadError
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
 from processor.wire import messages, tensors
 
@@ -23,17 +21,16 @@ _logger = logging.getLogger(__name__)
 
 _INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 _BYTES_MAX = 2**31 - 1
-_ANSWERED, _REFUSED, _FAILED = range(3)
-_FAULTS_OF_THE_REQUEST = (3, 11)  # INVALID_ARGUMENT, OUT_OF_RANGE
+# RunOptions{inter_op_thread_pool: -1}: the caller's thread runs the whole graph.
+_CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
 
 
-class TensorFlowEngine(BytesEngine):
+class TensorFlowEngine(NativeEngine):
     name = "tensorflow"
 
     def __init__(self, model: TensorFlowModel, signatures: dict[str, Signature]) -> None:
-        self._model = model
+        self.model = model
         self._signatures = signatures
-        self._model.set_identity("", 0, _BYTES_MAX, _BYTES_MAX)
 
     @classmethod
     def load(cls, folder: Path, options: EngineOptions) -> "TensorFlowEngine":
@@ -47,12 +44,10 @@ class TensorFlowEngine(BytesEngine):
         )
         try:
             model, meta_graph = TensorFlowModel.load(
-                str(_library()), str(folder), config.SerializeToString(), list(options.op_libraries)
+                str(_library()), str(folder), config.SerializeToString(), _CALLERS_THREAD, list(options.op_libraries)
             )
         except RuntimeError as error:
-            raise LoadError(
-                f"{folder} is not a SavedModel that TensorFlow can load: {_first_lines(str(error))}"
-            ) from error
+            raise LoadError(f"{folder} is not a SavedModel that TensorFlow can load: {error}") from error
         signatures = {}
         for name, definition in sorted(messages.MetaGraphDef.FromString(meta_graph).signature_def.items()):
             if name in _INIT_SIGNATURES:
@@ -74,36 +69,8 @@ class TensorFlowEngine(BytesEngine):
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
 
-    def make_session(self) -> None:
-        """All scratch memory of a run lives in TensorFlow's allocator."""
-        return
-
-    def run(
-        self, session: Any, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        request = messages.PredictRequest(output_filter=outputs)
-        request.model_spec.signature_name = signature.name
-        for name in signature.inputs:
-            tensors.encode(inputs[name], request.inputs[name], as_content=True)
-        answer = self.answer(session, request.SerializeToString())
-        if answer is None:
-            raise EngineFailed("the answer is larger than a message may be")
-        response = messages.PredictResponse.FromString(answer)
-        return {name: tensors.decode(name, response.outputs[name], bytes_max=_BYTES_MAX) for name in outputs}
-
-    def identify(self, model: str, version: int, *, tensor_bytes_max: int, response_bytes_max: int) -> None:
-        self._model.set_identity(model, version, tensor_bytes_max, response_bytes_max)
-
-    def answer(self, session: Any, request: bytes) -> bytes | None:
-        result, data, code = self._model.predict(request)
-        if result == _ANSWERED:
-            return data
-        if result == _REFUSED:
-            return None
-        raise _failure(code, _first_lines(data.decode(errors="replace")))
-
     def unload(self) -> None:
-        del self._model
+        del self.model
 
 
 class _NotDense(Exception):
@@ -142,14 +109,3 @@ def _read_spec(alias: str, info: Any, defaults: Any) -> TensorSpec:
 
 def _slots(specs: Mapping[str, TensorSpec]) -> list[tuple[str, str, int, tuple[int, ...] | None]]:
     return [(spec.name, spec.engine_name, tensors.type_number(spec.dtype), spec.shape) for spec in specs.values()]
-
-
-def _failure(code: int, message: str) -> RequestError:
-    if code in _FAULTS_OF_THE_REQUEST:
-        return InvalidRequest(message)
-    return EngineFailed(f"TensorFlow: {message}")
-
-
-def _first_lines(message: str) -> str:
-    """An error without the graph's history, which TensorFlow appends to every message."""
-    return message.split("\n\nOriginal stack trace")[0].split("\n\nErrors may have originated")[0].strip()[:1000]

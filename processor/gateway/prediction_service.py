@@ -6,8 +6,7 @@ from typing import Any
 
 import grpc
 
-from processor._native import peek_model_spec
-from processor.channel import Cancellation
+from processor._native import Cancellation, peek_model_spec
 from processor.errors import InvalidRequest, RequestError
 from processor.gateway.router import Router
 from processor.methods import Method

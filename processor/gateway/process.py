@@ -14,9 +14,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from processor import control, routes
+from processor.channel import SharedMemoryChannel
 from processor.gateway import model_service, prediction_service
 from processor.gateway.router import Router
-from processor.socket_channel import SocketChannel
 from processor.wire.messages import POOL
 
 # A request in flight holds a thread; the router bounds them by version, and this by process.
@@ -28,7 +28,7 @@ class Gateway:
     def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
         self._client = client
         self._settings = settings
-        self._router = Router(SocketChannel)
+        self._router = Router(lambda model, route: SharedMemoryChannel(model, route, settings["owner"]))
         self._health = health.HealthServicer(experimental_non_blocking=True)
         self._known: set[str] = set()
         self._ready = False
@@ -51,7 +51,6 @@ class Gateway:
     def start(self) -> None:
         self._server.start()
         self._client.send({"type": "ready"})
-        threading.Thread(target=self._report, name="report", daemon=True).start()
 
     def _make_server(self) -> grpc.Server:
         bytes_max = self._settings["message_bytes_max"]
@@ -95,11 +94,6 @@ class Gateway:
         self._reloads[number] = future
         self._client.send({"type": "reload", "id": number, "request": request.hex()})
         return future.result()
-
-    def _report(self) -> None:
-        while True:
-            self._client.send({"type": "statistics", "cpu_s": time.process_time()})
-            time.sleep(self._settings["report_s"])
 
     def _stop(self, grace_s: float) -> None:
         self._health.enter_graceful_shutdown()

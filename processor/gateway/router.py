@@ -32,7 +32,7 @@ class Router:
     then."""
 
     def __init__(
-        self, connect: Callable[[str], WorkerChannel], clock_ns: Callable[[], int] = time.monotonic_ns
+        self, connect: Callable[[str, VersionRoute], WorkerChannel], clock_ns: Callable[[], int] = time.monotonic_ns
     ) -> None:
         self._connect = connect
         self._clock_ns = clock_ns
@@ -46,7 +46,10 @@ class Router:
     def replace(self, models: dict[str, ModelRoute]) -> None:
         """Takes over a new table; calls under way finish where they are."""
         routes = {
-            route.instance: route for model in models.values() for route in model.versions if route.instance is not None
+            route.instance: (model.name, route)
+            for model in models.values()
+            for route in model.versions
+            if route.instance is not None
         }
         idle = []
         with self._changed:
@@ -56,7 +59,8 @@ class Router:
                 if backend.in_flight == 0:
                     idle.append(backend)
             for instance in routes.keys() - self._backends.keys():
-                self._backends[instance] = _Backend(routes[instance], self._connect(routes[instance].socket))
+                model, route = routes[instance]
+                self._backends[instance] = _Backend(route, self._connect(model, route))
             self._models = models
             self._changed.notify_all()
         for backend in idle:

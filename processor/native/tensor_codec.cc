@@ -120,31 +120,53 @@ bool FillIntegers(const TensorMessage& tensor, int64_t count, void* out, int64_t
   return FillVarints(tensor, count, static_cast<T*>(out), filled, [](uint64_t value) { return static_cast<T>(value); });
 }
 
-template <typename T>
-void AppendVarints(uint32_t field, const void* data, int64_t count, std::string* out) {
-  std::string packed;
-  packed.reserve(static_cast<size_t>(count) * 2);
-  MessageWriter writer(&packed);
+// Calls `use` with each number as it stands on the wire as a varint; negative ones are sign-extended to 64 bits, as
+// protobuf's int32 is.
+template <typename T, typename Use>
+void EachVarintOf(const void* data, int64_t count, Use use) {
   const char* next = static_cast<const char*>(data);
   for (int64_t index = 0; index < count; ++index, next += sizeof(T)) {
     T value;
     std::memcpy(&value, next, sizeof(T));
-    // Negative numbers are sign-extended to 64 bits, as protobuf's int32 is.
-    writer.Varint(static_cast<uint64_t>(static_cast<int64_t>(value)));
+    use(static_cast<uint64_t>(static_cast<int64_t>(value)));
   }
-  MessageWriter(out).BytesField(field, packed);
 }
 
-void AppendHeader(int32_t dtype, const std::vector<int64_t>& dims, std::string* out) {
-  MessageWriter writer(out);
-  writer.VarintField(kDtype, static_cast<uint64_t>(dtype));
-  std::string shape;
-  for (int64_t size : dims) {
-    std::string dim;
-    if (size != 0) MessageWriter(&dim).VarintField(1, static_cast<uint64_t>(size));
-    MessageWriter(&shape).BytesField(2, dim);
+template <typename Use>
+void EachVarint(int32_t dtype, const void* data, int64_t count, Use use) {
+  switch (dtype) {
+    case kInt8: return EachVarintOf<int8_t>(data, count, use);
+    case kUint8: return EachVarintOf<uint8_t>(data, count, use);
+    case kInt16: return EachVarintOf<int16_t>(data, count, use);
+    case kUint16: case kHalf: case kBfloat16: return EachVarintOf<uint16_t>(data, count, use);
+    case kInt32: return EachVarintOf<int32_t>(data, count, use);
+    case kUint32: return EachVarintOf<uint32_t>(data, count, use);
+    default: return EachVarintOf<uint64_t>(data, count, use);
   }
-  writer.BytesField(kShape, shape);
+}
+
+// Whether numbers stand in the dtype's own field as they do in memory.
+bool IsRawOnTheWire(int32_t dtype) {
+  return dtype == kFloat || dtype == kDouble || dtype == kComplex64 || dtype == kComplex128 || dtype == kBool;
+}
+
+// A dimension of size zero has no field at all, as proto3 has it.
+uint64_t DimBytes(int64_t size) {
+  return size == 0 ? 0 : MessageWriter::VarintFieldBytes(1, static_cast<uint64_t>(size));
+}
+
+uint64_t ShapeBytes(const std::vector<int64_t>& dims) {
+  uint64_t bytes = 0;
+  for (int64_t size : dims) bytes += MessageWriter::BytesFieldBytes(2, DimBytes(size));
+  return bytes;
+}
+
+// Bytes of the field that holds all numbers, without its tag and length.
+uint64_t NumbersBytes(int32_t dtype, const void* data, int64_t count, bool content) {
+  if (content || IsRawOnTheWire(dtype)) return static_cast<uint64_t>(count) * ElementBytes(dtype);
+  uint64_t bytes = 0;
+  EachVarint(dtype, data, count, [&bytes](uint64_t value) { bytes += MessageWriter::VarintBytes(value); });
+  return bytes;
 }
 
 }  // namespace
@@ -272,12 +294,40 @@ bool FillNumbers(const TensorMessage& tensor, int64_t count, void* out) {
   return true;
 }
 
+const char* NumbersInPlace(const TensorMessage& tensor, int64_t count, uintptr_t alignment) {
+  // A bool that is neither 0 nor 1 has to become one of them.
+  if (tensor.dtype == kString || tensor.dtype == kBool || count == 0) return nullptr;
+  std::string_view bytes = tensor.content;
+  if (!tensor.runs.empty()) {
+    const TensorMessage::Run& run = tensor.runs.front();
+    if (!bytes.empty() || tensor.runs.size() != 1 || !IsRawOnTheWire(tensor.dtype)) return nullptr;
+    if (run.field != ValueField(tensor.dtype)) return nullptr;
+    bytes = run.bytes;
+  }
+  if (bytes.size() != static_cast<uint64_t>(count) * ElementBytes(tensor.dtype)) return nullptr;
+  return reinterpret_cast<uintptr_t>(bytes.data()) % alignment == 0 ? bytes.data() : nullptr;
+}
+
+uint64_t MessageWriter::VarintBytes(uint64_t value) {
+  // Seven bits a byte; one byte for zero.
+  const int bits = 64 - __builtin_clzll(value | 1);
+  return static_cast<uint64_t>((bits + 6) / 7);
+}
+
+uint64_t MessageWriter::VarintFieldBytes(uint32_t field, uint64_t value) {
+  return VarintBytes(field << 3) + VarintBytes(value);
+}
+
+uint64_t MessageWriter::BytesFieldBytes(uint32_t field, uint64_t size) {
+  return VarintBytes(field << 3) + VarintBytes(size) + size;
+}
+
 void MessageWriter::Varint(uint64_t value) {
   while (value >= 0x80) {
-    out_->push_back(static_cast<char>(value | 0x80));
+    *out_++ = static_cast<char>(value | 0x80);
     value >>= 7;
   }
-  out_->push_back(static_cast<char>(value));
+  *out_++ = static_cast<char>(value);
 }
 
 void MessageWriter::VarintField(uint32_t field, uint64_t value) {
@@ -285,35 +335,54 @@ void MessageWriter::VarintField(uint32_t field, uint64_t value) {
   Varint(value);
 }
 
-void MessageWriter::BytesField(uint32_t field, std::string_view value) {
+void MessageWriter::BytesHeader(uint32_t field, uint64_t size) {
   Varint(field << 3 | kBytes);
-  Varint(value.size());
-  out_->append(value);
+  Varint(size);
 }
 
-void AppendNumbers(int32_t dtype, const std::vector<int64_t>& dims, const void* data, int64_t count, std::string* out) {
-  AppendHeader(dtype, dims, out);
-  if (count == 0) return;
-  const uint32_t field = ValueField(dtype);
-  switch (dtype) {
-    case kFloat: case kDouble: case kComplex64: case kComplex128: case kBool:
-      // These stand on the wire as they do in memory.
-      MessageWriter(out).BytesField(
-          field, std::string_view(static_cast<const char*>(data), static_cast<size_t>(count) * ElementBytes(dtype)));
-      break;
-    case kInt8: AppendVarints<int8_t>(field, data, count, out); break;
-    case kUint8: AppendVarints<uint8_t>(field, data, count, out); break;
-    case kInt16: AppendVarints<int16_t>(field, data, count, out); break;
-    case kUint16: case kHalf: case kBfloat16: AppendVarints<uint16_t>(field, data, count, out); break;
-    case kInt32: AppendVarints<int32_t>(field, data, count, out); break;
-    case kUint32: AppendVarints<uint32_t>(field, data, count, out); break;
-    default: AppendVarints<uint64_t>(field, data, count, out); break;
+void MessageWriter::BytesField(uint32_t field, std::string_view value) {
+  BytesHeader(field, value.size());
+  Raw(value);
+}
+
+void MessageWriter::Raw(std::string_view bytes) {
+  if (!bytes.empty()) std::memcpy(out_, bytes.data(), bytes.size());
+  out_ += bytes.size();
+}
+
+uint64_t TensorBytes(int32_t dtype, const std::vector<int64_t>& dims, const void* data, int64_t count,
+                     const std::vector<std::string_view>& strings, bool content) {
+  uint64_t bytes = MessageWriter::VarintFieldBytes(kDtype, static_cast<uint64_t>(dtype)) +
+                   MessageWriter::BytesFieldBytes(kShape, ShapeBytes(dims));
+  if (dtype == kString) {
+    for (std::string_view text : strings) bytes += MessageWriter::BytesFieldBytes(kStringVal, text.size());
+  } else if (count != 0) {
+    bytes += MessageWriter::BytesFieldBytes(content ? kContent : ValueField(dtype),
+                                            NumbersBytes(dtype, data, count, content));
   }
+  return bytes;
 }
 
-void AppendStrings(const std::vector<int64_t>& dims, const std::vector<std::string_view>& values, std::string* out) {
-  AppendHeader(kString, dims, out);
-  for (std::string_view value : values) MessageWriter(out).BytesField(kStringVal, value);
+void WriteTensor(int32_t dtype, const std::vector<int64_t>& dims, const void* data, int64_t count,
+                 const std::vector<std::string_view>& strings, bool content, MessageWriter* writer) {
+  writer->VarintField(kDtype, static_cast<uint64_t>(dtype));
+  writer->BytesHeader(kShape, ShapeBytes(dims));
+  for (int64_t size : dims) {
+    writer->BytesHeader(2, DimBytes(size));
+    if (size != 0) writer->VarintField(1, static_cast<uint64_t>(size));
+  }
+  if (dtype == kString) {
+    for (std::string_view text : strings) writer->BytesField(kStringVal, text);
+    return;
+  }
+  if (count == 0) return;
+  const uint64_t bytes = NumbersBytes(dtype, data, count, content);
+  writer->BytesHeader(content ? kContent : ValueField(dtype), bytes);
+  if (content || IsRawOnTheWire(dtype)) {
+    writer->Raw(std::string_view(static_cast<const char*>(data), bytes));
+  } else {
+    EachVarint(dtype, data, count, [writer](uint64_t value) { writer->Varint(value); });
+  }
 }
 
 }  // namespace corelane

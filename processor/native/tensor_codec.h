@@ -61,6 +61,10 @@ struct TensorMessage {
 // `out` has room for count * ElementBytes(dtype) bytes.
 bool FillNumbers(const TensorMessage& tensor, int64_t count, void* out);
 
+// The numbers where they stand in the request, if they stand there as they do in memory and at an address that is a
+// multiple of `alignment`; null otherwise, and FillNumbers knows more.
+const char* NumbersInPlace(const TensorMessage& tensor, int64_t count, uintptr_t alignment);
+
 // Calls `put(index, view)` for each element, with views into the request. Strings in tensor_content are refused: nobody
 // sends them.
 template <typename Put>
@@ -80,23 +84,35 @@ bool FillStrings(const TensorMessage& tensor, int64_t count, Put put) {
   return true;
 }
 
-// Writes messages. Thread safety: none; one writer, one thread.
+// Writes a message into memory that has room for it; what it takes is known before.
+//
+// Thread safety: none; one writer, one thread.
 class MessageWriter {
  public:
-  explicit MessageWriter(std::string* out) : out_(out) {}
+  explicit MessageWriter(char* out) : out_(out) {}
+
+  static uint64_t VarintBytes(uint64_t value);
+  static uint64_t VarintFieldBytes(uint32_t field, uint64_t value);
+  static uint64_t BytesFieldBytes(uint32_t field, uint64_t size);
 
   void Varint(uint64_t value);
   void VarintField(uint32_t field, uint64_t value);
+  void BytesHeader(uint32_t field, uint64_t size);  // of a field whose bytes follow
   void BytesField(uint32_t field, std::string_view value);
+  void Raw(std::string_view bytes);
+
+  char* end() const { return out_; }
 
  private:
-  std::string* out_;
+  char* out_;
 };
 
-// Appends a TensorProto with *_val fields (not strings) to `out`.
-void AppendNumbers(int32_t dtype, const std::vector<int64_t>& dims, const void* data, int64_t count, std::string* out);
+// Bytes of the TensorProto that WriteTensor writes. `data` are numbers as they lie in memory; a tensor of strings has
+// `strings` instead. With `content`, numbers go to tensor_content and not to the dtype's own field.
+uint64_t TensorBytes(int32_t dtype, const std::vector<int64_t>& dims, const void* data, int64_t count,
+                     const std::vector<std::string_view>& strings, bool content);
 
-// Appends a TensorProto of strings to `out`.
-void AppendStrings(const std::vector<int64_t>& dims, const std::vector<std::string_view>& values, std::string* out);
+void WriteTensor(int32_t dtype, const std::vector<int64_t>& dims, const void* data, int64_t count,
+                 const std::vector<std::string_view>& strings, bool content, MessageWriter* writer);
 
 }  // namespace corelane

@@ -1,38 +1,16 @@
 #include "tensorflow_model.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
-#include "field_reader.h"
-#include "model_spec.h"
-#include "tensor_codec.h"
-
 namespace corelane {
 namespace {
 
-constexpr char kDefaultSignature[] = "serving_default";
-// RunOptions{inter_op_thread_pool: -1}: the caller's thread runs the whole graph.
-constexpr char kCallersThread[] = "\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
-
-// Owns the tensors of one call.
-class Tensors {
- public:
-  Tensors(const tf::Api* api, size_t count) : list(count, nullptr), api_(api) {}
-  ~Tensors() {
-    for (tf::Tensor* tensor : list) {
-      if (tensor != nullptr) api_->DeleteTensor(tensor);
-    }
-  }
-  Tensors(const Tensors&) = delete;
-  Tensors& operator=(const Tensors&) = delete;
-
-  std::vector<tf::Tensor*> list;
-
- private:
-  const tf::Api* api_;
-};
+// What TensorFlow wants of memory that it does not copy (EIGEN_MAX_ALIGN_BYTES).
+constexpr uintptr_t kAlignment = 64;
 
 class Status {
  public:
@@ -57,43 +35,122 @@ bool FindOutput(const tf::Api* api, tf::Graph* graph, const std::string& name, t
   return output->operation != nullptr;
 }
 
-// One entry of PredictRequest.inputs, key and value in any order. False too for a value in two parts, or with a
-// field that no entry has: parsers make different things of these.
-bool ReadEntry(std::string_view data, std::string_view* key, TensorMessage* tensor) {
-  FieldReader reader(data);
-  uint32_t field, wire_type;
-  bool has_value = false;
-  *key = {};
-  tensor->Clear();
-  while (!reader.AtEnd()) {
-    std::string_view bytes;
-    if (!reader.ReadTag(&field, &wire_type)) return false;
-    if (field == 1 && wire_type == kBytes) {
-      if (!reader.ReadBytes(key)) return false;
-    } else if (field == 2 && wire_type == kBytes) {
-      if (has_value || !reader.ReadBytes(&bytes) || !tensor->Merge(bytes)) return false;
-      has_value = true;
-    } else {
-      return false;
-    }
+// An error without the graph's history, which TensorFlow appends to every message.
+std::string FirstLines(const std::string& message) {
+  size_t end = message.size();
+  for (const char* history : {"\n\nOriginal stack trace", "\n\nErrors may have originated"}) {
+    end = std::min(end, message.find(history));
   }
-  return true;
+  while (end > 0 && std::isspace(static_cast<unsigned char>(message[end - 1]))) --end;
+  return message.substr(0, std::min<size_t>(end, 1000));
 }
 
-bool Fits(const TensorSlot& slot, const TensorMessage& tensor) {
-  if (tensor.dtype != slot.dtype || tensor.unknown_rank) return false;
-  if (!slot.rank_known) return true;
-  if (tensor.dims.size() != slot.dims.size()) return false;
-  for (size_t index = 0; index < slot.dims.size(); ++index) {
-    if (slot.dims[index] != -1 && slot.dims[index] != tensor.dims[index]) return false;
-  }
-  return true;
-}
+void KeepMemory(void*, size_t, void*) {}
 
 }  // namespace
 
+class TensorFlowSession : public ModelSession {
+ public:
+  explicit TensorFlowSession(const TensorFlowModel* model) : model_(model), api_(model->api_), status_(model->api_) {}
+  ~TensorFlowSession() override { Reset(); }
+
+  bool SetInput(const Signature& signature, uint32_t index, const std::vector<int64_t>& dims,
+                const std::vector<InputPart>& parts) override {
+    inputs_.resize(signature.inputs.size(), nullptr);
+    inputs_[index] = MakeTensor(signature.inputs[index].dtype, dims, parts);
+    return inputs_[index] != nullptr;
+  }
+
+  Code Run(const Signature& signature, const std::vector<uint32_t>& outputs, std::string* message) override {
+    const TensorFlowModel::Endpoints& endpoints = model_->EndpointsOf(signature);
+    fetches_.clear();
+    for (uint32_t output : outputs) fetches_.push_back(endpoints.outputs[output]);
+    outputs_.assign(outputs.size(), nullptr);
+    api_->SessionRun(model_->session_, model_->run_options_, endpoints.inputs.data(), inputs_.data(),
+                     static_cast<int>(inputs_.size()), fetches_.data(), outputs_.data(),
+                     static_cast<int>(fetches_.size()), nullptr, 0, nullptr, status_.get());
+    const int code = status_.code();
+    if (code == tf::kOk) return kOk;
+    *message = FirstLines(status_.message());
+    if (code == tf::kInvalidArgument || code == tf::kOutOfRange) return kInvalidArgument;
+    *message = "TensorFlow: " + *message;
+    return kInternal;
+  }
+
+  bool Output(size_t position, OutputTensor* output) override {
+    const tf::Tensor* tensor = outputs_[position];
+    output->dtype = api_->TensorType(tensor);
+    output->dims.clear();
+    output->count = 1;
+    for (int axis = 0; axis < api_->NumDims(tensor); ++axis) {
+      output->dims.push_back(api_->Dim(tensor, axis));
+      output->count *= output->dims.back();
+    }
+    output->data = static_cast<const char*>(api_->TensorData(tensor));
+    output->strings.clear();
+    if (output->dtype != kString) return ElementBytes(output->dtype) != 0;
+    for (int64_t item = 0; item < output->count; ++item) {
+      const void* text = output->data + item * sizeof(tf::StringView);
+      output->strings.emplace_back(api_->StringGetDataPointer(text), api_->StringGetSize(text));
+    }
+    return true;
+  }
+
+  void Reset() override {
+    for (auto* list : {&inputs_, &outputs_}) {
+      for (tf::Tensor* tensor : *list) {
+        if (tensor != nullptr) api_->DeleteTensor(tensor);
+      }
+      list->clear();
+    }
+  }
+
+ private:
+  tf::Tensor* MakeTensor(int32_t dtype, const std::vector<int64_t>& dims, const std::vector<InputPart>& parts) const {
+    int64_t count = 0;
+    for (const InputPart& part : parts) count += part.count;
+    static_assert(sizeof(tf::StringView) == kStringBytes);
+    const size_t element = dtype == kString ? sizeof(tf::StringView) : ElementBytes(dtype);
+    const size_t size = static_cast<size_t>(count) * element;
+    const int rank = static_cast<int>(dims.size());
+    if (parts.size() == 1) {
+      const char* in_place = NumbersInPlace(*parts[0].tensor, count, kAlignment);
+      if (in_place != nullptr) {
+        return api_->NewTensor(dtype, dims.data(), rank, const_cast<char*>(in_place), size, KeepMemory, nullptr);
+      }
+    }
+    tf::Tensor* tensor = api_->AllocateTensor(dtype, dims.data(), rank, size);
+    if (tensor == nullptr) return nullptr;
+    char* data = static_cast<char*>(api_->TensorData(tensor));
+    // Empty strings, which TensorFlow can delete if the fill is refused half way.
+    if (dtype == kString) std::memset(data, 0, size);
+    for (const InputPart& part : parts) {
+      if (!Fill(dtype, part, data)) {
+        api_->DeleteTensor(tensor);
+        return nullptr;
+      }
+      data += static_cast<size_t>(part.count) * element;
+    }
+    return tensor;
+  }
+
+  static bool Fill(int32_t dtype, const InputPart& part, char* data) {
+    if (dtype != kString) return FillNumbers(*part.tensor, part.count, data);
+    auto* views = reinterpret_cast<tf::StringView*>(data);
+    return FillStrings(*part.tensor, part.count, [views](int64_t index, std::string_view text) {
+      views[index] = {text.size() << 2 | tf::kStringIsView, text.data(), 0};
+    });
+  }
+
+  const TensorFlowModel* const model_;
+  const tf::Api* const api_;
+  const Status status_;
+  std::vector<tf::Tensor*> inputs_, outputs_;
+  std::vector<tf::Output> fetches_;
+};
+
 std::unique_ptr<TensorFlowModel> TensorFlowModel::Load(const std::string& library, const std::string& folder,
-                                                       const std::string& config,
+                                                       const std::string& config, const std::string& run_options,
                                                        const std::vector<std::string>& op_libraries,
                                                        std::string* meta_graph, std::string* error) {
   const tf::Api* api = tf::Api::Open(library, error);
@@ -111,7 +168,7 @@ std::unique_ptr<TensorFlowModel> TensorFlowModel::Load(const std::string& librar
   std::unique_ptr<TensorFlowModel> model(new TensorFlowModel());
   model->api_ = api;
   model->graph_ = api->NewGraph();
-  model->run_options_ = api->NewBufferFromString(kCallersThread, sizeof(kCallersThread) - 1);
+  model->run_options_ = api->NewBufferFromString(run_options.data(), run_options.size());
   if (status.code() == tf::kOk) {
     const char* tags[] = {"serve"};
     tf::Buffer definition{nullptr, 0, nullptr};
@@ -126,7 +183,7 @@ std::unique_ptr<TensorFlowModel> TensorFlowModel::Load(const std::string& librar
   }
   api->DeleteSessionOptions(options);
   if (status.code() != tf::kOk) {
-    *error = status.message();
+    *error = FirstLines(status.message());
     return nullptr;
   }
   return model;
@@ -142,167 +199,30 @@ TensorFlowModel::~TensorFlowModel() {
   api_->DeleteGraph(graph_);
 }
 
-bool TensorFlowModel::AddSignature(ModelSignature signature, const std::vector<std::string>& input_names,
+bool TensorFlowModel::AddSignature(Signature signature, const std::vector<std::string>& input_names,
                                    const std::vector<std::string>& output_names) {
-  auto owned = std::make_unique<ModelSignature>(std::move(signature));
-  for (size_t index = 0; index < owned->inputs.size(); ++index) {
-    if (!FindOutput(api_, graph_, input_names[index], &owned->inputs[index].output)) return false;
-    owned->input_index[owned->inputs[index].alias] = index;
+  auto endpoints = std::make_unique<Endpoints>();
+  endpoints->inputs.resize(input_names.size());
+  endpoints->outputs.resize(output_names.size());
+  for (size_t index = 0; index < input_names.size(); ++index) {
+    if (!FindOutput(api_, graph_, input_names[index], &endpoints->inputs[index])) return false;
   }
-  for (size_t index = 0; index < owned->outputs.size(); ++index) {
-    if (!FindOutput(api_, graph_, output_names[index], &owned->outputs[index].output)) return false;
+  for (size_t index = 0; index < output_names.size(); ++index) {
+    if (!FindOutput(api_, graph_, output_names[index], &endpoints->outputs[index])) return false;
   }
+  auto owned = std::make_unique<Signature>(std::move(signature));
+  owned->Finish();
   signatures_.push_back(std::move(owned));
+  endpoints_.push_back(std::move(endpoints));
   return true;
 }
 
-void TensorFlowModel::SetIdentity(std::string model, int64_t version, uint64_t tensor_bytes_max,
-                                  uint64_t response_bytes_max) {
-  model_ = std::move(model);
-  version_ = version;
-  tensor_bytes_max_ = tensor_bytes_max;
-  response_bytes_max_ = response_bytes_max;
+const TensorFlowModel::Endpoints& TensorFlowModel::EndpointsOf(const Signature& signature) const {
+  size_t index = 0;
+  while (signatures_[index].get() != &signature) ++index;
+  return *endpoints_[index];
 }
 
-TensorFlowModel::Result TensorFlowModel::Predict(std::string_view request, std::string* out, int* code) const {
-  ModelSpec spec;
-  if (PeekModelSpec(request, 0, &spec) != PeekResult::kOk) return Result::kRefused;
-  const std::string& wanted = spec.signature_name.empty() ? kDefaultSignature : spec.signature_name;
-  const auto found = std::find_if(signatures_.begin(), signatures_.end(),
-                                  [&](const auto& signature) { return signature->name == wanted; });
-  if (found == signatures_.end()) return Result::kRefused;
-  const ModelSignature& signature = **found;
-
-  Tensors inputs(api_, signature.inputs.size());
-  std::vector<const TensorSlot*> outputs;
-  uint64_t budget = tensor_bytes_max_;
-  TensorMessage tensor;
-  FieldReader reader(request);
-  uint32_t field, wire_type;
-  while (!reader.AtEnd()) {
-    std::string_view bytes;
-    if (!reader.ReadTag(&field, &wire_type)) return Result::kRefused;
-    if ((field != 2 && field != 3) || wire_type != kBytes) {
-      if (!reader.Skip(wire_type)) return Result::kRefused;
-      continue;
-    }
-    if (!reader.ReadBytes(&bytes)) return Result::kRefused;
-    if (field == 3) {
-      const auto slot = std::find_if(signature.outputs.begin(), signature.outputs.end(),
-                                     [&](const TensorSlot& one) { return one.alias == bytes; });
-      if (slot == signature.outputs.end()) return Result::kRefused;
-      if (std::find(outputs.begin(), outputs.end(), &*slot) != outputs.end()) return Result::kRefused;
-      outputs.push_back(&*slot);
-      continue;
-    }
-    std::string_view alias;
-    if (!ReadEntry(bytes, &alias, &tensor)) return Result::kRefused;
-    const auto slot = signature.input_index.find(alias);
-    if (slot == signature.input_index.end() || !Fits(signature.inputs[slot->second], tensor)) return Result::kRefused;
-    // Of a repeated key the last one counts; two of them in one request are somebody's test, not worth more.
-    if (inputs.list[slot->second] != nullptr) return Result::kRefused;
-    inputs.list[slot->second] = MakeTensor(signature.inputs[slot->second], tensor, &budget);
-    if (inputs.list[slot->second] == nullptr) return Result::kRefused;
-  }
-  for (const tf::Tensor* input : inputs.list) {
-    if (input == nullptr) return Result::kRefused;  // missing; it may have a default
-  }
-  if (outputs.empty()) {
-    for (const TensorSlot& slot : signature.outputs) outputs.push_back(&slot);
-  }
-  return Run(signature, inputs.list, outputs, out, code);
-}
-
-tf::Tensor* TensorFlowModel::MakeTensor(const TensorSlot& slot, const TensorMessage& message, uint64_t* budget) const {
-  int64_t count;
-  if (message.dims.size() > 64 || !message.CountElements(*budget, &count)) return nullptr;
-  const size_t element = slot.dtype == kString ? sizeof(tf::StringView) : ElementBytes(slot.dtype);
-  static_assert(sizeof(tf::StringView) == kStringBytes);
-  if (element == 0) return nullptr;
-  *budget -= static_cast<uint64_t>(count) * element;
-  const size_t size = static_cast<size_t>(count) * element;
-  tf::Tensor* tensor =
-      api_->AllocateTensor(slot.dtype, message.dims.data(), static_cast<int>(message.dims.size()), size);
-  if (tensor == nullptr) return nullptr;
-  void* data = api_->TensorData(tensor);
-  bool fine;
-  if (slot.dtype == kString) {
-    auto* views = static_cast<tf::StringView*>(data);
-    std::memset(data, 0, size);  // empty strings, which TensorFlow can delete if the fill is refused half way
-    fine = FillStrings(message, count, [views](int64_t index, std::string_view text) {
-      views[index] = {text.size() << 2 | tf::kStringIsView, text.data(), 0};
-    });
-  } else {
-    fine = FillNumbers(message, count, data);
-  }
-  if (fine) return tensor;
-  api_->DeleteTensor(tensor);
-  return nullptr;
-}
-
-TensorFlowModel::Result TensorFlowModel::Run(const ModelSignature& signature, const std::vector<tf::Tensor*>& inputs,
-                                             const std::vector<const TensorSlot*>& outputs, std::string* out,
-                                             int* code) const {
-  std::vector<tf::Output> feeds, fetches;
-  feeds.reserve(inputs.size());
-  for (const TensorSlot& slot : signature.inputs) feeds.push_back(slot.output);
-  for (const TensorSlot* slot : outputs) fetches.push_back(slot->output);
-  Tensors results(api_, outputs.size());
-  Status status(api_);
-  api_->SessionRun(session_, run_options_, feeds.data(), inputs.data(), static_cast<int>(feeds.size()), fetches.data(),
-                   results.list.data(), static_cast<int>(fetches.size()), nullptr, 0, nullptr, status.get());
-  *code = status.code();
-  if (*code != tf::kOk) {
-    *out = status.message();
-    return Result::kFailed;
-  }
-  return Encode(signature, outputs, results.list, out) ? Result::kAnswered : Result::kRefused;
-}
-
-bool TensorFlowModel::Encode(const ModelSignature& signature, const std::vector<const TensorSlot*>& outputs,
-                             const std::vector<tf::Tensor*>& tensors, std::string* out) const {
-  out->clear();
-  MessageWriter writer(out);
-  std::vector<int64_t> dims;
-  std::vector<std::string_view> strings;
-  std::string body, entry;
-  for (size_t index = 0; index < outputs.size(); ++index) {
-    const tf::Tensor* tensor = tensors[index];
-    const int32_t dtype = api_->TensorType(tensor);
-    dims.clear();
-    int64_t count = 1;
-    for (int axis = 0; axis < api_->NumDims(tensor); ++axis) {
-      dims.push_back(api_->Dim(tensor, axis));
-      count *= dims.back();
-    }
-    const char* data = static_cast<const char*>(api_->TensorData(tensor));
-    body.clear();
-    if (dtype == kString) {
-      strings.clear();
-      for (int64_t item = 0; item < count; ++item) {
-        const void* text = data + item * sizeof(tf::StringView);
-        strings.emplace_back(api_->StringGetDataPointer(text), api_->StringGetSize(text));
-      }
-      AppendStrings(dims, strings, &body);
-    } else if (ElementBytes(dtype) != 0) {
-      AppendNumbers(dtype, dims, data, count, &body);
-    } else {
-      return false;
-    }
-    entry.clear();
-    MessageWriter entry_writer(&entry);
-    entry_writer.BytesField(1, outputs[index]->alias);
-    entry_writer.BytesField(2, body);
-    writer.BytesField(1, entry);
-  }
-  std::string version, spec;
-  MessageWriter(&version).VarintField(1, static_cast<uint64_t>(version_));
-  MessageWriter spec_writer(&spec);
-  spec_writer.BytesField(1, model_);
-  spec_writer.BytesField(2, version);
-  spec_writer.BytesField(3, signature.name);
-  writer.BytesField(2, spec);
-  return out->size() <= response_bytes_max_;
-}
+std::unique_ptr<ModelSession> TensorFlowModel::MakeSession() { return std::make_unique<TensorFlowSession>(this); }
 
 }  // namespace corelane

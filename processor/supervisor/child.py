@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from processor import control
 from processor.supervisor import tasks
@@ -33,7 +33,9 @@ class Child:
         first: control.Message,
         on_message: Callable[[control.Message], None],
         on_exit: Callable[[str, str], None],
+        descriptors: Sequence[int] = (),
     ) -> None:
+        """The process inherits `descriptors`, under the same numbers."""
         self.name = name
         self._on_message = on_message
         self._on_exit = on_exit
@@ -45,7 +47,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *descriptors],
             )
         self.pid = self._process.pid
         self._writer: asyncio.StreamWriter | None = None

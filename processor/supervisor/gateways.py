@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from processor import control, routes
+from processor._native import OWNER_MAX
 from processor.supervisor.child import Child
 
 _logger = logging.getLogger("corelane")
@@ -21,11 +22,11 @@ _STUCK_S = 15.0  # a table is taken over in milliseconds
 @dataclasses.dataclass(slots=True, eq=False)
 class Gateway:
     child: Child
+    owner: int  # its number on the channels
     started_s: float
     ready: bool = False
     acknowledged: int = -1
     waits_since_s: float | None = None  # since when it has been behind the newest table without a step
-    cpu_s: float = 0.0
     error: str = ""
 
 
@@ -41,13 +42,16 @@ class Gateways:
         settings: dict[str, Any],
         on_change: Callable[[], None],
         on_reload: Callable[[Child, control.Message], None],
+        on_end: Callable[[int], None],
     ) -> None:
         """`on_change` is called when a gateway took over a table, started or died; `on_reload` carries a client's
-        request to change the models."""
+        request to change the models; `on_end` gets the number of a gateway that has ended, first of all."""
         self._count = count
         self._settings = settings
         self._on_change = on_change
         self._on_reload = on_reload
+        self._on_end = on_end
+        self._owners = itertools.cycle(range(1, OWNER_MAX + 1))
         self.list: list[Gateway] = []
         self.epoch = 0
         self.failed = asyncio.Event()
@@ -113,21 +117,20 @@ class Gateways:
         if self._stopping:
             return
         gateway: Gateway
+        owner = next(self._owners)
         child = Child(
             "processor.gateway",
             f"gateway:{self._settings['address']}",
-            self._settings,
+            {**self._settings, "owner": owner},
             on_message=lambda message: self._on_message(gateway, message),
             on_exit=lambda how, _: self._on_exit(gateway, how),
         )
-        gateway = Gateway(child=child, started_s=time.monotonic())
+        gateway = Gateway(child=child, owner=owner, started_s=time.monotonic())
         child.send(self._table)
         self.list.append(gateway)
 
     def _on_message(self, gateway: Gateway, message: control.Message) -> None:
-        if message["type"] == "statistics":
-            gateway.cpu_s = message["cpu_s"]
-        elif message["type"] == "reload":
+        if message["type"] == "reload":
             self._on_reload(gateway.child, message)
         elif message["type"] == "failed":
             gateway.error = message["error"]
@@ -142,6 +145,7 @@ class Gateways:
 
     def _on_exit(self, gateway: Gateway, how: str) -> None:
         self.list.remove(gateway)
+        self._on_end(gateway.owner)
         if self._stopping:
             return
         if gateway.error and not self._was_up:

@@ -1,32 +1,14 @@
-"""What the server takes of the machine: a folder for its sockets, descriptors; and looks at files and processes."""
+"""What the server takes of the machine, and its looks at files and processes."""
 
 import contextlib
-import os
 import resource
-import shutil
-import tempfile
 from pathlib import Path
 
 import psutil
 
-from processor.errors import StartError
-
-
-def make_runtime_folder() -> Path:
-    """A private folder for this server's sockets; those of servers that were killed are removed."""
-    parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    for old in parent.glob("corelane-*-*"):
-        owner = old.name.split("-")[1]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    try:
-        return Path(tempfile.mkdtemp(prefix=f"corelane-{os.getpid()}-", dir=parent))
-    except OSError as error:
-        raise StartError(f"cannot make a folder for sockets in {parent}: {error.strerror}") from error
-
 
 def raise_descriptor_limit() -> None:
-    """A request in flight is a descriptor in its gateway and its worker; children inherit the limit."""
+    """A client's connection is a descriptor of a gateway; children inherit the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -38,6 +20,14 @@ def file_mark(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used; 0 if it has ended."""
+    with contextlib.suppress(psutil.Error):
+        times = psutil.Process(pid).cpu_times()
+        return float(times.user + times.system)
+    return 0.0
 
 
 def memory_bytes(pid: int) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from processor.histogram import quantile_us
 from processor.supervisor.lifecycle import State, VersionReport
-from processor.supervisor.runtime import memory_bytes
+from processor.supervisor.runtime import cpu_s, memory_bytes
 from processor.supervisor.supervisor import Supervisor, Worker
 
 SCHEMA = 1
@@ -54,7 +54,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             {
                 "pid": gateway.child.pid,
                 "ready": gateway.ready,
-                "cpu_s": gateway.cpu_s,
+                "cpu_s": cpu_s(gateway.child.pid),
                 "memory_bytes": memory_bytes(gateway.child.pid),
             }
             for gateway in supervisor.gateways.list
@@ -74,8 +74,8 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
     if worker is None:
         return {"pid": None}
     spec = worker.instance.spec
-    group = worker.group or {}
-    p50, p99 = (quantile_us(group.get("total_us", []), fraction) for fraction in (0.5, 0.99))
+    counts = worker.channel.statistics()
+    p50, p99 = (quantile_us(counts["total_us"], fraction) for fraction in (0.5, 0.99))
     return {
         "pid": worker.child.pid,
         "engine": worker.engine,
@@ -83,10 +83,10 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
         "sessions": spec.sessions,
         "threads_per_session": spec.threads_per_session,
         "load_s": worker.load_s,
-        "cpu_s": worker.cpu_s,
+        "cpu_s": cpu_s(worker.child.pid),
         "memory_bytes": memory_bytes(worker.child.pid),
         "requests": {
-            name: group.get(name, 0)
+            name: counts[name]
             for name in ("accepted", "answered", "failed", "expired", "cancelled", "rejected", "queued", "running")
         },
         "p50_ms": None if p50 is None else p50 / 1000,

@@ -8,7 +8,6 @@ import asyncio
 import dataclasses
 import itertools
 import logging
-import shutil
 import signal
 import time
 from collections.abc import Coroutine
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from processor import control, routes
+from processor._native import SharedChannel
+from processor.channel import path_of
 from processor.errors import ControlError, ManifestError, ModelsNotAvailable, RequestError, StartError
 from processor.knobs import Knobs
 from processor.manifest import Manifest, load_manifest
@@ -45,15 +46,13 @@ class Worker:
 
     instance: Instance
     child: Child
-    socket: str
+    channel: SharedChannel
     fingerprint: str
     epoch: int | None = None  # of the first routing table in which its phase shows
     engine: str = ""
     load_s: float = 0.0
     error: str = ""  # why it failed or was killed, if it or we said so
     drain_sent: bool = False
-    cpu_s: float = 0.0
-    group: dict | None = None
 
 
 class Supervisor:
@@ -82,17 +81,16 @@ class Supervisor:
         self._tasks: set[asyncio.Task] = set()
         self._port = ReservedPort(manifest.listen.grpc)
         self.grpc_address = self._port.address
-        self._runtime = runtime.make_runtime_folder()
         self.gateways = Gateways(
             count=manifest.host.gateways or max(2, self.cores // 8),
             settings={
                 "address": self.grpc_address,
                 "message_bytes_max": manifest.listen.message_bytes_max,
                 "request_timeout_s": knobs.request_timeout_s,
-                "report_s": knobs.statistics_interval_s,
             },
             on_change=self._reconcile,
             on_reload=self._on_reload,
+            on_end=self._reclaim,
         )
 
     # Life
@@ -118,7 +116,6 @@ class Supervisor:
                 worker.child.kill()
             self.gateways.kill()
             self._port.close()
-            shutil.rmtree(self._runtime, ignore_errors=True)
 
     def stop(self) -> None:
         """Asks for a drain and a clean end; asked twice, ends at once by KeyboardInterrupt."""
@@ -334,12 +331,18 @@ class Supervisor:
 
     def _start_worker(self, wanted: lifecycle.Wanted) -> None:
         number = next(self._numbers)
-        socket_path = self._runtime / f"{number}.sock"
         spec = wanted.spec
+        channel = SharedChannel.create(
+            instance=number,
+            slots=spec.queue_capacity + max(spec.sessions, self.cores),
+            message_bytes_max=spec.message_bytes_max,
+            queue_timeout_ns=int(spec.queue_timeout_ms * 1e6),
+        )
         first = {
             "spec": dataclasses.asdict(spec),
-            "socket": str(socket_path),
-            "report_s": self._knobs.statistics_interval_s,
+            "channel": channel.descriptor,
+            "instance": number,
+            "cores": self.cores,
         }
         _logger.info("[%s] loading %s", spec.name, spec.folder)
         child = Child(
@@ -348,6 +351,7 @@ class Supervisor:
             first,
             on_message=lambda message: self._on_worker_message(number, message),
             on_exit=lambda how, output: self._on_worker_exit(number, how, output),
+            descriptors=[channel.descriptor],
         )
         instance = Instance(
             id=number,
@@ -356,9 +360,12 @@ class Supervisor:
             since_ns=time.monotonic_ns(),
             load_timeout_ns=wanted.load_timeout_ns,
         )
-        self.workers[number] = Worker(
-            instance=instance, child=child, socket=str(socket_path), fingerprint=wanted.fingerprint
-        )
+        self.workers[number] = Worker(instance=instance, child=child, channel=channel, fingerprint=wanted.fingerprint)
+
+    def _reclaim(self, owner: int) -> None:
+        """Takes back what a gateway that has ended held of the workers."""
+        for worker in self.workers.values():
+            worker.channel.reclaim(owner)
 
     def _set_phase(self, worker: Worker, phase: Phase) -> None:
         worker.instance = dataclasses.replace(worker.instance, phase=phase, since_ns=time.monotonic_ns(), routed=False)
@@ -367,9 +374,7 @@ class Supervisor:
 
     def _on_worker_message(self, number: int, message: control.Message) -> None:
         worker = self.workers[number]
-        if message["type"] == "statistics":
-            worker.cpu_s, worker.group = message["cpu_s"], message["group"]
-        elif message["type"] == "failed":
+        if message["type"] == "failed":
             worker.error = message["error"]
         elif message["type"] == "available":
             worker.engine, worker.load_s = message["engine"], message["load_s"]
@@ -384,7 +389,7 @@ class Supervisor:
         worker = self.workers.pop(number)
         instance, now_ns = worker.instance, time.monotonic_ns()
         spec = instance.spec
-        Path(worker.socket).unlink(missing_ok=True)
+        worker.channel.mark_dead()
         if self._stopping:
             return
         last = self.troubles.get(spec)
@@ -453,8 +458,10 @@ class Supervisor:
                     restarting=report.restarting,
                     traffic=settings.settings_of(report.version).traffic if settings else None,
                     instance=worker.instance.id if worker else None,
-                    socket=worker.socket if worker else "",
+                    channel=path_of(worker.channel) if worker else "",
                     slots=spec.queue_capacity + spec.sessions if spec else 0,
+                    queue_capacity=spec.queue_capacity if spec else 0,
+                    queue_timeout_ms=spec.queue_timeout_ms if spec else 0.0,
                 )
             )
         return routes.ModelRoute(

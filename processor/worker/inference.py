@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.engines import BytesEngine, Engine
+from processor.engines import Engine
 from processor.errors import InvalidRequest
 from processor.methods import Method
 from processor.tensors import CLASSIFY_METHOD, REGRESS_METHOD, Signature
@@ -17,19 +17,14 @@ _SIGNATURE_DEF = "signature_def"
 class Inference:
     """Thread safety: `handle` from every session thread at once, each with a session of its own."""
 
-    def __init__(self, *, engine: Engine, model: str, version: int, message_bytes_max: int) -> None:
+    def __init__(
+        self, *, engine: Engine, model: str, version: int, message_bytes_max: int, tensor_content: bool = False
+    ) -> None:
         self._engine = engine
         self._model = model
         self._version = version
         self._message_bytes_max = message_bytes_max
-        self._bytes_engine = engine if isinstance(engine, BytesEngine) else None
-        if self._bytes_engine is not None:
-            self._bytes_engine.identify(
-                model,
-                version,
-                tensor_bytes_max=validation.DECODED_FACTOR * message_bytes_max,
-                response_bytes_max=message_bytes_max,
-            )
+        self._tensor_content = tensor_content
         self._handlers = {
             Method.PREDICT: self._predict,
             Method.CLASSIFY: self._classify,
@@ -40,10 +35,6 @@ class Inference:
 
     def handle(self, session: Any, method: Method, payload: bytes) -> bytes:
         """The response's bytes; a RequestError is the response otherwise."""
-        if self._bytes_engine is not None and method is Method.PREDICT:
-            answer = self._bytes_engine.answer(session, payload)
-            if answer is not None:
-                return answer
         response = self._handlers[method](session, payload)
         data: bytes = response.SerializeToString()
         if len(data) > self._message_bytes_max:
@@ -60,7 +51,7 @@ class Inference:
         arrays = self._engine.run(session, signature, inputs, outputs)
         response = messages.PredictResponse()
         for name, array in arrays.items():
-            tensors.encode(array, response.outputs[name])
+            tensors.encode(array, response.outputs[name], as_content=self._tensor_content)
         self._name(response.model_spec, signature.name)
         return response
 

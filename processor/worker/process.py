@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import queue
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from processor import control
+from processor._native import SharedChannel
 from processor.errors import LoadError
-from processor.worker.spec import WorkerSpec
+from processor.worker.spec import SessionPlacement, WorkerSpec
 
 if TYPE_CHECKING:
     from processor.worker.loading import LoadedVersion
@@ -32,10 +32,11 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     client, first = control.connect(arguments)
     spec = WorkerSpec(**{**first["spec"], "op_libraries": tuple(first["spec"]["op_libraries"])})
+    channel = SharedChannel.map(first["channel"], first["instance"])
     _limit(spec)
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
     loading = threading.Thread(
-        target=lambda: loaded.put(_load(client, spec, Path(first["socket"]))), name="load", daemon=True
+        target=lambda: loaded.put(_load(client, spec, channel, first["cores"])), name="load", daemon=True
     )
     drain_asked = threading.Event()
 
@@ -46,13 +47,12 @@ def main(arguments: list[str]) -> None:
     threading.Thread(target=client.serve, args=(handle,), name="control", daemon=True).start()
     loading.start()
     version = loaded.get()
-    version.group.start()
-    version.server.start()
+    version.group.place([SessionPlacement()] * spec.sessions)
     client.send({"type": "available", "engine": version.engine, "load_s": version.load_s})
-    while not drain_asked.wait(first["report_s"]):
-        client.send(_statistics(version))
-    _drain(version)
-    client.send(_statistics(version))
+    drain_asked.wait()
+    while not channel.close_if_idle():
+        time.sleep(_DRAIN_LOOK_S)
+    version.group.stop()
     os._exit(0)
 
 
@@ -66,7 +66,7 @@ def _limit(spec: WorkerSpec) -> None:
         _logger.info("the kernel may end any process when memory runs out, not this one first: %s", error)
 
 
-def _load(client: control.ControlClient, spec: WorkerSpec, socket_path: Path) -> LoadedVersion:
+def _load(client: control.ControlClient, spec: WorkerSpec, channel: SharedChannel, cores_max: int) -> LoadedVersion:
     """The loaded version; tells the supervisor why, and ends the process, if there is none."""
     # A load takes what serving leaves. Threads that an engine makes inherit the policy, so it is lowered only where
     # none of them will run requests.
@@ -79,7 +79,7 @@ def _load(client: control.ControlClient, spec: WorkerSpec, socket_path: Path) ->
         # Importing an engine is most of many a load: it belongs on this thread.
         from processor.worker.loading import load_version
 
-        return load_version(spec, socket_path)
+        return load_version(spec, channel, sorted(os.sched_getaffinity(0)), cores_max)
     except LoadError as error:
         reason = str(error)
     except BaseException as error:
@@ -88,18 +88,3 @@ def _load(client: control.ControlClient, spec: WorkerSpec, socket_path: Path) ->
         reason = f"{type(error).__name__}: {error}"[:1000]
     client.send({"type": "failed", "error": reason})
     os._exit(_LOAD_FAILED)
-
-
-def _drain(version: LoadedVersion) -> None:
-    """Serves until every gateway has closed its connections, and the last request is answered."""
-    while version.server.connections:
-        time.sleep(_DRAIN_LOOK_S)
-    version.group.stop()
-
-
-def _statistics(version: LoadedVersion) -> control.Message:
-    return {
-        "type": "statistics",
-        "group": dataclasses.asdict(version.group.statistics()),
-        "cpu_s": time.process_time(),
-    }

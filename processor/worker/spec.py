@@ -20,7 +20,18 @@ class WorkerSpec:
     dispatch: str
     memory_bytes_max: int | None
     message_bytes_max: int
+    tensor_content: bool = False
+    batch_rows_max: int = 0
+    batch_wait_us: float = 0.0
 
     @property
     def name(self) -> str:
         return f"{self.model}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPlacement:
+    """What a session should be: pinned to `cpus` (empty: wherever the process may run), and taking requests or not."""
+
+    cpus: tuple[int, ...] = ()
+    paused: bool = False

@@ -112,13 +112,3 @@ def test_ctrl_c_is_for_the_supervisor_and_ends_everything(folder: Path) -> None:
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(30) == 0
         assert psutil.wait_procs(children, timeout=5)[1] == []
-
-
-def test_nothing_is_left_in_the_runtime_folder(folder: Path) -> None:
-    runtime = folder / "runtime"
-    runtime.mkdir()
-    (runtime / "corelane-999999999-abc").mkdir()
-    with serving(folder, f"models: [{A}]", environment={"XDG_RUNTIME_DIR": str(runtime)}):
-        (own,) = runtime.iterdir()
-        assert own.stat().st_mode & 0o777 == 0o700
-    assert list(runtime.iterdir()) == []

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processor import _native
 from processor.engines import EngineOptions, load_engine
 from processor.engines.tensorflow_engine import TensorFlowEngine
 from processor.errors import InvalidRequest, LoadError, RequestError
 from processor.tensors import NUMPY_TYPES, SHORT_NAMES
 from processor.wire import messages, tensors
+from processor.wire.status import error_of_number
 from processor.worker import validation
 from tests.processor.test_tensors import array_of, partial_protos, same
 from tests.support.threads import in_threads
@@ -29,9 +31,24 @@ LIMIT = 1 << 20
 def types(tensorflow_models: Path) -> Iterator[TensorFlowEngine]:
     engine = load_engine("tensorflow", tensorflow_models / "types/1", EngineOptions())
     assert isinstance(engine, TensorFlowEngine)
-    engine.identify("types", 300, tensor_bytes_max=validation.DECODED_FACTOR * LIMIT, response_bytes_max=LIMIT)
     yield engine
     engine.unload()
+
+
+def answer_of(engine: TensorFlowEngine, data: bytes, *, tensor_content: bool = False) -> bytes | None:
+    """The native path's answer; None if it leaves the request to Python."""
+    style = _native.PredictSettings(
+        model="types",
+        version=300,
+        tensor_content=tensor_content,
+        response_bytes_max=LIMIT,
+        tensor_bytes_max=validation.DECODED_FACTOR * LIMIT,
+    )
+    session = _native.PredictSession(engine.model, engine.make_session(), style)
+    result, answer, code = session.predict(data)
+    if result is _native.PredictResult.FAILED:
+        raise error_of_number(code, answer.decode())
+    return answer if result is _native.PredictResult.RAN else None
 
 
 def full_request(**protos: Any) -> Any:
@@ -42,7 +59,7 @@ def full_request(**protos: Any) -> Any:
     return request
 
 
-def check_agreement(engine: TensorFlowEngine, data: bytes) -> str:
+def check_agreement(engine: TensorFlowEngine, data: bytes, *, tensor_content: bool = False) -> str:
     """What the native path made of these bytes; fails if Python's codec would have made something else of them."""
     try:
         request = messages.parse(messages.PredictRequest, data)
@@ -51,7 +68,7 @@ def check_agreement(engine: TensorFlowEngine, data: bytes) -> str:
         expected = validation.decode_inputs(signature, request.inputs, LIMIT)
     except RequestError:
         expected = None
-    answer = engine.answer(None, data)
+    answer = answer_of(engine, data, tensor_content=tensor_content)
     if answer is None:
         return "refused"
     assert expected is not None, "the native path took what Python refuses"
@@ -78,7 +95,29 @@ def test_every_type_and_form(
     request = full_request(**{SHORT_NAMES[dtype]: tensors.to_proto(array, as_content=as_content)})
     wanted = source.sample(sorted(types.signatures()["serving_default"].outputs), 3)
     request.output_filter.extend(wanted)
-    assert check_agreement(types, request.SerializeToString()) == "answered"
+    data = request.SerializeToString()
+    assert check_agreement(types, data, tensor_content=source.random() < 0.5) == "answered"
+
+
+def test_the_form_of_answers(types: TensorFlowEngine) -> None:
+    data = full_request().SerializeToString()
+    for tensor_content in (False, True):
+        answer = answer_of(types, data, tensor_content=tensor_content)
+        assert answer is not None
+        for name, proto in messages.PredictResponse.FromString(answer).outputs.items():
+            assert bool(proto.tensor_content) == (tensor_content and name != "string_out")
+            assert len(proto.ListFields()) == 3, "dtype, shape and values"
+
+
+def test_numbers_in_place_at_every_alignment(types: TensorFlowEngine) -> None:
+    """Whether a number's bytes happen to be aligned decides how they reach the engine, and nothing else."""
+    array = np.arange(64, dtype=np.float32)
+    for padding in range(70):
+        request = full_request(
+            float=tensors.to_proto(array), double=tensors.to_proto(array.astype(np.float64), as_content=True)
+        )
+        request.model_spec.name = "m" * padding
+        assert check_agreement(types, request.SerializeToString()) == "answered"
 
 
 def test_values_that_fill_the_rest(types: TensorFlowEngine) -> None:
@@ -137,14 +176,15 @@ def test_requests_that_do_not_fit_are_left_to_python(types: TensorFlowEngine) ->
         lambda r: [r.inputs[n].tensor_shape.dim.add(size=1 << 18) for n in ("double", "int64", "string")],
     ):
         assert check_agreement(types, changed(change)) == "refused"
-    assert types.answer(None, b"\xff") is None
-    assert types.answer(None, b"") is None
+    assert answer_of(types, b"\xff") is None
+    assert answer_of(types, b"") is None
 
 
-def test_an_answer_over_the_limit_is_refused(types: TensorFlowEngine) -> None:
+def test_an_answer_over_the_limit_is_an_error(types: TensorFlowEngine) -> None:
     proto = tensors.to_proto(np.zeros(1, np.float32))
     proto.tensor_shape.dim[0].size = LIMIT // 4
-    assert types.answer(None, full_request(float=proto).SerializeToString()) is None
+    with pytest.raises(InvalidRequest, match=rf"is over listen.message_bytes_max \({LIMIT}\)"):
+        answer_of(types, full_request(float=proto).SerializeToString())
 
 
 def test_any_bytes(types: TensorFlowEngine) -> None:
@@ -164,7 +204,7 @@ def test_errors_of_the_graph(tensorflow_models: Path) -> None:
     signature = engine.signatures()["regress"]
     empty = np.array([b""], object)
     with pytest.raises(InvalidRequest, match=r"Feature: x .* is required but could not be found"):
-        engine.run(None, signature, {"inputs": empty}, ["outputs"])
+        engine.run(engine.make_session(), signature, {"inputs": empty}, ["outputs"])
     engine.unload()
 
 
@@ -174,10 +214,11 @@ def test_many_threads_on_one_model(tensorflow_models: Path) -> None:
     wrong: list[int] = []
 
     def work(seed: int) -> None:
+        session = engine.make_session()
         for step in range(100):
             rows = 1 + step % 4
             inputs = {"word": np.array([b"a"] * rows, object), "x": np.full((rows, 2), seed + step, np.float32)}
-            score = engine.run(None, signature, inputs, ["score"])["score"]
+            score = engine.run(session, signature, inputs, ["score"])["score"]
             if score.tolist() != [1.0 + 6.0 * (seed + step)] * rows:
                 wrong.append(step)
 

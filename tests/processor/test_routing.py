@@ -23,7 +23,7 @@ def version(
         instance=instance,
         traffic=traffic,
         restarting=restarting,
-        socket=str(instance),
+        channel=str(instance),
         slots=2,
     )
 
@@ -92,9 +92,9 @@ class Setting:
         self.workers: dict[str, FakeWorker] = {}
         self.router = Router(self._connect)
 
-    def _connect(self, socket: str) -> FakeWorker:
-        self.workers[socket] = FakeWorker(socket)
-        return self.workers[socket]
+    def _connect(self, model: str, route: VersionRoute) -> FakeWorker:
+        self.workers[route.channel] = FakeWorker(route.channel)
+        return self.workers[route.channel]
 
     def serve(self, *versions: VersionRoute) -> None:
         self.router.replace({"m": model(*versions)})

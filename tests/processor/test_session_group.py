@@ -1,214 +1,172 @@
-"""The SessionGroup: bounded, in order, one reply each."""
+"""The SessionGroup: in order, one reply each, and sessions that change while it serves."""
 
+import os
 import threading
-from collections.abc import Callable
-from typing import Any
+import time
 
 import pytest
 
-from processor.channel import Request
-from processor.errors import Cancelled, DeadlinePassed, InvalidRequest, Overloaded, RequestError, Unavailable
+from processor import _native
+from processor.errors import EngineFailed
 from processor.methods import Method
-from processor.worker.session_group import SessionGroup
+from tests.support.channels import Callers, Gate, Rig, placements, soon
+from tests.support.server import wait_until
 from tests.support.threads import in_threads
 
-FAR = 1 << 62
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.ns = 0
-
-    def __call__(self) -> int:
-        return self.ns
-
-
-class Bench:
-    """A group whose handler waits at `gate`, and the replies that its requests got."""
-
-    def __init__(self, sessions: int = 1, dispatch: str = "shared_queue", handler: Any = None) -> None:
-        self.clock = Clock()
-        self.gate = threading.Event()
-        self.started = threading.Semaphore(0)
-        self.replies: dict[str, list[bytes | RequestError]] = {}
-        self.order: list[tuple[int, str]] = []
-        self.group = SessionGroup(
-            name="m/1",
-            sessions=sessions,
-            capacity=3,
-            timeout_ns=100,
-            dispatch=dispatch,
-            handler=handler or self._handle,
-            clock_ns=self.clock,
-        )
-        self.group.start()
-
-    def _handle(self, index: int, request: Request) -> bytes:
-        self.order.append((index, request.payload.decode()))
-        self.started.release()
-        self.gate.wait(10)
-        return request.payload.upper()
-
-    def submit(self, name: str, deadline_ns: int = FAR) -> Request:
-        replies = self.replies.setdefault(name, [])
-        request = Request(
-            method=Method.PREDICT,
-            payload=name.encode(),
-            deadline_ns=deadline_ns,
-            arrived_ns=self.clock.ns,
-            send=replies.append,
-        )
-        self.group.submit(request)
-        return request
-
-    def occupy(self) -> None:
-        """Keeps the only session busy with a request named "first"."""
-        self.submit("first")
-        assert self.started.acquire(timeout=10)
-
-    def finish(self) -> None:
-        self.gate.set()
-        self.group.stop()
-        self.group.check_integrity()
-
-
-def kinds(bench: Bench) -> dict[str, list[Any]]:
-    return {
-        name: [reply if isinstance(reply, bytes) else type(reply) for reply in replies]
-        for name, replies in bench.replies.items()
-    }
-
-
-def test_requests_run_in_order_and_are_answered_once() -> None:
-    bench = Bench()
-    bench.occupy()
-    for name in "abc":
-        bench.submit(name)
-    bench.finish()
-    assert [name for _, name in bench.order] == ["first", "a", "b", "c"]
-    assert kinds(bench) == {"first": [b"FIRST"], "a": [b"A"], "b": [b"B"], "c": [b"C"]}
-    assert bench.group.statistics().answered == 4
-
-
-def test_a_full_queue_refuses_at_once() -> None:
-    bench = Bench()
-    bench.occupy()
-    for name in "abc":
-        bench.submit(name)
-    with pytest.raises(Overloaded, match="queue of m/1 is full: 3 requests wait"):
-        bench.submit("d")
-    bench.group.check_integrity()
-    bench.finish()
-    assert bench.replies["d"] == []
-    assert bench.group.statistics().rejected == 1
-
-
-def test_a_passed_deadline_is_answered_without_a_run() -> None:
-    bench = Bench()
-    bench.occupy()
-    bench.submit("late", deadline_ns=50)
-    bench.clock.ns = 60
-    bench.finish()
-    assert kinds(bench)["late"] == [DeadlinePassed]
-    assert [name for _, name in bench.order] == ["first"]
-    assert bench.group.statistics().expired == 1
-
-
-def test_the_wait_has_an_end() -> None:
-    bench = Bench()
-    bench.occupy()
-    bench.clock.ns = 10
-    bench.submit("a")
-    bench.clock.ns = 30
-    bench.submit("b")
-    assert bench.group.expire(40) == 110
-    assert bench.group.expire(110) == 130
-    assert kinds(bench)["a"] == [DeadlinePassed]
-    assert bench.replies["b"] == []
-    assert bench.group.expire(1000) is None
-    bench.finish()
-    assert bench.group.statistics().expired == 2
-
-
-def test_a_cancelled_request_gives_its_place_back() -> None:
-    bench = Bench()
-    bench.occupy()
-    requests = [bench.submit(name) for name in "abc"]
-    requests[1].cancelled = True
-    bench.group.cancel(requests[1])
-    bench.submit("d")
-    bench.finish()
-    assert [name for _, name in bench.order] == ["first", "a", "c", "d"]
-    assert kinds(bench)["b"] == [Cancelled]
-    bench.group.cancel(requests[0])
-    assert kinds(bench)["a"] == [b"A"], "what was answered cannot be cancelled"
-
-
-def test_errors_of_a_run_are_its_answer_and_the_session_lives() -> None:
-    def handle(index: int, request: Request) -> bytes:
-        if request.payload == b"bad":
-            raise InvalidRequest("no")
-        if request.payload == b"bug":
-            raise ZeroDivisionError
-        return b"fine"
-
-    bench = Bench(handler=handle)
-    for name in ("bad", "bug", "good"):
-        bench.submit(name)
-    bench.finish()
-    assert kinds(bench) == {"bad": [InvalidRequest], "bug": [RequestError], "good": [b"fine"]}
-    assert (bench.group.statistics().failed, bench.group.statistics().answered) == (2, 1)
-
-
-def test_a_stopped_group_takes_nothing_and_finishes_what_it_has() -> None:
-    bench = Bench()
-    bench.occupy()
-    bench.submit("a")
-    bench.finish()
-    assert kinds(bench)["a"] == [b"A"]
-    with pytest.raises(Unavailable, match="m/1 is being unloaded"):
-        bench.submit("b")
+def test_requests_run_in_the_order_they_came() -> None:
+    gate = Gate()
+    rig = Rig(gate, capacity=9)
+    callers = Callers(rig.gateway(), rig)
+    names = ["first", *"abcdefgh"]
+    for name in names:
+        callers.call(name)
+    gate.open.set()
+    callers.join()
+    assert [name for _, name in gate.order] == names
+    assert callers.results == {name: name.upper().encode() for name in names}
+    rig.stop()
 
 
 def test_round_robin_deals_in_turn_and_a_shared_queue_is_pulled_from() -> None:
-    def run(dispatch: str, check: Callable[[list[tuple[int, str]]], None]) -> None:
-        bench = Bench(sessions=2, dispatch=dispatch)
-        for name in ("a", "b"):
-            bench.submit(name)
-            assert bench.started.acquire(timeout=10)
-        for name in ("c", "d", "e"):
-            bench.submit(name)
-        bench.finish()
-        check(bench.order)
+    def run(round_robin: bool) -> list[tuple[int, str]]:
+        gate = Gate()
+        rig = Rig(gate, sessions=2, capacity=9, round_robin=round_robin)
+        callers = Callers(rig.gateway(), rig)
+        for name in "abcde":
+            callers.call(name)
+        gate.open.set()
+        callers.join()
+        rig.stop()
+        return gate.order
 
-    def dealt(order: list[tuple[int, str]]) -> None:
-        assert {name: index for index, name in order} == {"a": 0, "b": 1, "c": 0, "d": 1, "e": 0}
-
-    def pulled(order: list[tuple[int, str]]) -> None:
-        assert [name for _, name in order[:3]] == ["a", "b", "c"]
-
-    run("round_robin", dealt)
-    run("shared_queue", pulled)
+    dealt = {name: session for session, name in run(round_robin=True)}
+    assert dealt["a"] == dealt["c"] == dealt["e"] != dealt["b"] == dealt["d"]
+    assert [name for _, name in run(round_robin=False)][:2] in (["a", "b"], ["b", "a"])
 
 
-def test_many_threads_get_one_answer_each() -> None:
-    bench = Bench(sessions=4, handler=lambda index, request: request.payload)
-    counts: list[int] = []
+@pytest.mark.parametrize("round_robin", [False, True])
+def test_sessions_are_added_removed_and_paused_while_they_serve(round_robin: bool) -> None:
+    rig = Rig(sessions=1, capacity=40, round_robin=round_robin)
+    gateway = rig.gateway()
+    wrong: list[bytes] = []
+    done = threading.Event()
 
     def call(caller: int) -> None:
-        answered = refused = 0
-        for number in range(200):
-            name = f"{caller}-{number}"
-            try:
-                bench.submit(name)
-                answered += 1
-            except Overloaded:
-                refused += 1
-        counts.append(answered)
+        number = 0
+        while not done.is_set():
+            number += 1
+            payload = f"{caller}-{number}".encode()
+            if gateway.call(Method.PREDICT, payload, soon(), _native.Cancellation()) != payload[::-1]:
+                wrong.append(payload)
 
-    in_threads(4, call)
-    bench.finish()
-    got = [replies for replies in bench.replies.values() if replies]
-    assert all(len(replies) == 1 for replies in got)
-    statistics = bench.group.statistics()
-    assert len(got) == sum(counts) == statistics.accepted == statistics.answered
+    def change(_: int) -> None:
+        shapes = [1, 4, 2, 3, 1, 2, 4]
+        for number in range(60):
+            count = shapes[number % len(shapes)]
+            paused = [([], index > 0 and (number + index) % 3 == 0) for index in range(count)]
+            assert rig.group.place(paused) == ""
+            time.sleep(0.005)
+        done.set()
+
+    in_threads(5, lambda index: change(index) if index == 0 else call(index))
+    assert wrong == []
+    counts = rig.channel.statistics()
+    assert counts["accepted"] == counts["answered"] > 100
+    rig.stop()
+
+
+def test_a_paused_group_keeps_what_waits() -> None:
+    gate = Gate()
+    rig = Rig(gate, sessions=2, capacity=9)
+    assert rig.group.place([([], True), ([], True)]) == ""
+    callers = Callers(rig.gateway(), rig)
+    callers.call("a")
+    callers.call("b")
+    assert not gate.started.acquire(timeout=0.05)
+    assert rig.group.place([([], True), ([], False)]) == ""
+    gate.open.set()
+    callers.join()
+    assert gate.order == [(1, "a"), (1, "b")]
+    rig.stop()
+
+
+def test_a_session_that_is_removed_finishes_what_it_runs() -> None:
+    gate = Gate()
+    rig = Rig(gate, sessions=2)
+    callers = Callers(rig.gateway(), rig)
+    callers.call("a")
+    callers.call("b")
+    for _ in "ab":
+        assert gate.started.acquire(timeout=10)
+    remover = threading.Thread(target=lambda: rig.group.place(placements(1)))
+    remover.start()
+    assert remover.is_alive()
+    gate.open.set()
+    remover.join(10)
+    callers.join()
+    assert callers.results == {"a": b"A", "b": b"B"}
+    assert len(rig.group.sessions()) == 1
+    rig.stop()
+
+
+def test_pins_stay_within_what_the_process_may_use() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    rig = Rig(sessions=1)
+
+    def check(cpus: list[int], problem: str) -> None:
+        assert problem in rig.group.place([(cpus, False)])
+
+    ((thread, *_),) = rig.group.sessions()
+    assert os.sched_getaffinity(thread) == set(cores)
+    assert rig.group.place([([cores[-1]], False)]) == ""
+    assert os.sched_getaffinity(thread) == {cores[-1]}
+    assert rig.gateway().call(Method.PREDICT, b"ab", soon(), _native.Cancellation()) == b"ba"
+    check([max(cores) + 1], f"core {max(cores) + 1} is not one that this process may use")
+    check([-1], "core -1 is not one")
+    check([1 << 20], "is not one")
+    assert os.sched_getaffinity(thread) == {cores[-1]}, "a refused placement changes nothing"
+    assert rig.group.place([([], False)]) == ""
+    assert os.sched_getaffinity(thread) == set(cores)
+    assert "no slots for 9 sessions" in rig.group.place(placements(9))
+    rig.stop()
+
+
+def test_pins_stay_within_the_quota() -> None:
+    channel = _native.SharedChannel.create(instance=1, slots=4, message_bytes_max=4096, queue_timeout_ns=10**9)
+    handler = _native.PredictHandler(
+        channel=channel,
+        model=None,
+        settings=_native.PredictSettings(
+            model="", version=0, tensor_content=False, response_bytes_max=1, tensor_bytes_max=1
+        ),
+        batch_rows_max=0,
+        batch_wait_ns=0,
+        fallback=lambda session, method, request: (0, b""),
+    )
+    for _ in range(2):
+        handler.add_session(None)
+    group = _native.SessionGroup(
+        channel=channel, handler=handler, capacity=1, round_robin=False, allowed=[0, 1], cores_max=1
+    )
+    assert group.place([([0], False), ([1], False)]) == "sessions are pinned to 2 cores; this process may use 1"
+    assert group.place([([0], False), ([0], False)]) == ""
+    group.stop()
+
+
+def test_a_stopped_group_leaves_nothing_running() -> None:
+    rig = Rig(sessions=3)
+    wait_until(lambda: all(thread for thread, *_ in rig.group.sessions()), "threads")
+    rig.stop()
+    rig.stop()
+    assert rig.group.sessions() == []
+
+
+def test_an_exception_in_python_is_an_answer() -> None:
+    def fail(session: int, method: int, request: bytes) -> tuple[int, bytes]:
+        raise ZeroDivisionError("oh")
+
+    rig = Rig(fail)
+    with pytest.raises(EngineFailed, match="oh"):
+        rig.gateway().call(Method.PREDICT, b"", soon(), _native.Cancellation())
+    rig.stop()

@@ -1,5 +1,6 @@
 """Histograms, knobs, statuses, ports: what is small and has rules of its own."""
 
+import itertools
 import socket
 
 import grpc
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from processor import errors
 from processor.errors import StartError
-from processor.histogram import Histogram, quantile_us
+from processor.histogram import BOUNDS_US, quantile_us
 from processor.knobs import Knobs, read_knobs
 from processor.supervisor.ports import ReservedPort, listening_socket
 from processor.wire.status import code_of, error_of_number, number_of
@@ -18,17 +19,21 @@ from processor.wire.status import code_of, error_of_number, number_of
 
 @given(st.lists(st.floats(1, 9e7), min_size=1), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
 def test_a_quantile_is_within_a_bucket_of_the_truth(values: list[float], fraction: float) -> None:
-    histogram = Histogram()
-    for value in values:
-        histogram.add(value)
+    counts = np.bincount(np.searchsorted(BOUNDS_US, values), minlength=len(BOUNDS_US) + 1).tolist()
     truth = float(np.quantile(values, fraction, method="inverted_cdf"))
-    found = quantile_us(histogram.counts(), fraction)
+    found = quantile_us(counts, fraction)
     assert found is not None
     assert truth * 0.999999 <= found <= max(truth * 1.150001, 1.0)
 
 
 def test_a_quantile_of_nothing() -> None:
-    assert quantile_us(Histogram().counts(), 0.5) is None
+    assert quantile_us([0] * (len(BOUNDS_US) + 1), 0.5) is None
+
+
+def test_the_bounds_of_histograms() -> None:
+    assert BOUNDS_US[0] == 1
+    assert BOUNDS_US[-2] < 100e6 <= BOUNDS_US[-1]
+    assert all(after == pytest.approx(1.15 * before) for before, after in itertools.pairwise(BOUNDS_US))
 
 
 def test_knobs() -> None:

@@ -218,8 +218,8 @@ def test_passed_deadline_is_dropped_before_it_runs(tmp_path: Path) -> None:
             caller.join()
         assert client.predict("slow", {"n": 7}, timeout_s=60)["total"] == 7
         counts = wait_until(lambda: c if (c := server.version("slow", 1)["requests"])["running"] == 0 else None, "rest")
-        assert counts["cancelled"] + counts["expired"] == 1
-        assert counts["accepted"] == counts["answered"] + 1
+        # The one that kept the session busy lost its client as well, but only while it ran.
+        assert (counts["accepted"], counts["answered"], counts["cancelled"] + counts["expired"]) == (3, 1, 2)
 
 
 def test_too_long_in_the_queue_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ _WAIT_S = 90
 _FAST = {
     "CORELANE_WATCH_INTERVAL_S": "0.1",
     "CORELANE_SETTLE_S": "0.3",
-    "CORELANE_STATISTICS_INTERVAL_S": "0.1",
 }
 LISTEN = 'listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}\n'
 

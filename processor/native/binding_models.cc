@@ -1,0 +1,102 @@
+// Models that run without Python.
+#include <pybind11/native_enum.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <tuple>
+
+#include "binding.h"
+#include "predict_session.h"
+#include "tensorflow_model.h"
+
+namespace py = pybind11;
+using corelane::Model;
+using corelane::TensorFlowModel;
+
+namespace {
+
+// (alias, "operation:index", dtype, dims or None)
+using SlotTuple = std::tuple<std::string, std::string, int, std::optional<std::vector<int64_t>>>;
+
+std::vector<corelane::TensorSlot> MakeSlots(const std::vector<SlotTuple>& tuples, std::vector<std::string>* names) {
+  std::vector<corelane::TensorSlot> slots;
+  for (const auto& [alias, name, dtype, dims] : tuples) {
+    corelane::TensorSlot slot;
+    slot.alias = alias;
+    slot.dtype = dtype;
+    slot.rank_known = dims.has_value();
+    if (dims) slot.dims = *dims;
+    slots.push_back(std::move(slot));
+    names->push_back(name);
+  }
+  return slots;
+}
+
+}  // namespace
+
+void BindModels(py::module_& module) {
+  py::class_<corelane::ModelSession, std::shared_ptr<corelane::ModelSession>>(module, "ModelSession");
+
+  py::class_<Model, std::shared_ptr<Model>>(module, "Model")
+      .def("make_session",
+           [](Model& self) { return std::shared_ptr<corelane::ModelSession>(self.MakeSession()); },
+           py::keep_alive<0, 1>());
+
+  py::class_<TensorFlowModel, Model, std::shared_ptr<TensorFlowModel>>(module, "TensorFlowModel")
+      .def_static(
+          "load",
+          [](const std::string& library, const std::string& folder, const std::string& config,
+             const std::string& run_options, const std::vector<std::string>& op_libraries) {
+            std::string meta_graph, error;
+            std::shared_ptr<TensorFlowModel> model;
+            {
+              py::gil_scoped_release release;
+              model = TensorFlowModel::Load(library, folder, config, run_options, op_libraries, &meta_graph, &error);
+            }
+            if (model == nullptr) throw std::runtime_error(error);
+            return py::make_tuple(std::move(model), py::bytes(meta_graph));
+          },
+          py::arg("library"), py::arg("folder"), py::arg("config"), py::arg("run_options"), py::arg("op_libraries"))
+      .def("add_signature", [](TensorFlowModel& self, const std::string& name, const std::vector<SlotTuple>& inputs,
+                               const std::vector<SlotTuple>& outputs) {
+        corelane::Signature signature;
+        std::vector<std::string> input_names, output_names;
+        signature.name = name;
+        signature.inputs = MakeSlots(inputs, &input_names);
+        signature.outputs = MakeSlots(outputs, &output_names);
+        return self.AddSignature(std::move(signature), input_names, output_names);
+      });
+
+  using Settings = corelane::PredictSettings;
+  py::class_<Settings, std::shared_ptr<Settings>>(module, "PredictSettings")
+      .def(py::init([](const std::string& model, int64_t version, bool tensor_content, uint64_t response_bytes_max,
+                       uint64_t tensor_bytes_max) {
+             return std::make_shared<Settings>(
+                 Settings{{model, version, tensor_content, response_bytes_max}, tensor_bytes_max});
+           }),
+           py::kw_only(), py::arg("model"), py::arg("version"), py::arg("tensor_content"),
+           py::arg("response_bytes_max"), py::arg("tensor_bytes_max"));
+
+  using Session = corelane::PredictSession;
+  py::native_enum<Session::Result>(module, "PredictResult", "enum.Enum")
+      .value("RAN", Session::Result::kRan)
+      .value("REFUSED", Session::Result::kRefused)
+      .value("FAILED", Session::Result::kFailed)
+      .finalize();
+  py::class_<Session>(module, "PredictSession")
+      .def(py::init([](std::shared_ptr<Model> model, std::shared_ptr<corelane::ModelSession> session,
+                       std::shared_ptr<Settings> settings) {
+        return std::make_unique<Session>(std::move(model), std::move(session), std::move(settings));
+      }))
+      .def("predict", [](Session& self, const py::bytes& request) {
+        const std::string_view view(request);
+        std::string out;
+        corelane::Code code = corelane::kOk;
+        Session::Result result;
+        {
+          py::gil_scoped_release release;
+          result = self.Predict(view, &out, &code);
+        }
+        return py::make_tuple(result, py::bytes(out), static_cast<int>(code));
+      });
+}

@@ -1,0 +1,84 @@
+// A worker's sessions.
+#include <pybind11/stl.h>
+
+#include "binding.h"
+#include "predict_handler.h"
+#include "session_group.h"
+
+namespace py = pybind11;
+using corelane::PredictHandler;
+using corelane::SessionGroup;
+
+namespace {
+
+// A Python function for threads that are not Python's: takes the lock for each call, and to be forgotten.
+corelane::Fallback MakeFallback(py::function function) {
+  std::shared_ptr<py::function> shared(new py::function(std::move(function)), [](py::function* last) {
+    py::gil_scoped_acquire acquire;
+    delete last;
+  });
+  return [shared](uint32_t session, uint32_t method, std::string_view request, std::string* out) {
+    py::gil_scoped_acquire acquire;
+    try {
+      const py::tuple answer = (*shared)(session, method, py::bytes(request.data(), request.size()));
+      *out = answer[1].cast<std::string>();
+      return answer[0].cast<uint32_t>();
+    } catch (const std::exception& error) {
+      *out = error.what();
+      return static_cast<uint32_t>(corelane::kInternal);
+    }
+  };
+}
+
+}  // namespace
+
+void BindSessions(py::module_& module) {
+  py::class_<PredictHandler, std::shared_ptr<PredictHandler>>(module, "PredictHandler")
+      .def(py::init([](std::shared_ptr<corelane::SharedChannel> channel, std::shared_ptr<corelane::Model> model,
+                       std::shared_ptr<corelane::PredictSettings> settings, int64_t batch_rows_max,
+                       int64_t batch_wait_ns, py::function fallback) {
+             return std::make_shared<PredictHandler>(std::move(channel), std::move(model), std::move(settings),
+                                                     corelane::Batching{batch_rows_max, batch_wait_ns},
+                                                     MakeFallback(std::move(fallback)));
+           }),
+           py::kw_only(), py::arg("channel"), py::arg("model"), py::arg("settings"), py::arg("batch_rows_max"),
+           py::arg("batch_wait_ns"), py::arg("fallback"))
+      .def("add_session", &PredictHandler::AddSession);
+
+  py::class_<SessionGroup, std::shared_ptr<SessionGroup>>(module, "SessionGroup")
+      .def(py::init([](std::shared_ptr<corelane::SharedChannel> channel, std::shared_ptr<PredictHandler> handler,
+                       uint32_t capacity, bool round_robin, std::vector<int> allowed, uint32_t cores_max) {
+             // A session may wait for Python's lock while it is joined.
+             return std::shared_ptr<SessionGroup>(
+                 new SessionGroup(std::move(channel), std::move(handler), capacity, round_robin, std::move(allowed),
+                                  cores_max),
+                 [](SessionGroup* last) {
+                   py::gil_scoped_release release;
+                   delete last;
+                 });
+           }),
+           py::kw_only(), py::arg("channel"), py::arg("handler"), py::arg("capacity"), py::arg("round_robin"),
+           py::arg("allowed"), py::arg("cores_max"))
+      .def("place",
+           [](SessionGroup& self, const std::vector<std::pair<std::vector<int>, bool>>& sessions) {
+             std::vector<corelane::SessionPlacement> placements;
+             for (const auto& [cpus, paused] : sessions) placements.push_back({cpus, paused});
+             py::gil_scoped_release release;
+             return self.Place(placements);
+           })
+      .def("sessions",
+           [](const SessionGroup& self) {
+             py::list reports;
+             for (const corelane::SessionReport& report : self.Sessions()) {
+               reports.append(py::make_tuple(report.thread, report.placement.cpus, report.placement.paused,
+                                             report.cpu_ns));
+             }
+             return reports;
+           })
+      .def("stop", &SessionGroup::Stop, py::call_guard<py::gil_scoped_release>());
+
+  module.def("histogram_bounds_us", [] {
+    const double* bounds = corelane::HistogramBoundsUs();
+    return std::vector<double>(bounds, bounds + corelane::kHistogramBounds);
+  });
+}

@@ -1,0 +1,62 @@
+// PredictRequest from its bytes, PredictResponse to its bytes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "signature.h"
+#include "tensor_codec.h"
+
+namespace corelane {
+
+// A request taken apart; views point into its bytes. Meant to be used again and again: it keeps its memory.
+struct PredictRequest {
+  const Signature* signature = nullptr;
+  std::vector<TensorMessage> inputs;  // in the signature's order
+  std::vector<int64_t> counts;        // elements of each
+  std::vector<uint32_t> outputs;      // which of the signature's outputs to return, in order
+
+  // Size of the first axis, if all inputs have the same; -1 otherwise.
+  int64_t rows = -1;
+
+  // Takes `data` apart and checks it against its signature, which is one of `signatures`; `tensor_bytes_max` bounds what
+  // its tensors may take. False if it does not fit in any way: whoever knows the words for it should look at it.
+  bool Decode(const std::vector<std::unique_ptr<Signature>>& signatures, std::string_view data,
+              uint64_t tensor_bytes_max);
+
+ private:
+  std::vector<bool> present_;
+};
+
+// A tensor as an engine leaves it.
+struct OutputTensor {
+  int32_t dtype = 0;
+  std::vector<int64_t> dims;
+  int64_t count = 0;
+  const char* data = nullptr;             // numbers: count * ElementBytes(dtype)
+  std::vector<std::string_view> strings;  // strings: count of them
+
+  // The same, of rows `begin` to `end` of the first axis.
+  void Slice(int64_t begin, int64_t end, OutputTensor* slice) const;
+};
+
+// What responses say of themselves, and how.
+struct ResponseStyle {
+  std::string model;
+  int64_t version = 0;
+  bool tensor_content = false;  // numbers as tensor_content instead of *_val
+  uint64_t bytes_max = 0;
+};
+
+// Bytes of the response with these outputs of the request's signature.
+uint64_t ResponseBytes(const PredictRequest& request, const std::vector<OutputTensor>& outputs,
+                       const ResponseStyle& style);
+
+// Writes it to `out`, which has room for ResponseBytes. Returns the end of what it wrote.
+char* WriteResponse(const PredictRequest& request, const std::vector<OutputTensor>& outputs,
+                    const ResponseStyle& style, char* out);
+
+}  // namespace corelane

@@ -1,0 +1,33 @@
+// What a model takes and returns.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace corelane {
+
+// One input or output of a signature.
+struct TensorSlot {
+  std::string alias;
+  int32_t dtype = 0;
+  bool rank_known = true;
+  std::vector<int64_t> dims;  // -1: any size
+};
+
+struct Signature {
+  std::string name;
+  std::vector<TensorSlot> inputs;
+  std::vector<TensorSlot> outputs;
+  std::unordered_map<std::string_view, uint32_t> input_index;  // views of the aliases above
+
+  // Every input and output has a first axis of any size: requests may be run together along it.
+  bool batches = false;
+
+  // Fills what follows from the inputs and outputs. Before the signature is used, and after its last move.
+  void Finish();
+};
+
+}  // namespace corelane

@@ -1,0 +1,53 @@
+// What the channel's tests send, and what answers them.
+#pragma once
+
+#include <cstring>
+#include <string>
+
+#include "gateway_end.h"
+#include "session_group.h"
+#include "shared_channel.h"
+
+namespace corelane_test {
+
+// The answer to a request: its bytes, each one more.
+inline std::string Echoed(std::string text) {
+  for (char& byte : text) ++byte;
+  return text;
+}
+
+class EchoHandler : public corelane::RequestHandler {
+ public:
+  explicit EchoHandler(const corelane::SharedChannel* channel) : channel_(channel) {}
+
+  void Handle(uint32_t, const corelane::TakenRequest& first, corelane::RequestSource* source) override {
+    corelane::TakenRequest taken = first;
+    do {
+      for (size_t index = 0; index < taken.request.size(); ++index) taken.response[index] = taken.request[index] + 1;
+      corelane::Answer(*channel_, taken, corelane::AnswerKind::kAnswered, 0, taken.request.size());
+    } while (source->TakeMore(0, &taken));
+  }
+
+ private:
+  const corelane::SharedChannel* const channel_;
+};
+
+// Small, repeatable, one for each thread.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed * 2654435761u + 1) {}
+  uint64_t Below(uint64_t limit) {
+    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
+    return (state_ >> 33) % limit;
+  }
+  std::string Text() {
+    // Mostly small, sometimes so large that its memory is given back.
+    const uint64_t kind = Below(50);
+    return std::string(kind == 0 ? 200'000 : Below(2000), static_cast<char>('a' + Below(20)));
+  }
+
+ private:
+  uint64_t state_;
+};
+
+}  // namespace corelane_test

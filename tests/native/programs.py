@@ -1,0 +1,76 @@
+"""The native test programs: what each is made of, and building one. `make sanitize` runs them all for longer:
+`python -m tests.native.programs`."""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+NATIVE = Path("processor/native")
+_HERE = Path("tests/native")
+_CODEC = ("tensor_codec", "model_spec", "predict_codec", "signature")
+_CHANNEL = ("shared_channel", "gateway_end", "worker_end", "session_group", "histogram")
+_ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+_THREAD = ("-fsanitize=thread",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    source: str
+    parts: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()  # in the tests
+    long_arguments: tuple[str, ...] = ()  # in `make sanitize`
+
+
+PROGRAMS = {
+    "codec under ASan and UBSan": Program(
+        source="fuzz_codec",
+        parts=_CODEC,
+        flags=(*_ADDRESS, "-DCORELANE_FUZZ_MAIN"),
+        arguments=("300",),
+        long_arguments=("20000",),
+    ),
+    "channel under ASan and UBSan": Program(
+        source="channel_threads", parts=_CHANNEL, flags=_ADDRESS, arguments=("1000",), long_arguments=("50000",)
+    ),
+    "channel under TSan": Program(
+        source="channel_threads", parts=_CHANNEL, flags=_THREAD, arguments=("300",), long_arguments=("10000",)
+    ),
+    "channel under kills": Program(
+        source="channel_kills",
+        parts=_CHANNEL,
+        flags=("-include", str(_HERE / "step.h")),
+        arguments=("3000", "1"),
+        long_arguments=("30000", "2"),
+    ),
+}
+
+
+def build(program: Program, folder: Path) -> Path:
+    target = folder / program.source
+    sources = [str(_HERE / f"{program.source}.cc"), *(str(NATIVE / f"{part}.cc") for part in program.parts)]
+    flags = ["-std=c++17", "-O1", "-g", "-pthread", *program.flags, f"-I{NATIVE}", f"-I{_HERE}"]
+    subprocess.run(["g++", *flags, *sources, "-o", str(target)], check=True)
+    return target
+
+
+def run(program: Program, folder: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    command = [str(build(program, folder)), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
+
+
+def main() -> None:
+    failed = 0
+    for name, program in PROGRAMS.items():
+        print(f"{name} ...", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            result = run(program, Path(folder), program.long_arguments)
+        print(result.stdout + result.stderr, end="")
+        failed += result.returncode != 0
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
