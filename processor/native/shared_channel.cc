@@ -135,13 +135,13 @@ bool SharedChannel::Move(uint32_t slot, SlotWord seen, SlotState next) const {
 
 bool SharedChannel::Free(uint32_t slot, SlotWord seen) const {
   const uint64_t keep = slot < kWarmSlots ? kWarmKeepBytes : kColdKeepBytes;
-  const SlotDescription& description = descriptions_[slot];
-  const uint64_t used[] = {description.request_bytes, description.response_bytes};
-  // Whoever frees a queued slot may lose it to a session, so its memory goes only once it cannot.
+  // Whoever frees a queued slot may lose it to a session, so nothing of it is touched until it cannot.
   if (seen.state == SlotState::kQueued) {
     if (!Move(slot, seen, SlotState::kClaimed)) return false;
     seen = seen.With(SlotState::kClaimed);
   }
+  const SlotDescription& description = descriptions_[slot];
+  const uint64_t used[] = {description.request_bytes, description.response_bytes};
   for (int side = 0; side < 2; ++side) {
     if (used[side] > keep && area_bytes_ > keep) {
       const uint64_t area = PayloadOffset(slots_) + (slot * uint64_t{2} + side) * area_bytes_;
