@@ -53,6 +53,20 @@ class FieldReader {
     return true;
   }
 
+  // Steps over one byte. False at the end.
+  bool SkipByte() {
+    if (AtEnd()) return false;
+    ++position_;
+    return true;
+  }
+
+  // Steps over one byte if it is `byte`.
+  bool SkipByteIf(char byte) {
+    if (AtEnd() || data_[position_] != byte) return false;
+    ++position_;
+    return true;
+  }
+
   // Eight or four bytes, as they stand.
   bool ReadFixed(size_t count, std::string_view* value) {
     if (count > data_.size() - position_) return false;

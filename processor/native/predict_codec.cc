@@ -54,6 +54,18 @@ uint64_t SpecBytes(const PredictRequest& request, const ResponseStyle& style) {
 
 }  // namespace
 
+bool PredictRequest::FindInput(std::string_view alias, size_t position, uint32_t* index) {
+  if (position < order_.size() && signature->inputs[order_[position]].alias == alias) {
+    *index = order_[position];
+    return true;
+  }
+  const auto found = signature->input_index.find(alias);
+  if (found == signature->input_index.end()) return false;
+  *index = found->second;
+  if (position < order_.size()) order_[position] = *index;
+  return true;
+}
+
 bool PredictRequest::Decode(const std::vector<std::unique_ptr<Signature>>& signatures, std::string_view data,
                             uint64_t tensor_bytes_max) {
   ModelSpec spec;
@@ -66,6 +78,10 @@ bool PredictRequest::Decode(const std::vector<std::unique_ptr<Signature>>& signa
   inputs.resize(signature->inputs.size());
   counts.resize(signature->inputs.size());
   present_.assign(signature->inputs.size(), false);
+  if (ordered_ != signature) {
+    ordered_ = signature;
+    order_.assign(inputs.size(), 0);
+  }
   outputs.clear();
   size_t missing = inputs.size();
   uint64_t budget = tensor_bytes_max;
@@ -89,9 +105,8 @@ bool PredictRequest::Decode(const std::vector<std::unique_ptr<Signature>>& signa
       continue;
     }
     if (!ReadEntry(bytes, &alias, &value)) return false;
-    const auto slot = signature->input_index.find(alias);
-    if (slot == signature->input_index.end()) return false;
-    const uint32_t index = slot->second;
+    uint32_t index;
+    if (!FindInput(alias, inputs.size() - missing, &index)) return false;
     // Of a repeated key the last one counts; two of them in one request are somebody's test, not worth more.
     if (present_[index]) return false;
     TensorMessage& tensor = inputs[index];

@@ -28,7 +28,12 @@ struct PredictRequest {
               uint64_t tensor_bytes_max);
 
  private:
+  // The input that an alias names; requests mostly have them in the order of the last one, where it is looked for first.
+  bool FindInput(std::string_view alias, size_t position, uint32_t* index);
+
   std::vector<bool> present_;
+  const Signature* ordered_ = nullptr;  // the signature that order_ is of
+  std::vector<uint32_t> order_;         // the input at each position of the last request
 };
 
 // A tensor as an engine leaves it.

@@ -205,8 +205,12 @@ bool TensorMessage::Merge(std::string_view data) {
     } else if (field == kContent && wire_type == kBytes) {
       if (!reader.ReadBytes(&content)) return false;
     } else if (field == kStringVal && wire_type == kBytes) {
-      if (!reader.ReadBytes(&bytes)) return false;
-      runs.push_back({field, bytes});
+      constexpr char kTag = kStringVal << 3 | kBytes;
+      const size_t start = reader.Position();
+      do {
+        if (!reader.ReadBytes(&bytes)) return false;
+      } while (reader.SkipByteIf(kTag));
+      runs.push_back({field, data.substr(start, reader.Position() - start)});
     } else if (ValueWireType(field) != kBytes && wire_type == kBytes) {
       if (!reader.ReadBytes(&bytes)) return false;
       runs.push_back({field, bytes});

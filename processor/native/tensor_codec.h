@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "field_reader.h"
+
 namespace corelane {
 
 // Element types, numbered as on the wire; those that are not here cannot be served.
@@ -25,7 +27,8 @@ size_t ElementBytes(int32_t dtype);
 struct TensorMessage {
   static constexpr uint32_t kStringField = 8;
 
-  // A run of encoded values of one field: what a packed field holds, or one value of an unpacked one.
+  // A run of encoded values of one field: what a packed field holds, or one value of an unpacked one. Of strings: a length
+  // and its bytes, then for each string that follows at once the one byte of its tag, a length and its bytes.
   struct Run {
     uint32_t field;
     std::string_view bytes;
@@ -76,9 +79,12 @@ bool FillStrings(const TensorMessage& tensor, int64_t count, Put put) {
   int64_t index = 0;
   std::string_view last;
   for (const auto& run : tensor.runs) {
-    if (index == count) return false;
-    last = run.bytes;
-    put(index++, last);
+    FieldReader reader(run.bytes);
+    do {
+      // The first string of a run has no tag before it.
+      if (index == count || !reader.ReadBytes(&last)) return false;
+      put(index++, last);
+    } while (reader.SkipByte());
   }
   while (index < count) put(index++, last);
   return true;

@@ -35,8 +35,8 @@ bool FindAll(void* library, Api* api, std::string* error) {
   CORELANE_FIND(DeleteSession);
   CORELANE_FIND(SessionRun);
   CORELANE_FIND(AllocateTensor);
-  CORELANE_FIND(NewTensor);
   CORELANE_FIND(DeleteTensor);
+  CORELANE_FIND(TensorMaybeMove);
   CORELANE_FIND(TensorData);
   CORELANE_FIND(TensorType);
   CORELANE_FIND(NumDims);

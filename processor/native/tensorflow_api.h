@@ -69,8 +69,8 @@ struct Api {
   void (*SessionRun)(Session*, const Buffer*, const Output*, Tensor* const*, int, const Output*, Tensor**, int,
                      const Operation* const*, int, Buffer*, Status*);
   Tensor* (*AllocateTensor)(int, const int64_t*, int, size_t);
-  Tensor* (*NewTensor)(int, const int64_t*, int, void*, size_t, void (*)(void*, size_t, void*), void*);
   void (*DeleteTensor)(Tensor*);
+  Tensor* (*TensorMaybeMove)(Tensor*);  // the tensor, if nobody else holds its memory; null otherwise; changes nothing
   void* (*TensorData)(const Tensor*);
   int (*TensorType)(const Tensor*);
   int (*NumDims)(const Tensor*);

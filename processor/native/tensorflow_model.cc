@@ -4,13 +4,11 @@
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 namespace corelane {
 namespace {
-
-// What TensorFlow wants of memory that it does not copy (EIGEN_MAX_ALIGN_BYTES).
-constexpr uintptr_t kAlignment = 64;
 
 class Status {
  public:
@@ -45,7 +43,54 @@ std::string FirstLines(const std::string& message) {
   return message.substr(0, std::min<size_t>(end, 1000));
 }
 
-void KeepMemory(void*, size_t, void*) {}
+// Memory that one input of one session lies in, request after request, and the tensor over it: to make a tensor costs more
+// than to fill one, so it is kept while requests have the same shape.
+//
+// TensorFlow may keep an input beyond its run (in a variable, say). Then tensor and memory are left to it, and the next
+// request gets others: what a model keeps is never written again.
+//
+// Thread safety: none, but for what TensorFlow does: it may let go of the memory on any thread.
+class InputTensor {
+ public:
+  explicit InputTensor(const tf::Api* api) : api_(api) {}
+  ~InputTensor() { Drop(); }
+  InputTensor(const InputTensor&) = delete;
+  InputTensor& operator=(const InputTensor&) = delete;
+
+  // A tensor of this shape, to be written to `data`. Null if there is no memory.
+  tf::Tensor* Make(int32_t dtype, const std::vector<int64_t>& dims, size_t size, char** data) {
+    if (tensor_ == nullptr || dims_ != dims) {
+      Drop();
+      tensor_ = api_->AllocateTensor(dtype, dims.data(), static_cast<int>(dims.size()), size);
+      if (tensor_ == nullptr) return nullptr;
+      dims_ = dims;
+      size_ = size;
+      data_ = static_cast<char*>(api_->TensorData(tensor_));
+      // Empty strings, which TensorFlow can delete if they are never filled.
+      if (dtype == kString) std::memset(data_, 0, size);
+    }
+    *data = data_;
+    return tensor_;
+  }
+
+  // After a run, when its outputs are gone.
+  void Reset() {
+    constexpr size_t kKeepBytes = 1 << 20;
+    if (tensor_ != nullptr && (size_ > kKeepBytes || api_->TensorMaybeMove(tensor_) == nullptr)) Drop();
+  }
+
+ private:
+  void Drop() {
+    if (tensor_ != nullptr) api_->DeleteTensor(tensor_);
+    tensor_ = nullptr;
+  }
+
+  const tf::Api* const api_;
+  tf::Tensor* tensor_ = nullptr;
+  char* data_ = nullptr;  // the tensor's
+  std::vector<int64_t> dims_;
+  size_t size_ = 0;
+};
 
 }  // namespace
 
@@ -56,9 +101,27 @@ class TensorFlowSession : public ModelSession {
 
   bool SetInput(const Signature& signature, uint32_t index, const std::vector<int64_t>& dims,
                 const std::vector<InputPart>& parts) override {
-    inputs_.resize(signature.inputs.size(), nullptr);
-    inputs_[index] = MakeTensor(signature.inputs[index].dtype, dims, parts);
-    return inputs_[index] != nullptr;
+    if (signature_ != &signature) {
+      signature_ = &signature;
+      kept_.clear();
+      for (size_t input = 0; input < signature.inputs.size(); ++input) {
+        kept_.push_back(std::make_unique<InputTensor>(api_));
+      }
+      inputs_.resize(signature.inputs.size());
+    }
+    const int32_t dtype = signature.inputs[index].dtype;
+    static_assert(sizeof(tf::StringView) == kStringBytes);
+    const size_t element = dtype == kString ? sizeof(tf::StringView) : ElementBytes(dtype);
+    size_t size = 0;
+    for (const InputPart& part : parts) size += static_cast<size_t>(part.count) * element;
+    char* data;
+    inputs_[index] = kept_[index]->Make(dtype, dims, size, &data);
+    if (inputs_[index] == nullptr) return false;
+    for (const InputPart& part : parts) {
+      if (!Fill(dtype, part, data)) return false;
+      data += static_cast<size_t>(part.count) * element;
+    }
+    return true;
   }
 
   Code Run(const Signature& signature, const std::vector<uint32_t>& outputs, std::string* message) override {
@@ -97,43 +160,14 @@ class TensorFlowSession : public ModelSession {
   }
 
   void Reset() override {
-    for (auto* list : {&inputs_, &outputs_}) {
-      for (tf::Tensor* tensor : *list) {
-        if (tensor != nullptr) api_->DeleteTensor(tensor);
-      }
-      list->clear();
+    for (tf::Tensor* tensor : outputs_) {
+      if (tensor != nullptr) api_->DeleteTensor(tensor);
     }
+    outputs_.clear();
+    for (const auto& input : kept_) input->Reset();
   }
 
  private:
-  tf::Tensor* MakeTensor(int32_t dtype, const std::vector<int64_t>& dims, const std::vector<InputPart>& parts) const {
-    int64_t count = 0;
-    for (const InputPart& part : parts) count += part.count;
-    static_assert(sizeof(tf::StringView) == kStringBytes);
-    const size_t element = dtype == kString ? sizeof(tf::StringView) : ElementBytes(dtype);
-    const size_t size = static_cast<size_t>(count) * element;
-    const int rank = static_cast<int>(dims.size());
-    if (parts.size() == 1) {
-      const char* in_place = NumbersInPlace(*parts[0].tensor, count, kAlignment);
-      if (in_place != nullptr) {
-        return api_->NewTensor(dtype, dims.data(), rank, const_cast<char*>(in_place), size, KeepMemory, nullptr);
-      }
-    }
-    tf::Tensor* tensor = api_->AllocateTensor(dtype, dims.data(), rank, size);
-    if (tensor == nullptr) return nullptr;
-    char* data = static_cast<char*>(api_->TensorData(tensor));
-    // Empty strings, which TensorFlow can delete if the fill is refused half way.
-    if (dtype == kString) std::memset(data, 0, size);
-    for (const InputPart& part : parts) {
-      if (!Fill(dtype, part, data)) {
-        api_->DeleteTensor(tensor);
-        return nullptr;
-      }
-      data += static_cast<size_t>(part.count) * element;
-    }
-    return tensor;
-  }
-
   static bool Fill(int32_t dtype, const InputPart& part, char* data) {
     if (dtype != kString) return FillNumbers(*part.tensor, part.count, data);
     auto* views = reinterpret_cast<tf::StringView*>(data);
@@ -145,6 +179,8 @@ class TensorFlowSession : public ModelSession {
   const TensorFlowModel* const model_;
   const tf::Api* const api_;
   const Status status_;
+  const Signature* signature_ = nullptr;            // the last run's
+  std::vector<std::unique_ptr<InputTensor>> kept_;  // its inputs
   std::vector<tf::Tensor*> inputs_, outputs_;
   std::vector<tf::Output> fetches_;
 };
