@@ -13,6 +13,8 @@ from processor.manifest.settings import HostSettings, ListenSettings, Manifest
 
 Location = tuple[str | int, ...]
 
+_ADDRESSABLE_BYTES = 1 << 45
+
 
 def load_manifest(path: Path) -> Manifest:
     """The manifest in a file. ManifestError has a line for each problem."""
@@ -56,6 +58,7 @@ def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
         problems.extend(_explain(item, lines) for item in error.errors())
     if validated is not None:
         problems.extend(_duplicate_names(validated, lines))
+        problems.extend(_queues_too_large(validated, lines))
     if problems:
         raise ManifestError([f"{source}:{line}: {message}" for line, message in sorted(set(problems))])
     assert validated is not None
@@ -130,6 +133,21 @@ def _duplicate_names(document: schema.Document, lines: dict[Location, int]) -> l
             )
         seen.setdefault(model.name, line)
     return problems
+
+
+def _queues_too_large(document: schema.Document, lines: dict[Location, int]) -> list[tuple[int, str]]:
+    """Every request that waits has an address for the largest message; there are many, but not without end."""
+    message_bytes_max = document.listen.message_bytes_max
+    capacity_max = _ADDRESSABLE_BYTES // (2 * message_bytes_max)
+    return [
+        (
+            lines["models", index, "queue", "capacity"],
+            f"models[{index}].queue.capacity: {model.queue.capacity} messages of listen.message_bytes_max "
+            f"({message_bytes_max}) cannot be addressed; at most {capacity_max} can",
+        )
+        for index, model in enumerate(document.models)
+        if model.queue.capacity > capacity_max
+    ]
 
 
 def _dotted(location: Location) -> str:

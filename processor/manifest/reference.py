@@ -11,6 +11,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "host.": schema.Host,
     "models[].": schema.Model,
     "models[].queue.": schema.Queue,
+    "models[].batching.": schema.Batching,
 }
 _AUTO = {"cores", "reserved_cores", "gateways", "sessions"}
 

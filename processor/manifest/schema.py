@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from processor.manifest.settings import (
+    BatchingSettings,
     HostSettings,
     ListenSettings,
     ModelSettings,
@@ -120,6 +121,16 @@ class Queue(_Strict):
     timeout_ms: float = Field(default=QueueSettings().timeout_ms, gt=0, description="longest a request may wait to run")
 
 
+class Batching(_Strict):
+    max_rows: int = Field(ge=2, le=1 << 20, description="rows that run together at most, over all requests")
+    max_wait_us: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        description="how long the first request waits for more; 0: only for what waits already",
+    )
+
+
 class Model(_Strict):
     name: str = Field(min_length=1, pattern=r"^[^/\s]+$", description="what requests call it")
     path: str = Field(min_length=1, description="folder of numbered version folders; relative to the manifest")
@@ -145,6 +156,12 @@ class Model(_Strict):
     dispatch: Literal["shared_queue", "round_robin"] = Field(
         default="shared_queue", description="idle sessions pull, or requests are dealt out"
     )
+    batching: Batching | None = Field(
+        default=None, description="{max_rows, max_wait_us}: run queued requests of one signature together; none: off"
+    )
+    tensor_content: bool = Field(
+        default=False, description="numbers in answers as tensor_content, which costs less than *_val"
+    )
     op_libraries: list[str] = Field(default_factory=list, description="TensorFlow custom-op libraries")
     load_timeout_s: float = Field(default=600.0, gt=0, description="a load that takes longer has failed")
     memory_bytes_max: int | None = Field(
@@ -166,6 +183,7 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
         ("host",): Host,
         ("models",): Model,
         ("models", "queue"): Queue,
+        ("models", "batching"): Batching,
         ("models", "versions"): _ListedVersion,
     }
     names = tuple(part for part in location[:-1] if isinstance(part, str))
@@ -174,7 +192,10 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 def to_model_settings(model: Model, **resolved: Any) -> ModelSettings:
     """The validated model with its resolved fields (`path`, `op_libraries`) put in."""
-    plain = {name: getattr(model, name) for name in Model.model_fields if name not in ("queue", *resolved)}
+    plain = {name: getattr(model, name) for name in Model.model_fields if name not in ("queue", "batching", *resolved)}
     labels = tuple((entry.label, entry.version) for entry in model.versions.listed if entry.label is not None)
     queue = QueueSettings(capacity=model.queue.capacity, timeout_ms=model.queue.timeout_ms)
-    return ModelSettings(**plain, **resolved, queue=queue, labels=labels)
+    batching = None
+    if model.batching is not None:
+        batching = BatchingSettings(max_rows=model.batching.max_rows, max_wait_us=model.batching.max_wait_us)
+    return ModelSettings(**plain, **resolved, queue=queue, batching=batching, labels=labels)

@@ -32,6 +32,14 @@ class QueueSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchingSettings:
+    """Requests that run together: up to `max_rows` rows of them, waited for up to `max_wait_us`."""
+
+    max_rows: int
+    max_wait_us: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionSettings:
     """One entry of a version list. `traffic` is its percentage of the calls that name no version."""
 
@@ -65,6 +73,8 @@ class ModelSettings:
     max_divergence: float = 0.01
     queue: QueueSettings = field(default_factory=QueueSettings)
     dispatch: str = "shared_queue"
+    batching: BatchingSettings | None = None
+    tensor_content: bool = False
     op_libraries: tuple[str, ...] = ()
     load_timeout_s: float = 600.0
     memory_bytes_max: int | None = None

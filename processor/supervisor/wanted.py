@@ -60,4 +60,7 @@ def _spec(manifest: Manifest, model: ModelSettings, folder: VersionFolder, cores
         dispatch=model.dispatch,
         memory_bytes_max=model.memory_bytes_max,
         message_bytes_max=manifest.listen.message_bytes_max,
+        tensor_content=model.tensor_content,
+        batch_rows_max=model.batching.max_rows if model.batching else 0,
+        batch_wait_us=model.batching.max_wait_us if model.batching else 0.0,
     )

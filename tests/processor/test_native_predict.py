@@ -208,6 +208,17 @@ def test_errors_of_the_graph(tensorflow_models: Path) -> None:
     engine.unload()
 
 
+def test_what_a_model_keeps_of_a_request_is_never_written_again(tensorflow_models: Path) -> None:
+    engine = load_engine("tensorflow", tensorflow_models / "keeper/1", EngineOptions())
+    signature, session = engine.signatures()["serving_default"], engine.make_session()
+    before = [0.0]
+    for step in range(1, 20):
+        kept = np.full(2, step, np.float32)
+        assert engine.run(session, signature, {"x": kept}, ["before"])["before"].tolist() == before
+        before = kept.tolist()
+    engine.unload()
+
+
 def test_many_threads_on_one_model(tensorflow_models: Path) -> None:
     engine = load_engine("tensorflow", tensorflow_models / "tf2/1", EngineOptions())
     signature = engine.signatures()["serving_default"]

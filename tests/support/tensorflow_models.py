@@ -3,6 +3,8 @@
 tf2/1   TF2 function: strings through a lookup table, a variable, two signatures, a scalar input with no batch
 tf1/1   TF1 graph: Predict, Classify and Regress signatures over tf.Example, variables and a hash table
 types/1 every element type that the wire has, each returned as it came
+picky/1 refuses negative numbers, in the graph
+keeper/1 keeps the input of each call in a variable, and returns that of the call before
 """
 
 import sys
@@ -54,6 +56,25 @@ class Types(tf.Module):
         return {f"{name}_out": tf.identity(tensor) for name, tensor in inputs.items()}
 
 
+class Picky(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def same(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.assert_non_negative(x, "negative numbers")]):
+            return {"y": tf.identity(x)}
+
+
+class Keeper(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = tf.Variable([0.0], shape=[None])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def swap(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        before = tf.identity(self.last)
+        with tf.control_dependencies([before]), tf.control_dependencies([self.last.assign(x)]):
+            return {"before": tf.identity(before)}
+
+
 def write_tf1(folder: Path) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
         examples = v1.placeholder(tf.string, [None], "examples")
@@ -96,6 +117,9 @@ def main(folder: Path) -> None:
     types = Types()
     tf.saved_model.save(types, str(folder / "types/1"), signatures=types.same.get_concrete_function())
     write_tf1(folder / "tf1/1")
+    picky, keeper = Picky(), Keeper()
+    tf.saved_model.save(picky, str(folder / "picky/1"), signatures=picky.same.get_concrete_function())
+    tf.saved_model.save(keeper, str(folder / "keeper/1"), signatures=keeper.swap.get_concrete_function())
 
 
 if __name__ == "__main__":
