@@ -52,6 +52,12 @@ class TensorFlowModel(Model):
     ) -> tuple[TensorFlowModel, bytes]: ...
     def add_signature(self, name: str, inputs: _Slots, outputs: _Slots) -> bool: ...
 
+class OpenVinoModel(Model):
+    @staticmethod
+    def load(
+        library: str, file: str, properties: list[tuple[str, str]], name: str, inputs: _Slots, outputs: _Slots
+    ) -> OpenVinoModel: ...
+
 class PredictSettings:
     def __init__(
         self, *, model: str, version: int, tensor_content: bool, response_bytes_max: int, tensor_bytes_max: int

@@ -1,21 +1,24 @@
 """OpenVINO IR and ONNX models by OpenVINO.
 
 One compiled model holds the weights. It gets as many streams as the group has sessions, because requests of one stream
-wait for each other; a session is one infer request.
+wait for each other; a session is one infer request. Requests go through OpenVINO's C API; only models with strings,
+which that cannot pass on whole, are run by its Python.
 """
 
-from collections.abc import Mapping, Sequence
+import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
-import numpy as np
 import openvino
 
-from processor.engines.engine import Engine, EngineOptions
+from processor._native import OpenVinoModel
+from processor.engines.engine import Engine, EngineOptions, NativeEngine
+from processor.engines.openvino_strings import OpenVinoStringEngine, last_line
 from processor.engines.selection import the_only_file
-from processor.errors import EngineFailed, InvalidRequest, LoadError
-from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES, Signature, TensorSpec
+from processor.errors import LoadError
+from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
+from processor.wire import tensors
 
 _TYPES = {
     "f32": "DT_FLOAT",
@@ -35,17 +38,15 @@ _TYPES = {
 }
 
 
-class OpenVinoEngine(Engine):
+class OpenVinoEngine(NativeEngine):
     name = "openvino"
 
-    def __init__(self, model: Any, signature: Signature) -> None:
-        self._model = model
+    def __init__(self, model: OpenVinoModel, signature: Signature) -> None:
+        self.model = model
         self._signatures = {signature.name: signature}
-        self._input_index = {name: index for index, name in enumerate(signature.inputs)}
-        self._output_index = {name: index for index, name in enumerate(signature.outputs)}
 
     @classmethod
-    def load(cls, folder: Path, options: EngineOptions) -> "OpenVinoEngine":
+    def load(cls, folder: Path, options: EngineOptions) -> Engine:
         if options.op_libraries:
             raise LoadError("op_libraries are TensorFlow's; engine openvino cannot load them")
         file = the_only_file(folder, "*.xml" if any(folder.glob("*.xml")) else "*.onnx", "OpenVINO IR or ONNX model")
@@ -53,43 +54,49 @@ class OpenVinoEngine(Engine):
         if options.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise LoadError("precision: bf16 needs a processor with avx512_bf16 or amx_bf16; use auto or fp32")
         properties = {
-            "NUM_STREAMS": options.sessions,
-            "INFERENCE_NUM_THREADS": options.sessions * options.threads_per_session,
-            "ENABLE_CPU_PINNING": False,
+            "NUM_STREAMS": str(options.sessions),
+            "INFERENCE_NUM_THREADS": str(options.sessions * options.threads_per_session),
+            "ENABLE_CPU_PINNING": "NO",
             "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
         }
         try:
-            model = core.compile_model(core.read_model(file), "CPU", properties)
+            graph = core.read_model(file)
+            signature = _read_signature(graph)
+            specs = [*signature.inputs.values(), *signature.outputs.values()]
+            if any(spec.dtype == "DT_STRING" for spec in specs):
+                return OpenVinoStringEngine(core.compile_model(graph, "CPU", properties), signature)
+            model = OpenVinoModel.load(
+                str(_library()),
+                str(file),
+                list(properties.items()),
+                signature.name,
+                _slots(signature.inputs),
+                _slots(signature.outputs),
+            )
         except RuntimeError as error:
-            raise LoadError(f"{file} is not a model that OpenVINO can load: {_last_line(error)}") from error
-        return cls(model, _read_signature(model))
+            raise LoadError(f"{file} is not a model that OpenVINO can load: {last_line(error)}") from error
+        return cls(model, signature)
 
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
 
-    def make_session(self) -> Any:
-        return self._model.create_infer_request()
-
-    def run(
-        self, session: Any, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        try:
-            for name, array in inputs.items():
-                session.set_input_tensor(self._input_index[name], _to_tensor(signature.inputs[name].dtype, array))
-            session.infer()
-        except RuntimeError as error:
-            # A graph that rejects a shape or a value says so with the same class as a fault of its own.
-            message = _last_line(error)
-            if "Check '" in str(error) or "shape" in message.lower():
-                raise InvalidRequest(message) from error
-            raise EngineFailed(f"OpenVINO: {message}") from error
-        return {
-            name: _from_tensor(signature.outputs[name].dtype, session.get_output_tensor(self._output_index[name]))
-            for name in outputs
-        }
-
     def unload(self) -> None:
-        del self._model
+        del self.model
+
+
+def _library() -> Path:
+    spec = importlib.util.find_spec("openvino")
+    assert spec is not None, "it is imported"
+    assert spec.submodule_search_locations is not None
+    folder = Path(spec.submodule_search_locations[0]) / "libs"
+    found = sorted(folder.glob("libopenvino_c.so*"))
+    if not found:
+        raise LoadError(f"this OpenVINO has no C API: {folder}/libopenvino_c.so is missing; reinstall openvino")
+    return found[0]
+
+
+def _slots(specs: Mapping[str, TensorSpec]) -> list[tuple[str, str, int, tuple[int, ...] | None]]:
+    return [(spec.name, "", tensors.type_number(spec.dtype), spec.shape) for spec in specs.values()]
 
 
 def _read_signature(model: Any) -> Signature:
@@ -111,36 +118,3 @@ def _read_specs(kind: str, ports: Any) -> dict[str, TensorSpec]:
         shape = None if partial.rank.is_dynamic else tuple(-1 if d.is_dynamic else d.get_length() for d in partial)
         specs[name] = TensorSpec(name=name, dtype=_TYPES[type_name], shape=shape, engine_name=name)
     return specs
-
-
-def _to_tensor(dtype: str, array: np.ndarray) -> Any:
-    shape = openvino.Shape(list(array.shape))
-    if dtype == "DT_STRING":
-        tensor = openvino.Tensor(openvino.Type.string, shape)
-        if array.size:
-            tensor.bytes_data = np.array([bytes(item) for item in array.ravel().tolist()]).reshape(array.shape)
-        return tensor
-    if dtype == "DT_BFLOAT16":
-        tensor = openvino.Tensor(openvino.Type.bf16, shape)
-        tensor.data.view(np.uint16)[...] = array.view(np.uint16)
-        return tensor
-    tensor = openvino.Tensor(openvino.Type(NUMPY_TYPES[dtype]), shape)
-    tensor.data[...] = array
-    return tensor
-
-
-def _from_tensor(dtype: str, tensor: Any) -> np.ndarray:
-    if dtype == "DT_STRING":
-        strings = np.empty(tuple(tensor.shape), np.object_)
-        if strings.size:  # reading an empty string tensor crashes in OpenVINO 2026.4
-            strings[...] = tensor.bytes_data
-        return strings
-    if dtype == "DT_BFLOAT16":
-        return tensor.data.view(np.uint16).copy().view(ml_dtypes.bfloat16)
-    return np.array(tensor.data, copy=True)
-
-
-def _last_line(error: BaseException) -> str:
-    """OpenVINO's messages are a stack of source positions, then the cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else repr(error))[:1000]

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "binding.h"
+#include "openvino_model.h"
 #include "predict_session.h"
 #include "tensorflow_model.h"
 
@@ -66,6 +67,30 @@ void BindModels(py::module_& module) {
         signature.outputs = MakeSlots(outputs, &output_names);
         return self.AddSignature(std::move(signature), input_names, output_names);
       });
+
+  using corelane::OpenVinoModel;
+  py::class_<OpenVinoModel, Model, std::shared_ptr<OpenVinoModel>>(module, "OpenVinoModel")
+      .def_static(
+          "load",
+          [](const std::string& library, const std::string& file,
+             const std::vector<std::pair<std::string, std::string>>& properties, const std::string& name,
+             const std::vector<SlotTuple>& inputs, const std::vector<SlotTuple>& outputs) {
+            corelane::Signature signature;
+            std::vector<std::string> unused;
+            signature.name = name;
+            signature.inputs = MakeSlots(inputs, &unused);
+            signature.outputs = MakeSlots(outputs, &unused);
+            std::string error;
+            std::shared_ptr<OpenVinoModel> model;
+            {
+              py::gil_scoped_release release;
+              model = OpenVinoModel::Load(library, file, properties, std::move(signature), &error);
+            }
+            if (model == nullptr) throw std::runtime_error(error);
+            return model;
+          },
+          py::arg("library"), py::arg("file"), py::arg("properties"), py::arg("name"), py::arg("inputs"),
+          py::arg("outputs"));
 
   using Settings = corelane::PredictSettings;
   py::class_<Settings, std::shared_ptr<Settings>>(module, "PredictSettings")

@@ -1,0 +1,195 @@
+#include "openvino_model.h"
+
+#include <cstring>
+#include <stdexcept>
+
+namespace corelane {
+namespace {
+
+constexpr size_t kPropertiesMax = 6;
+// From here on a tensor over the request's own bytes costs less than a copy into one that is kept.
+constexpr size_t kInPlaceBytes = 16 << 10;
+
+}  // namespace
+
+class OpenVinoSession : public ModelSession {
+ public:
+  OpenVinoSession(const OpenVinoModel* model, ov::InferRequest* request)
+      : model_(model), api_(model->api_), request_(request), inputs_(model->input_types_.size()) {}
+  ~OpenVinoSession() override {
+    Reset();
+    for (Input& input : inputs_) Drop(&input);
+    api_->infer_request_free(request_);
+  }
+
+  bool SetInput(const Signature& signature, uint32_t index, const std::vector<int64_t>& dims,
+                const std::vector<InputPart>& parts) override {
+    const int32_t dtype = signature.inputs[index].dtype;
+    Input& input = inputs_[index];
+    int64_t count = 0;
+    for (const InputPart& part : parts) count += part.count;
+    const size_t element = ElementBytes(dtype);
+    ov::Shape shape{static_cast<int64_t>(dims.size()), const_cast<int64_t*>(dims.data())};
+    if (parts.size() == 1 && static_cast<size_t>(count) * element >= kInPlaceBytes) {
+      const char* bytes = NumbersInPlace(*parts[0].tensor, count, element);
+      if (bytes != nullptr) {
+        Drop(&input);
+        return api_->tensor_create_from_host_ptr(model_->input_types_[index], shape, const_cast<char*>(bytes),
+                                                 &input.tensor) == 0 &&
+               Use(index, input);
+      }
+    }
+    if (input.data == nullptr || input.dims != dims) {
+      Drop(&input);
+      void* data = nullptr;
+      if (api_->tensor_create(model_->input_types_[index], shape, &input.tensor) != 0 || !Use(index, input) ||
+          (count != 0 && api_->tensor_data(input.tensor, &data) != 0)) {
+        return false;
+      }
+      input.dims = dims;
+      input.data = static_cast<char*>(data);
+    }
+    char* next = input.data;
+    for (const InputPart& part : parts) {
+      if (!FillNumbers(*part.tensor, part.count, next)) return false;
+      next += static_cast<size_t>(part.count) * element;
+    }
+    return true;
+  }
+
+  Code Run(const Signature&, const std::vector<uint32_t>& outputs, std::string* message) override {
+    Code code = kOk;
+    bool fine = api_->infer_request_infer(request_) == 0;
+    for (uint32_t output : outputs) {
+      if (!fine) break;
+      outputs_.push_back(nullptr);
+      fine = api_->infer_request_get_output_tensor_by_index(request_, output, &outputs_.back()) == 0;
+      dtypes_.push_back(model_->signatures_[0]->outputs[output].dtype);
+    }
+    if (!fine) {
+      *message = api_->LastError();
+      // A graph that rejects a shape or a value says so with the same class as a fault of its own.
+      code = message->find("Check '") != std::string::npos || message->find("hape") != std::string::npos
+                 ? kInvalidArgument
+                 : kInternal;
+      if (code == kInternal) *message = "OpenVINO: " + *message;
+    }
+    return code;
+  }
+
+  bool Output(size_t position, OutputTensor* output) override {
+    const ov::Tensor* tensor = outputs_[position];
+    output->dtype = dtypes_[position];
+    output->strings.clear();
+    output->data = nullptr;
+    output->count = 1;
+    ov::Shape shape{0, nullptr};
+    output->dims.clear();
+    // The shape of a scalar is one that the C API has no room for, and so an error.
+    if (api_->tensor_get_shape(tensor, &shape) == 0) {
+      output->dims.assign(shape.dims, shape.dims + shape.rank);
+      api_->shape_free(&shape);
+    }
+    for (int64_t size : output->dims) output->count *= size;
+    void* data = nullptr;
+    if (output->count != 0 && api_->tensor_data(tensor, &data) != 0) return false;
+    output->data = static_cast<const char*>(data);
+    return true;
+  }
+
+  void Reset() override {
+    for (ov::Tensor* tensor : outputs_) {
+      if (tensor != nullptr) api_->tensor_free(tensor);
+    }
+    outputs_.clear();
+    dtypes_.clear();
+  }
+
+ private:
+  // An input's tensor, set in the request. It is kept while requests have the same shape, unless it lies in a request's
+  // bytes: then `data` is null.
+  struct Input {
+    ov::Tensor* tensor = nullptr;
+    char* data = nullptr;
+    std::vector<int64_t> dims;
+  };
+
+  bool Use(uint32_t index, const Input& input) const {
+    return api_->infer_request_set_input_tensor_by_index(request_, index, input.tensor) == 0;
+  }
+
+  void Drop(Input* input) const {
+    if (input->tensor != nullptr) api_->tensor_free(input->tensor);
+    *input = Input();
+  }
+
+  const OpenVinoModel* const model_;
+  const ov::Api* const api_;
+  ov::InferRequest* const request_;
+  std::vector<Input> inputs_;
+  std::vector<ov::Tensor*> outputs_;
+  std::vector<int32_t> dtypes_;
+};
+
+std::unique_ptr<OpenVinoModel> OpenVinoModel::Load(const std::string& library, const std::string& file,
+                                                   const std::vector<std::pair<std::string, std::string>>& properties,
+                                                   Signature signature, std::string* error) {
+  const ov::Api* api = ov::Api::Open(library, error);
+  if (api == nullptr) return nullptr;
+  std::unique_ptr<OpenVinoModel> model(new OpenVinoModel());
+  model->api_ = api;
+  model->signatures_.push_back(std::make_unique<Signature>(std::move(signature)));
+  model->signatures_[0]->Finish();
+  if (!model->Compile(file, properties) || !model->ReadTypes()) {
+    *error = api->LastError();
+    return nullptr;
+  }
+  return model;
+}
+
+bool OpenVinoModel::Compile(const std::string& file,
+                            const std::vector<std::pair<std::string, std::string>>& properties) {
+  if (properties.size() > kPropertiesMax || api_->core_create(&core_) != 0) return false;
+  ov::Model* model = nullptr;
+  if (api_->core_read_model(core_, file.c_str(), nullptr, &model) != 0) return false;
+  // The function takes as many arguments as it is told; the rest are not looked at.
+  const char* text[2 * kPropertiesMax] = {};
+  for (size_t index = 0; index < properties.size(); ++index) {
+    text[2 * index] = properties[index].first.c_str();
+    text[2 * index + 1] = properties[index].second.c_str();
+  }
+  static_assert(kPropertiesMax == 6);
+  const int status = api_->core_compile_model(core_, model, "CPU", 2 * properties.size(), &compiled_, text[0], text[1],
+                                              text[2], text[3], text[4], text[5], text[6], text[7], text[8], text[9],
+                                              text[10], text[11]);
+  api_->model_free(model);
+  return status == 0;
+}
+
+bool OpenVinoModel::ReadTypes() {
+  for (size_t index = 0; index < signatures_[0]->inputs.size(); ++index) {
+    ov::Port* port = nullptr;
+    if (api_->compiled_model_input_by_index(compiled_, index, &port) != 0) return false;
+    int type = 0;
+    const int status = api_->port_get_element_type(port, &type);
+    api_->output_const_port_free(port);
+    if (status != 0) return false;
+    input_types_.push_back(type);
+  }
+  return true;
+}
+
+OpenVinoModel::~OpenVinoModel() {
+  if (compiled_ != nullptr) api_->compiled_model_free(compiled_);
+  if (core_ != nullptr) api_->core_free(core_);
+}
+
+std::unique_ptr<ModelSession> OpenVinoModel::MakeSession() {
+  ov::InferRequest* request = nullptr;
+  if (api_->compiled_model_create_infer_request(compiled_, &request) != 0) {
+    throw std::runtime_error("OpenVINO: " + api_->LastError());
+  }
+  return std::make_unique<OpenVinoSession>(this, request);
+}
+
+}  // namespace corelane
