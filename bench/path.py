@@ -7,7 +7,6 @@ that the engine's part is mostly its own handling of inputs.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from pathlib import Path
 
 from bench import models, serving
 from bench.environment import describe, header
+from bench.rig import Rig
 from corelane.commands.common import table
-from processor import _native
 from processor.engines import EngineOptions, NativeEngine, load_engine
 from processor.wire import messages, tensors
 from tests.support.server import Server
@@ -52,55 +51,18 @@ class Row:
         return self.channel_us + self.decode_us + self.encode_us
 
 
-class InProcess:
-    """One session of a model behind a channel, and a thread of ours that calls it."""
-
-    def __init__(self, engine: NativeEngine, bytes_max: int) -> None:
-        self._channel = _native.SharedChannel.create(
-            instance=1, slots=8, message_bytes_max=bytes_max, queue_timeout_ns=10**12
-        )
-        self._gateway = _native.SharedChannel.map(os.dup(self._channel.descriptor), 1)
-        worker = _native.SharedChannel.map(os.dup(self._channel.descriptor), 1)
-        handler = _native.PredictHandler(
-            channel=worker,
-            model=engine.model,
-            settings=_native.PredictSettings(
-                model="m", version=1, tensor_content=False, response_bytes_max=bytes_max, tensor_bytes_max=1 << 32
-            ),
-            batch_rows_max=0,
-            batch_wait_ns=0,
-            fallback=lambda session, method, request: (13, b"refused"),
-        )
-        handler.add_session(engine.make_session())
-        self._group = _native.SessionGroup(
-            channel=worker,
-            handler=handler,
-            capacity=4,
-            round_robin=False,
-            allowed=sorted(os.sched_getaffinity(0)),
-            cores_max=os.cpu_count() or 1,
-        )
-        assert self._group.place([([], False)]) == ""
-
-    def measure(self, request: bytes, seconds: float) -> dict[str, float]:
-        """µs a request, by stage."""
-        before, cpu_ns = self._channel.statistics(), self._cpu_ns()
-        end_s, calls = time.perf_counter() + seconds, 0
-        while time.perf_counter() < end_s:
-            end, code, _ = self._gateway.call(1, 1, request, time.monotonic_ns() + 10**11, _native.Cancellation())
-            assert (end, code) == (_native.CallEnd.ANSWERED, 0)
-            calls += 1
-        cpu_ns = self._cpu_ns() - cpu_ns
-        after = self._channel.statistics()
-        stages = {name: after[f"{name}_ns"] - before[f"{name}_ns"] for name in ("decode", "engine", "encode")}
-        stages["channel"] = cpu_ns - sum(stages.values())
-        return {name: spent / calls / 1000 for name, spent in stages.items()}
-
-    def stop(self) -> None:
-        self._group.stop()
-
-    def _cpu_ns(self) -> int:
-        return time.thread_time_ns() + sum(cpu_ns for *_, cpu_ns in self._group.sessions())
+def measure_stages(rig: Rig, request: bytes, seconds: float) -> dict[str, float]:
+    """µs a request, by stage, of one session that this thread calls."""
+    before, cpu_ns = rig.channel.statistics(), time.thread_time_ns() + rig.sessions_cpu_ns()
+    end_s, calls = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end_s:
+        rig.call(request)
+        calls += 1
+    cpu_ns = time.thread_time_ns() + rig.sessions_cpu_ns() - cpu_ns
+    after = rig.channel.statistics()
+    stages = {name: after[f"{name}_ns"] - before[f"{name}_ns"] for name in ("decode", "engine", "encode")}
+    stages["channel"] = cpu_ns - sum(stages.values())
+    return {name: spent / calls / 1000 for name, spent in stages.items()}
 
 
 def request_of(model: str, inputs: int, batch: int) -> bytes:
@@ -119,15 +81,16 @@ def measure(
     request = request_of(model, inputs, batch)
     file = folder / f"{model}-{batch}.request"
     file.write_bytes(request)
-    here = InProcess(engine, 64 << 20)
-    here.measure(request, options.seconds / 4)
+    rig = Rig(engine)
+    rig.place(1)
+    measure_stages(rig, request, options.seconds / 4)
     rounds, gateway_us = [], []
     for _ in range(options.rounds):
-        rounds.append(here.measure(request, options.seconds))
+        rounds.append(measure_stages(rig, request, options.seconds))
         over_grpc, failed = serving.over_grpc(server, model, file, 2, options.seconds)
         assert failed == 0
         gateway_us.append(over_grpc.gateway_us)
-    here.stop()
+    rig.stop()
     stages = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
     return Row(
         inputs=inputs,

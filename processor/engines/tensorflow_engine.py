@@ -7,7 +7,7 @@ TensorFlow's Python is never imported: a request goes from bytes to bytes in C++
 import importlib.util
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ class TensorFlowEngine(NativeEngine):
 
     @classmethod
     def load(cls, folder: Path, options: EngineOptions) -> "TensorFlowEngine":
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         if options.precision == "bf16":
             raise LoadError("precision: bf16 is not yet available for engine tensorflow; use auto or fp32")
         config = messages.ConfigProto(
@@ -42,9 +41,17 @@ class TensorFlowEngine(NativeEngine):
             inter_op_parallelism_threads=1,
             use_per_session_threads=True,
         )
+        return cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries)
+
+    @classmethod
+    def open(
+        cls, folder: Path, config: bytes, run_options: bytes, op_libraries: Sequence[str] = ()
+    ) -> "TensorFlowEngine":
+        """With a serialized ConfigProto and RunOptions; empty ones are TensorFlow's defaults."""
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
             model, meta_graph = TensorFlowModel.load(
-                str(_library()), str(folder), config.SerializeToString(), _CALLERS_THREAD, list(options.op_libraries)
+                str(_library()), str(folder), config, run_options, list(op_libraries)
             )
         except RuntimeError as error:
             raise LoadError(f"{folder} is not a SavedModel that TensorFlow can load: {error}") from error

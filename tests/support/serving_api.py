@@ -24,6 +24,8 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from tests.support import raw_arrays
+
 _REQUESTS = {
     "Predict": predict_pb2.PredictRequest,
     "Classify": classification_pb2.ClassificationRequest,
@@ -80,6 +82,20 @@ def round_trip(protos: list[str]) -> list[Any]:
     return found
 
 
+def build_request(inputs: dict[str, Any]) -> str:
+    """The PredictRequest that users make of these arrays, serialized."""
+    message = predict_pb2.PredictRequest()
+    for name, raw in inputs.items():
+        message.inputs[name].CopyFrom(tf.make_tensor_proto(raw_arrays.unpack(raw)))
+    return base64.b64encode(message.SerializeToString()).decode()
+
+
+def read_response(data: str) -> dict[str, Any]:
+    """The arrays that users get of a serialized PredictResponse."""
+    message = predict_pb2.PredictResponse.FromString(base64.b64decode(data))
+    return {name: raw_arrays.pack(tf.make_ndarray(proto)) for name, proto in message.outputs.items()}
+
+
 def descriptors() -> dict[str, Any]:
     """Every field of the messages of the API: {message: {field: [number, type, repeated]}}."""
     found: dict[str, Any] = {}
@@ -119,7 +135,13 @@ def _plain(array: Any) -> Any:
 
 
 def main() -> None:
-    actions = {"call": call, "round_trip": round_trip, "descriptors": descriptors}
+    actions = {
+        "call": call,
+        "round_trip": round_trip,
+        "build_request": build_request,
+        "read_response": read_response,
+        "descriptors": descriptors,
+    }
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         action, arguments = json.loads(line)
