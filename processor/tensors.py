@@ -79,3 +79,15 @@ def wire_type(array: np.ndarray) -> str:
         if array.dtype == dtype:
             return name
     raise ValueError(f"arrays of {array.dtype} cannot be sent; use one of {', '.join(sorted(SHORT_NAMES.values()))}")
+
+
+def generated_inputs(signature: Signature) -> dict[str, np.ndarray]:
+    """Inputs of the right types: defaults, else zeros and empty strings, one where a size is unknown."""
+    return {name: _generated(spec) for name, spec in signature.inputs.items()}
+
+
+def _generated(spec: TensorSpec) -> np.ndarray:
+    if spec.default is not None:
+        return spec.default
+    shape = [1 if size == -1 else size for size in spec.shape or ()]
+    return np.full(shape, b"" if spec.dtype == "DT_STRING" else 0, NUMPY_TYPES[spec.dtype])

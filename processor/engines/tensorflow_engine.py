@@ -13,14 +13,16 @@ from typing import Any
 
 from processor._native import TensorFlowModel
 from processor.engines.engine import EngineOptions, NativeEngine
-from processor.errors import LoadError
-from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
+from processor.errors import LoadError, RequestError
+from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, generated_inputs
 from processor.wire import messages, tensors
 
 _logger = logging.getLogger(__name__)
 
 _INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 _BYTES_MAX = 2**31 - 1
+# TensorFlow's executor without bookkeeping for other threads: less CPU a run (ARCHITECTURE.md has the figures).
+_SINGLE_THREADED = "SINGLE_THREADED_EXECUTOR"
 # RunOptions{inter_op_thread_pool: -1}: the caller's thread runs the whole graph.
 _CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
 
@@ -41,6 +43,13 @@ class TensorFlowEngine(NativeEngine):
             inter_op_parallelism_threads=1,
             use_per_session_threads=True,
         )
+        config.experimental.executor_type = _SINGLE_THREADED
+        engine = cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries)
+        if engine._has_its_executor():
+            return engine
+        engine.unload()
+        _logger.info("the graph has branches or loops, which TensorFlow's lighter executor cannot run")
+        config.ClearField("experimental")
         return cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries)
 
     @classmethod
@@ -75,6 +84,17 @@ class TensorFlowEngine(NativeEngine):
 
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
+
+    def _has_its_executor(self) -> bool:
+        """Whether the chosen executor can run the graph: TensorFlow says so when a signature first runs."""
+        session = self.make_session()
+        for signature in self._signatures.values():
+            try:
+                self.run(session, signature, generated_inputs(signature), list(signature.outputs))
+            except RequestError as error:
+                if "threaded executor" in str(error):
+                    return False
+        return True
 
     def unload(self) -> None:
         del self.model

@@ -3,11 +3,9 @@
 import logging
 from typing import Any
 
-import numpy as np
-
 from processor.engines import Engine
 from processor.errors import RequestError
-from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
+from processor.tensors import generated_inputs
 
 _logger = logging.getLogger(__name__)
 
@@ -23,14 +21,3 @@ def warm_up(engine: Engine, sessions: list[Any]) -> None:
             except RequestError as error:
                 _logger.info("signature %s refuses generated inputs, so it is not warmed up: %s", signature.name, error)
                 break
-
-
-def generated_inputs(signature: Signature) -> dict[str, np.ndarray]:
-    return {name: _generated(spec) for name, spec in signature.inputs.items()}
-
-
-def _generated(spec: TensorSpec) -> np.ndarray:
-    if spec.default is not None:
-        return spec.default
-    shape = [1 if size == -1 else size for size in spec.shape or ()]
-    return np.full(shape, b"" if spec.dtype == "DT_STRING" else 0, NUMPY_TYPES[spec.dtype])

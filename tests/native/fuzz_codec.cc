@@ -1,8 +1,11 @@
 // Any byte string is decoded or refused, within its bounds: a target for a coverage-guided fuzzer (build with
-// -fsanitize=fuzzer), and with CORELANE_FUZZ_MAIN a program that mutates a few seeds itself, the same way every time.
+// -fsanitize=fuzzer), and with CORELANE_FUZZ_MAIN a program that mutates a few seeds itself, the same way every time, and
+// runs files that the fuzzer found before: fuzz_codec ROUNDS FILE...
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -126,6 +129,11 @@ std::vector<std::string> Seeds() {
 
 int main(int count, char** arguments) {
   const long rounds = count > 1 ? std::atol(arguments[1]) : 100;
+  for (int index = 2; index < count; ++index) {
+    std::ifstream file(arguments[index], std::ios::binary);
+    const std::string data((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(data.data()), data.size());
+  }
   uint64_t state = 1;
   const auto next = [&state](uint64_t below) {
     state = state * 6364136223846793005u + 1442695040888963407u;

@@ -1,6 +1,7 @@
 """The native test programs: what each is made of, and building one. `make sanitize` runs them all for longer:
 `python -m tests.native.programs`."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,8 +10,11 @@ from pathlib import Path
 
 NATIVE = Path("processor/native")
 _HERE = Path("tests/native")
+_CORPUS = _HERE / "corpus"  # what the fuzzer found to reach new code, as small as it goes
+_FOUND = tuple(sorted(str(file) for file in _CORPUS.iterdir()))
 _CODEC = ("tensor_codec", "model_spec", "predict_codec", "signature")
 _CHANNEL = ("shared_channel", "gateway_end", "worker_end", "session_group", "histogram")
+_FUZZ_S = 300
 _ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _THREAD = ("-fsanitize=thread",)
 
@@ -29,8 +33,8 @@ PROGRAMS = {
         source="fuzz_codec",
         parts=_CODEC,
         flags=(*_ADDRESS, "-DCORELANE_FUZZ_MAIN"),
-        arguments=("300",),
-        long_arguments=("20000",),
+        arguments=("300", *_FOUND),
+        long_arguments=("20000", *_FOUND),
     ),
     "channel under ASan and UBSan": Program(
         source="channel_threads", parts=_CHANNEL, flags=_ADDRESS, arguments=("1000",), long_arguments=("50000",)
@@ -61,8 +65,28 @@ def run(program: Program, folder: Path, arguments: tuple[str, ...]) -> subproces
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
 
 
+def fuzz(folder: Path, seconds: int) -> bool:
+    """Looks for inputs that break the codec, guided by coverage. False if there is one."""
+    target = folder / "fuzzer"
+    sources = [str(_HERE / "fuzz_codec.cc"), *(str(NATIVE / f"{part}.cc") for part in _CODEC)]
+    flags = ["-std=c++17", "-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+    subprocess.run(["clang++", *flags, f"-I{NATIVE}", f"-I{_HERE}", *sources, "-o", str(target)], check=True)
+    (folder / "found").mkdir()
+    limits = [f"-max_total_time={seconds}", "-max_len=4096", "-print_final_stats=1", f"-artifact_prefix={folder}/"]
+    command = [str(target), *limits, str(folder / "found"), str(_CORPUS)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    print("\n".join(result.stderr.splitlines()[-12:]))
+    return result.returncode == 0
+
+
 def main() -> None:
     failed = 0
+    if shutil.which("clang++"):
+        print(f"codec under a coverage-guided fuzzer, {_FUZZ_S} s ...", flush=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            failed += not fuzz(Path(temporary), _FUZZ_S)
+    else:
+        print("no clang++: the coverage-guided fuzzer is left out")
     for name, program in PROGRAMS.items():
         print(f"{name} ...", flush=True)
         with tempfile.TemporaryDirectory() as folder:

@@ -208,6 +208,15 @@ def test_errors_of_the_graph(tensorflow_models: Path) -> None:
     engine.unload()
 
 
+def test_branches_and_loops(tensorflow_models: Path) -> None:
+    engine = load_engine("tensorflow", tensorflow_models / "branches/1", EngineOptions())
+    signature, session = engine.signatures()["serving_default"], engine.make_session()
+    for x, y in ([1.0, 2.0], [16.0, 24.0]), ([-1.0, -2.0], [-16.0, -24.0]):
+        found = engine.run(session, signature, {"x": np.array(x, np.float32)}, ["y"])
+        assert found["y"].tolist() == y
+    engine.unload()
+
+
 def test_what_a_model_keeps_of_a_request_is_never_written_again(tensorflow_models: Path) -> None:
     engine = load_engine("tensorflow", tensorflow_models / "keeper/1", EngineOptions())
     signature, session = engine.signatures()["serving_default"], engine.make_session()

@@ -4,6 +4,7 @@ tf2/1   TF2 function: strings through a lookup table, a variable, two signatures
 tf1/1   TF1 graph: Predict, Classify and Regress signatures over tf.Example, variables and a hash table
 types/1 every element type that the wire has, each returned as it came
 picky/1 refuses negative numbers, in the graph
+branches/1 a branch and a loop on what the input is
 keeper/1 keeps the input of each call in a variable, and returns that of the call before
 """
 
@@ -63,6 +64,15 @@ class Picky(tf.Module):
             return {"y": tf.identity(x)}
 
 
+class Branches(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def walk(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        total = tf.reduce_sum(x)
+        shifted = tf.cond(total > 0, lambda: x + 1, lambda: x - 1)
+        _, doubled = tf.while_loop(lambda n, _: n < 3, lambda n, y: (n + 1, y * 2), (0, shifted))
+        return {"y": doubled}
+
+
 class Keeper(tf.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +127,8 @@ def main(folder: Path) -> None:
     types = Types()
     tf.saved_model.save(types, str(folder / "types/1"), signatures=types.same.get_concrete_function())
     write_tf1(folder / "tf1/1")
-    picky, keeper = Picky(), Keeper()
+    picky, keeper, branches = Picky(), Keeper(), Branches()
+    tf.saved_model.save(branches, str(folder / "branches/1"), signatures=branches.walk.get_concrete_function())
     tf.saved_model.save(picky, str(folder / "picky/1"), signatures=picky.same.get_concrete_function())
     tf.saved_model.save(keeper, str(folder / "keeper/1"), signatures=keeper.swap.get_concrete_function())
 
