@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from processor import control
 from processor.supervisor import tasks
@@ -34,8 +34,9 @@ class Child:
         on_message: Callable[[control.Message], None],
         on_exit: Callable[[str, str], None],
         descriptors: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """The process inherits `descriptors`, under the same numbers."""
+        """The process inherits `descriptors`, under the same numbers, and our environment if none is given."""
         self.name = name
         self._on_message = on_message
         self._on_exit = on_exit
@@ -48,6 +49,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno(), *descriptors],
+                env=environment,
             )
         self.pid = self._process.pid
         self._writer: asyncio.StreamWriter | None = None

@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -13,6 +14,7 @@ from processor import errors
 from processor.errors import StartError
 from processor.histogram import BOUNDS_US, quantile_us
 from processor.knobs import Knobs, read_knobs
+from processor.supervisor.allocator import worker_environment
 from processor.supervisor.ports import ReservedPort, listening_socket
 from processor.wire.status import code_of, error_of_number, number_of
 
@@ -85,3 +87,12 @@ def test_ports() -> None:
     reserved = ReservedPort("127.0.0.1:0")
     assert int(reserved.address.split(":")[1]) > 0
     reserved.close()
+
+
+def test_workers_run_with_the_allocator_that_is_installed_or_chosen() -> None:
+    found = worker_environment({"A": "b"})
+    assert found["A"] == "b"
+    libraries = [Path(path) for path in found["LD_PRELOAD"].split()]
+    assert [path.name.split(".")[0] for path in libraries] == ["libtbbmalloc", "libtbbmalloc_proxy"]
+    assert all(path.exists() for path in libraries)
+    assert worker_environment({"LD_PRELOAD": "/own.so"}) == {"LD_PRELOAD": "/own.so"}

@@ -1,0 +1,30 @@
+"""The memory allocator that workers run with: oneTBB's, where it is installed (`corelane[tensorflow]` brings it).
+
+TensorFlow allocates the outputs of every op of every run. With glibc's allocator that was a fifth of a run of the
+bench's 200-column model; ARCHITECTURE.md has the figures.
+"""
+
+import importlib.metadata
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+# The second takes malloc's place and needs the first, which no search path of the system leads to.
+_LIBRARIES = ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2")
+
+
+def worker_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment to start workers in. An LD_PRELOAD that is set already is the operator's choice, and stays."""
+    libraries = None if environment.get("LD_PRELOAD") else _find()
+    return {**environment, "LD_PRELOAD": libraries} if libraries else dict(environment)
+
+
+def _find() -> str | None:
+    try:
+        files = importlib.metadata.files("tbb") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    found = {file.name: Path(str(file.locate())).resolve() for file in files if file.name in _LIBRARIES}
+    if len(found) < len(_LIBRARIES) or not all(path.exists() for path in found.values()):
+        return None
+    return " ".join(str(found[name]) for name in _LIBRARIES)
