@@ -103,7 +103,7 @@ def main() -> None:
             onnx_models.write_scale(folder / "columns/1", 1)
             root, inputs = folder, {"x": np.zeros(1, np.float32)}
         else:
-            root, inputs = prepare_models(), models.small_inputs(1)
+            root, inputs = prepare_models("small", "columns"), models.small_inputs(1)
         entry = f"{{name: columns, path: {root / 'columns'}}}"
         with serving(folder, f"models: [{{name: small, path: {root / 'small'}}}]") as server, server.client() as client:
             for seed in range(options.rounds):

@@ -1,4 +1,4 @@
-"""`python -m bench.models FOLDER`: the models that benches serve, untrained, the same weights every time.
+"""`python -m bench.models FOLDER [NAME...]`: the models that benches serve, untrained, the same weights every time.
 
 small/1     8 floats through a 16-16-1 MLP
 columns/1   200 string columns (100 of them with 1 to 5 values, ";" between them), 10,000 buckets of 16-wide
@@ -7,6 +7,7 @@ inputs-N/1  N string inputs, hashed and added up: nearly all of its cost is pass
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def string_inputs(columns: int, rows: int) -> dict[str, np.ndarray]:
     }
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, names: Sequence[str]) -> None:
     import tensorflow as tf
 
     v1 = tf.compat.v1
@@ -71,32 +72,36 @@ def write(folder: Path) -> None:
             builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={"serving_default": signature})
             builder.save()
 
-    with tf.Graph().as_default():
-        x = v1.placeholder(tf.float32, [None, SMALL_INPUTS], "x")
-        save(folder / "small/1", {"x": x}, mlp(x, (16, 16, 1)))
+    if "small" in names:
+        with tf.Graph().as_default():
+            x = v1.placeholder(tf.float32, [None, SMALL_INPUTS], "x")
+            save(folder / "small/1", {"x": x}, mlp(x, (16, 16, 1)))
 
-    for columns in PATH_INPUTS:
+    for columns in (count for count in PATH_INPUTS if f"inputs-{count}" in names):
         with tf.Graph().as_default():
             inputs = {f"c{column:03}": v1.placeholder(tf.string, [None], f"c{column:03}") for column in range(columns)}
             ids = [tf.strings.to_hash_bucket_fast(strings, BUCKETS) for strings in inputs.values()]
             save(folder / f"inputs-{columns}/1", inputs, tf.cast(tf.add_n(ids), tf.float32))
 
-    with tf.Graph().as_default():
-        v1.set_random_seed(0)
-        inputs = {f"c{column:03}": v1.placeholder(tf.string, [None], f"c{column:03}") for column in range(COLUMNS)}
-        dense = v1.placeholder(tf.float32, [None, FLOATS], "dense")
-        embedded = []
-        for column, (name, strings) in enumerate(inputs.items()):
-            table = v1.get_variable(name, [BUCKETS, DIMENSION], initializer=v1.random_normal_initializer(stddev=0.1))
-            if column % 2:
-                lists = tf.strings.split(strings, SEPARATOR)
-                ids = lists.with_flat_values(tf.strings.to_hash_bucket_fast(lists.flat_values, BUCKETS))
-                embedded.append(tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="mean"))
-            else:
-                embedded.append(tf.nn.embedding_lookup(table, tf.strings.to_hash_bucket_fast(strings, BUCKETS)))
-        x = tf.concat([*embedded, dense], 1)
-        save(folder / "columns/1", {**inputs, "dense": dense}, mlp(x, (1024, 512, 256, 1)))
+    if "columns" in names:
+        with tf.Graph().as_default():
+            v1.set_random_seed(0)
+            inputs = {f"c{column:03}": v1.placeholder(tf.string, [None], f"c{column:03}") for column in range(COLUMNS)}
+            dense = v1.placeholder(tf.float32, [None, FLOATS], "dense")
+            embedded = []
+            for column, (name, strings) in enumerate(inputs.items()):
+                table = v1.get_variable(
+                    name, [BUCKETS, DIMENSION], initializer=v1.random_normal_initializer(stddev=0.1)
+                )
+                if column % 2:
+                    lists = tf.strings.split(strings, SEPARATOR)
+                    ids = lists.with_flat_values(tf.strings.to_hash_bucket_fast(lists.flat_values, BUCKETS))
+                    embedded.append(tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="mean"))
+                else:
+                    embedded.append(tf.nn.embedding_lookup(table, tf.strings.to_hash_bucket_fast(strings, BUCKETS)))
+            x = tf.concat([*embedded, dense], 1)
+            save(folder / "columns/1", {**inputs, "dense": dense}, mlp(x, (1024, 512, 256, 1)))
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), sys.argv[2:] or list(NAMES))

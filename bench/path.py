@@ -116,7 +116,7 @@ def main() -> None:
         options.rounds, options.seconds, counts = 1, 0.1, (1,)
 
     rows: list[Row] = []
-    root = serving.prepare_models()
+    root = serving.prepare_models(*(f"inputs-{count}" for count in counts))
     entries = [f"{{name: inputs-{count}, path: {root}/inputs-{count}}}" for count in counts]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

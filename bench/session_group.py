@@ -1,7 +1,7 @@
 """`python -m bench.session_group`: one model on this process's cores, by TensorFlow's pools and by a SessionGroup.
 
 TensorFlow's default pools are called from 1, 2, 4 and 8 threads, and the best of these is shown; a SessionGroup is
-called through its channel, which its figures include. In turn, several times over.
+called through its channel, which its figures include, with the allocator that workers have. In turn, several times.
 """
 
 import argparse
@@ -10,11 +10,13 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -27,11 +29,13 @@ from corelane.demo.clicks import generate
 from processor._native import PredictResult, PredictSession, PredictSettings
 from processor.engines import EngineOptions, load_engine
 from processor.engines.tensorflow_engine import TensorFlowEngine
+from processor.supervisor.allocator import worker_environment
 from processor.wire import messages, tensors
 
 _DEMO = Path("build/bench-models/demo")
 _DEMO_VERSIONS = {"wide and deep": 2, "deepfm": 3, "din": 4}
-_DEFAULT_CALLERS = (1, 2, 4, 8)
+_DEFAULT_CALLERS = {f"default pools ({count})": count for count in (1, 2, 4, 8)}
+_GROUP_FORMS = ("one session", "round robin", "shared queue")
 _MANY_SESSIONS = 8
 
 _EXPLANATION = """\
@@ -111,74 +115,112 @@ def _switches() -> int:
     return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
 
 
-class Contest:
-    """One model in all forms."""
+class DefaultPools:
+    """TensorFlow as it comes."""
 
     def __init__(self, folder: Path) -> None:
-        self._default = TensorFlowEngine.open(folder, b"", b"")
-        engine = load_engine("tensorflow", folder, EngineOptions())
-        assert isinstance(engine, TensorFlowEngine)
-        self._cores = len(os.sched_getaffinity(0))
-        self._one, self._shared, self._dealt = Rig(engine), Rig(engine), Rig(engine, round_robin=True)
-        self._one.place(1, pinned=True)
-        self._shared.place(self._cores, pinned=True)
-        self._dealt.place(self._cores, pinned=True)
+        self._engine = TensorFlowEngine.open(folder, b"", b"")
         self._settings = PredictSettings(
             model="m", version=1, tensor_content=False, response_bytes_max=1 << 30, tensor_bytes_max=1 << 30
         )
 
-    def forms(self, request: bytes) -> dict[str, list[Runner]]:
-        def by_default() -> Runner:
-            session = PredictSession(self._default.model, self._default.make_session(), self._settings)
+    def runners(self, how: str, request: bytes) -> list[Runner]:
+        return [self._runner(request) for _ in range(_DEFAULT_CALLERS[how])]
 
-            def run() -> None:
-                result, _, _ = session.predict(request)
-                assert result is PredictResult.RAN
+    def _runner(self, request: bytes) -> Runner:
+        session = PredictSession(self._engine.model, self._engine.make_session(), self._settings)
 
-            return run
+        def run() -> None:
+            result, _, _ = session.predict(request)
+            assert result is PredictResult.RAN
 
-        forms = {f"default pools ({count})": [by_default() for _ in range(count)] for count in _DEFAULT_CALLERS}
-        forms["one session"] = [lambda: self._one.call(request)] * 2
-        forms["round robin"] = [lambda: self._dealt.call(request)] * (2 * self._cores)
-        forms["shared queue"] = [lambda: self._shared.call(request)] * (2 * self._cores)
-        return forms
+        return run
+
+
+class Group:
+    """A SessionGroup behind its channel."""
+
+    def __init__(self, folder: Path) -> None:
+        engine = load_engine("tensorflow", folder, EngineOptions())
+        assert isinstance(engine, TensorFlowEngine)
+        self._cores = len(os.sched_getaffinity(0))
+        self._rigs = {how: Rig(engine, round_robin=how == "round robin") for how in _GROUP_FORMS}
+        for how, rig in self._rigs.items():
+            rig.place(1 if how == "one session" else self._cores, pinned=True)
+
+    def runners(self, how: str, request: bytes) -> list[Runner]:
+        callers = 2 if how == "one session" else 2 * self._cores
+        return [lambda: self._rigs[how].call(request)] * callers
 
     def session_mb(self, request: bytes) -> float:
         """Growth of resident memory by session."""
-        memory = []
+        memory, rig = [], self._rigs["shared queue"]
         for sessions in (1, _MANY_SESSIONS):
-            self._shared.place(sessions)
-            closed_loop([lambda: self._shared.call(request)] * (2 * sessions), 0.5)
+            rig.place(sessions)
+            closed_loop([lambda: rig.call(request)] * (2 * sessions), 0.5)
             memory.append(psutil.Process().memory_info().rss)
-        self._shared.place(self._cores, pinned=True)
-        return (memory[1] - memory[0]) / (_MANY_SESSIONS - 1) / 1e6
+        rig.place(self._cores, pinned=True)
+        return float(memory[1] - memory[0]) / (_MANY_SESSIONS - 1) / 1e6
+
+
+def lane(kind: str, folder: Path) -> None:
+    """A contestant's process: answers each line of [how, request file, seconds] with a round, or with MB a session."""
+    contestant: DefaultPools | Group = DefaultPools(folder) if kind == "default" else Group(folder)
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        how, file, seconds = json.loads(line)
+        request = Path(file).read_bytes()
+        if how == "memory":
+            assert isinstance(contestant, Group)
+            print(json.dumps(contestant.session_mb(request)), flush=True)
+        else:
+            print(json.dumps(asdict(closed_loop(contestant.runners(how, request), seconds))), flush=True)
+    os._exit(0)
+
+
+class Lane:
+    """A contestant in a process of its own: the group's with the allocator that workers have, the other's as it is."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.session_group", "--lane", kind, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=worker_environment() if kind == "group" else None,
+        )
+        assert self._read() == "ready"
+
+    def ask(self, how: str, request: Path, seconds: float) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([how, str(request), seconds]) + "\n")
+        self._process.stdin.flush()
+        return self._read()
 
     def stop(self) -> None:
-        for rig in (self._one, self._shared, self._dealt):
-            rig.stop()
+        self._process.communicate()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
 
 
-def measure(
-    contest: Contest, model: str, batch: int, inputs: dict[str, np.ndarray], rounds: int, seconds: float
-) -> list[Row]:
-    message = messages.PredictRequest()
-    for name, array in inputs.items():
-        tensors.encode(array, message.inputs[name])
-    request = message.SerializeToString()
-    forms = contest.forms(request)
+def measure(lanes: dict[str, Lane], model: str, batch: int, request: Path, rounds: int, seconds: float) -> list[Row]:
+    forms = {**dict.fromkeys(_DEFAULT_CALLERS, "default"), **dict.fromkeys(_GROUP_FORMS, "group")}
     found: dict[str, list[Round]] = {how: [] for how in forms}
-    for runners in forms.values():
-        closed_loop(runners, seconds / 4)
+    for how, kind in forms.items():
+        lanes[kind].ask(how, request, seconds / 4)
     for _ in range(rounds):
-        for how, runners in forms.items():
-            found[how].append(closed_loop(runners, seconds))
-    session_mb = contest.session_mb(request)
+        for how, kind in forms.items():
+            found[how].append(Round(**lanes[kind].ask(how, request, seconds)))
+    session_mb = lanes["group"].ask("memory", request, seconds)
 
     def rate(how: str) -> float:
         return statistics.median(one.rate for one in found[how])
 
-    best = max((how for how in forms if how.startswith("default")), key=rate)
-    shown = [best, "one session", "round robin", "shared queue"]
+    best = max(_DEFAULT_CALLERS, key=rate)
+    shown = [best, *_GROUP_FORMS]
     return [
         Row(
             model=model,
@@ -197,7 +239,7 @@ def measure(
 
 def _contestants(smoke: bool) -> dict[str, tuple[Path, Callable[[int], dict[str, np.ndarray]]]]:
     """{model: (folder of the version, inputs of a batch)}"""
-    root = serving.prepare_models()
+    root = serving.prepare_models("small" if smoke else "columns")
     if smoke:
         return {"small": (root / "small/1", models.small_inputs)}
     if not all((_DEMO / f"ctr/{version}").is_dir() for version in _DEMO_VERSIONS.values()):
@@ -217,6 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="one round of a moment each, on the small model")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--lane", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.7)
     options = parser.parse_args()
@@ -224,13 +267,22 @@ def main() -> None:
     if options.smoke:
         options.rounds, options.seconds, batches = 1, 0.1, (1,)
 
+    if options.lane:
+        lane(options.lane[0], Path(options.lane[1]))
     rows: list[Row] = []
-    for model, (folder, make) in _contestants(options.smoke).items():
-        contest = Contest(folder)
-        for batch in batches:
-            print(f"measuring {model}, batch {batch} ...", file=sys.stderr, flush=True)
-            rows += measure(contest, model, batch, make(batch), options.rounds, options.seconds)
-        contest.stop()
+    with tempfile.TemporaryDirectory() as temporary:
+        for model, (folder, make) in _contestants(options.smoke).items():
+            lanes = {kind: Lane(kind, folder) for kind in ("default", "group")}
+            for batch in batches:
+                print(f"measuring {model}, batch {batch} ...", file=sys.stderr, flush=True)
+                message = messages.PredictRequest()
+                for name, array in make(batch).items():
+                    tensors.encode(array, message.inputs[name])
+                request = Path(temporary) / "request"
+                request.write_bytes(message.SerializeToString())
+                rows += measure(lanes, model, batch, request, options.rounds, options.seconds)
+            for one in lanes.values():
+                one.stop()
 
     if options.json:
         print(json.dumps({"environment": describe(), "rows": [asdict(row) for row in rows]}, indent=2))

@@ -300,7 +300,7 @@ bool FillNumbers(const TensorMessage& tensor, int64_t count, void* out) {
 
 const char* NumbersInPlace(const TensorMessage& tensor, int64_t count, uintptr_t alignment) {
   // A bool that is neither 0 nor 1 has to become one of them.
-  if (tensor.dtype == kString || tensor.dtype == kBool || count == 0) return nullptr;
+  if (ElementBytes(tensor.dtype) == 0 || tensor.dtype == kBool || count == 0) return nullptr;
   std::string_view bytes = tensor.content;
   if (!tensor.runs.empty()) {
     const TensorMessage::Run& run = tensor.runs.front();

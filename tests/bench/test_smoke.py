@@ -39,3 +39,16 @@ def test_loading() -> None:
 
 def test_soak() -> None:
     assert run("bench.soak", "--cycles", "5").endswith("no growth\n")
+
+
+def test_path() -> None:
+    rows = json.loads(run("bench.path", "--smoke", "--json"))["rows"]
+    assert [(row["inputs"], row["batch"]) for row in rows] == [(1, 1), (1, 100)]
+    assert all(row[stage] > 0 for row in rows for stage in ("gateway_us", "channel_us", "decode_us", "run_us"))
+
+
+def test_session_group() -> None:
+    rows = json.loads(run("bench.session_group", "--smoke", "--json"))["rows"]
+    assert [row["how"] for row in rows[1:]] == ["one session", "round robin", "shared queue"]
+    assert rows[0]["how"].startswith("default pools")
+    assert all(row["rate"] > 0 for row in rows)
