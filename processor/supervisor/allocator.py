@@ -1,7 +1,8 @@
-"""The memory allocator that workers run with: oneTBB's, where it is installed (`corelane[tensorflow]` brings it).
+"""The memory allocator of TensorFlow's workers: oneTBB's, where it is installed (`corelane[tensorflow]` brings it).
 
 TensorFlow allocates the outputs of every op of every run. With glibc's allocator that was a fifth of a run of the
-bench's 200-column model; ARCHITECTURE.md has the figures.
+bench's 200-column model; ARCHITECTURE.md has the figures. OpenVINO's Python frees with one allocator what the other
+gave, so its workers keep glibc's.
 """
 
 import importlib.metadata
@@ -9,12 +10,25 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from processor.engines import choose_engine
+from processor.errors import LoadError
+from processor.worker.spec import WorkerSpec
+
 # The second takes malloc's place and needs the first, which no search path of the system leads to.
 _LIBRARIES = ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2")
 
 
+def environment_of(spec: WorkerSpec) -> dict[str, str]:
+    """The environment to start a version's worker in."""
+    try:
+        engine = choose_engine(Path(spec.folder), spec.engine)
+    except LoadError:
+        engine = ""  # the worker will say so
+    return worker_environment() if engine == "tensorflow" else dict(os.environ)
+
+
 def worker_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment to start workers in. An LD_PRELOAD that is set already is the operator's choice, and stays."""
+    """That of TensorFlow's workers. An LD_PRELOAD that is set already is the operator's choice, and stays."""
     libraries = None if environment.get("LD_PRELOAD") else _find()
     return {**environment, "LD_PRELOAD": libraries} if libraries else dict(environment)
 

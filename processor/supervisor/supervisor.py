@@ -22,7 +22,7 @@ from processor.errors import ControlError, ManifestError, ModelsNotAvailable, Re
 from processor.knobs import Knobs
 from processor.manifest import Manifest, load_manifest
 from processor.supervisor import lifecycle, runtime, tasks
-from processor.supervisor.allocator import worker_environment
+from processor.supervisor.allocator import environment_of
 from processor.supervisor.child import Child
 from processor.supervisor.folders import FolderWatch, ModelFolder
 from processor.supervisor.gateways import Gateways
@@ -80,7 +80,6 @@ class Supervisor:
         self._stop_asked = asyncio.Event()
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task] = set()
-        self._worker_environment = worker_environment()
         self._port = ReservedPort(manifest.listen.grpc)
         self.grpc_address = self._port.address
         self.gateways = Gateways(
@@ -354,7 +353,7 @@ class Supervisor:
             on_message=lambda message: self._on_worker_message(number, message),
             on_exit=lambda how, output: self._on_worker_exit(number, how, output),
             descriptors=[channel.descriptor],
-            environment=self._worker_environment,
+            environment=environment_of(spec),
         )
         instance = Instance(
             id=number,
