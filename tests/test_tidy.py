@@ -98,7 +98,9 @@ def test_no_path_of_a_machine_is_written_down() -> None:
     found = [
         f"{name}:{number}"
         for name in tracked
-        if name != "LICENSE" and (ROOT / name).suffix in {".py", ".md", ".cc", ".h", ".yaml", ".toml", ""}
+        if name != "LICENSE"
+        and "/corpus/" not in name
+        and (ROOT / name).suffix in {".py", ".md", ".cc", ".h", ".yaml", ".toml", ""}
         for number, line in enumerate((ROOT / name).read_text().splitlines(), 1)
         if pattern.search(line) and name != "tests/test_tidy.py"
     ]
