@@ -64,13 +64,15 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """What went wrong with a spec the last time. `retry_ns` is when it is tried again, None only if files change."""
+    """What went wrong with a spec the last time. `retry_ns` is when it is tried again, None only if files change;
+    `was_available`: the worker that failed served; `served`: it or one before it did, from the same files."""
 
     fingerprint: str
     attempts: int
     error: str
     retry_ns: int | None
     was_available: bool
+    served: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,14 @@ def load_failed(
     engine refused is tried again when its files change."""
     attempts = 1 if last is None or last.was_available or last.fingerprint != fingerprint else last.attempts + 1
     retry = now_ns + _backoff_ns(attempts, limits) if crashed and attempts < limits.crashed_loads_max else None
-    return Trouble(fingerprint=fingerprint, attempts=attempts, error=error, retry_ns=retry, was_available=False)
+    return Trouble(
+        fingerprint=fingerprint,
+        attempts=attempts,
+        error=error,
+        retry_ns=retry,
+        was_available=False,
+        served=last is not None and last.served and last.fingerprint == fingerprint,
+    )
 
 
 def crashed(fingerprint: str, last: Trouble | None, error: str, up_ns: int, limits: Limits, now_ns: int) -> Trouble:
@@ -159,7 +168,12 @@ def crashed(fingerprint: str, last: Trouble | None, error: str, up_ns: int, limi
     attempts = last.attempts + 1 if last is not None and in_a_row else 1
     wait_ns = 0 if attempts == 1 else _backoff_ns(attempts - 1, limits)
     return Trouble(
-        fingerprint=fingerprint, attempts=attempts, error=error, retry_ns=now_ns + wait_ns, was_available=True
+        fingerprint=fingerprint,
+        attempts=attempts,
+        error=error,
+        retry_ns=now_ns + wait_ns,
+        was_available=True,
+        served=True,
     )
 
 
@@ -228,7 +242,9 @@ def report(
         phases = [instance.phase for instance in instances if instance.spec.version == version]
         trouble = trouble_of.get(version)
         error = trouble.error if trouble else ""
-        restarting = trouble is not None and trouble.was_available and Phase.AVAILABLE not in phases
+        restarting = (
+            trouble is not None and trouble.served and trouble.retry_ns is not None and Phase.AVAILABLE not in phases
+        )
         if Phase.AVAILABLE in phases:
             state = State.AVAILABLE
         elif Phase.LOADING in phases:

@@ -69,7 +69,9 @@ def instance(
 
 
 def failed(retry_ns: int | None = None, fingerprint: str = "f") -> Trouble:
-    return Trouble(fingerprint=fingerprint, attempts=1, error="why", retry_ns=retry_ns, was_available=False)
+    return Trouble(
+        fingerprint=fingerprint, attempts=1, error="why", retry_ns=retry_ns, was_available=False, served=False
+    )
 
 
 def short(actions: list[Any]) -> list[str]:
@@ -169,7 +171,7 @@ def test_report() -> None:
         instance(2, spec("a", 2)),
         instance(3, spec("a", 3), Phase.LOADING),
     ]
-    crashed = Trouble(fingerprint="f", attempts=1, error="died", retry_ns=0, was_available=True)
+    crashed = lifecycle.crashed("f", None, "died", SECOND, LIMITS, 0)
     troubles = {spec("a", 3): crashed, spec("a", 4): failed()}
     reports = lifecycle.report(model.versions, {5: "still being written"}, instances, troubles, {0: ""})
     assert [(r.version, r.state, r.error, r.restarting) for r in reports] == [
@@ -180,6 +182,19 @@ def test_report() -> None:
         (4, State.END, "why", False),
         (5, State.START, "still being written", False),
     ]
+
+
+def test_what_served_is_restarting_as_long_as_it_will_be_tried_again() -> None:
+    one, loading = wanted("a", 1).versions, [instance(1, spec("a", 1), Phase.LOADING)]
+    trouble = lifecycle.crashed("f", None, "died", SECOND, LIMITS, 0)
+    for _ in range(LIMITS.crashed_loads_max - 1):  # killed again while it loads
+        trouble = lifecycle.load_failed("f", trouble, "died", True, LIMITS, 0)
+        for instances in ([], loading):
+            assert lifecycle.report(one, {}, instances, {spec("a", 1): trouble}, {})[0].restarting
+    trouble = lifecycle.load_failed("f", trouble, "died", True, LIMITS, 0)
+    assert trouble.retry_ns is None
+    assert not lifecycle.report(one, {}, [], {spec("a", 1): trouble}, {})[0].restarting
+    assert not lifecycle.load_failed("g", lifecycle.crashed("f", None, "", 0, LIMITS, 0), "", True, LIMITS, 0).served
 
 
 def test_settled() -> None:
