@@ -59,6 +59,7 @@ setup(
         "corelane.commands",
         "corelane.demo",
         "kernels",
+        "kernels.graph",
         "processor",
         "processor.engines",
         "processor.gateway",
@@ -82,6 +83,7 @@ setup(
     ],
     cmdclass={"build_py": BuildWithDescriptors},
     install_requires=[
+        "google-crc32c>=1.5,<2",
         "grpcio>=1.71,<2",
         "grpcio-health-checking>=1.71,<2",
         "grpcio-reflection>=1.71,<2",

@@ -7,7 +7,8 @@ from typing import Any
 from corelane.commands.common import add_admin, add_command, add_json, call_admin, table
 
 _DESCRIPTION = """\
-Lists the versions of a running server: state, engine, sessions, requests, latency, memory, and the last error.
+Lists the versions of a running server: state, engine, precision, sessions, requests, latency, memory, and the last
+error. --json has more: why a precision was chosen, and which instruction set oneDNN takes (onednn_isa).
 
   corelane status
   corelane status --json | jq '.models[].versions[].state'
@@ -36,6 +37,7 @@ def render(status: dict[str, Any]) -> str:
         "label",
         "traffic",
         "engine",
+        "precision",
         "sessions",
         "pid",
         "answered",
@@ -63,10 +65,10 @@ def _row(model: str, version: dict[str, Any]) -> list[Any]:
     row = [model, version["version"], version["state"], version["role"], version["label"]]
     row.append(None if version["traffic"] is None else f"{version['traffic']:g}%")
     if version["pid"] is None:
-        return [*row, *[None] * 8]
+        return [*row, *[None] * 9]
     requests = version["requests"]
     failed = sum(requests[name] for name in ("failed", "expired", "cancelled", "rejected"))
-    row += [version["engine"], version["sessions"], version["pid"], requests["answered"], failed]
+    row += [version["engine"], version["precision"], version["sessions"], version["pid"], requests["answered"], failed]
     row += [None if version[name] is None else f"{version[name]:.2f}" for name in ("p50_ms", "p99_ms")]
     row.append(None if version["memory_bytes"] is None else version["memory_bytes"] >> 20)
     return row

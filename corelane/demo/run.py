@@ -62,7 +62,7 @@ def run_demo(folder: Path, seconds: float, *, retrain: bool, keep: bool) -> int:
             print("\nChecking answers against the engines in this process", flush=True)
             scores = {name: _served_scores(client, *name, rows) for name in _versions(manifest)}
         with _stderr_into(log):  # TensorFlow greets on it
-            worst = _check(manifest, rows, scores)
+            worst = _check(manifest, rows, scores, _precisions(manifest))
         print()
         print(_report(manifest, traffic, rows, scores, worst))
         if traffic.errors:
@@ -136,15 +136,28 @@ def _served_scores(client: Client, model: str, version: int, rows: Clicks) -> np
     return client.predict(model, inputs_of(model, rows), version=version, timeout_s=30)["score"]
 
 
-def _check(manifest: Manifest, rows: Clicks, scores: dict[tuple[str, int], np.ndarray]) -> dict[tuple[str, int], float]:
-    """The largest difference of each version's served scores from its engine's own; DemoFailed beyond rounding."""
+def _precisions(manifest: Manifest) -> dict[tuple[str, int], str]:
+    """What the server chose for each version, fp32 or bf16."""
+    models = call_admin(manifest.listen.admin, "/v1/status")["models"]
+    return {(model["name"], entry["version"]): entry["precision"] for model in models for entry in model["versions"]}
+
+
+def _check(
+    manifest: Manifest,
+    rows: Clicks,
+    scores: dict[tuple[str, int], np.ndarray],
+    precisions: dict[tuple[str, int], str],
+) -> dict[tuple[str, int], float]:
+    """The largest difference of each version's served scores from its engine's own in the same precision; DemoFailed
+    beyond rounding."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     worst: dict[tuple[str, int], float] = {}
     for (model, version), served in scores.items():
         settings = manifest.model(model)
         assert settings is not None
         version_folder = settings.path / str(version)
-        engine = load_engine(choose_engine(version_folder, settings.engine), version_folder, EngineOptions())
+        options = EngineOptions(precision=precisions[model, version])
+        engine = load_engine(choose_engine(version_folder, settings.engine), version_folder, options)
         signature = engine.signatures()[DEFAULT_SIGNATURE]
         own = engine.run(engine.make_session(), signature, inputs_of(model, rows), ["score"])["score"]
         engine.unload()

@@ -22,11 +22,12 @@ _UNLIMITED = PredictSettings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """What a version's manifest entry says to its engine."""
+    """What a version's manifest entry says to its engine. `precision` is settled before: "bf16", or anything else for
+    fp32."""
 
     sessions: int = 1
     threads_per_session: int = 1
-    precision: str = "auto"
+    precision: str = "fp32"
     op_libraries: tuple[str, ...] = ()
 
 

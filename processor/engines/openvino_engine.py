@@ -51,8 +51,6 @@ class OpenVinoEngine(NativeEngine):
             raise LoadError("op_libraries are TensorFlow's; engine openvino cannot load them")
         file = the_only_file(folder, "*.xml" if any(folder.glob("*.xml")) else "*.onnx", "OpenVINO IR or ONNX model")
         core = openvino.Core()
-        if options.precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise LoadError("precision: bf16 needs a processor with avx512_bf16 or amx_bf16; use auto or fp32")
         properties = {
             "NUM_STREAMS": str(options.sessions),
             "INFERENCE_NUM_THREADS": str(options.sessions * options.threads_per_session),

@@ -13,6 +13,7 @@ from typing import Any
 
 from processor._native import TensorFlowModel
 from processor.engines.engine import EngineOptions, NativeEngine
+from processor.engines.tensorflow_frozen import add_frozen_graph
 from processor.errors import LoadError, RequestError
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, generated_inputs
 from processor.wire import messages, tensors
@@ -36,27 +37,41 @@ class TensorFlowEngine(NativeEngine):
 
     @classmethod
     def load(cls, folder: Path, options: EngineOptions) -> "TensorFlowEngine":
-        if options.precision == "bf16":
-            raise LoadError("precision: bf16 is not yet available for engine tensorflow; use auto or fp32")
         config = messages.ConfigProto(
             intra_op_parallelism_threads=options.threads_per_session,
             inter_op_parallelism_threads=1,
             use_per_session_threads=True,
         )
         config.experimental.executor_type = _SINGLE_THREADED
-        engine = cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries)
-        if engine._has_its_executor():
-            return engine
-        engine.unload()
-        _logger.info("the graph has branches or loops, which TensorFlow's lighter executor cannot run")
+        frozen = options.precision == "bf16"
+        if frozen:
+            rewrites = config.graph_options.rewrite_options
+            rewrites.auto_mixed_precision_onednn_bfloat16 = rewrites.ON
+        try:
+            engine = cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries, frozen=frozen)
+        except LoadError as error:
+            if not _is_of_executor(error):
+                raise
+        else:
+            if engine._has_its_executor():
+                return engine
+            engine.unload()
+        _logger.info("the graph has branches, loops or references, which TensorFlow's lighter executor cannot run")
         config.ClearField("experimental")
-        return cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries)
+        return cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries, frozen=frozen)
 
     @classmethod
     def open(
-        cls, folder: Path, config: bytes, run_options: bytes, op_libraries: Sequence[str] = ()
+        cls,
+        folder: Path,
+        config: bytes,
+        run_options: bytes,
+        op_libraries: Sequence[str] = (),
+        *,
+        frozen: bool = False,
     ) -> "TensorFlowEngine":
-        """With a serialized ConfigProto and RunOptions; empty ones are TensorFlow's defaults."""
+        """With a serialized ConfigProto and RunOptions; empty ones are TensorFlow's defaults. `frozen`: requests run a
+        copy of the graph in which dense variables are constants."""
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
             model, meta_graph = TensorFlowModel.load(
@@ -64,22 +79,19 @@ class TensorFlowEngine(NativeEngine):
             )
         except RuntimeError as error:
             raise LoadError(f"{folder} is not a SavedModel that TensorFlow can load: {error}") from error
-        signatures = {}
-        for name, definition in sorted(messages.MetaGraphDef.FromString(meta_graph).signature_def.items()):
-            if name in _INIT_SIGNATURES:
-                continue
-            try:
-                signature = _read_signature(name, definition)
-            except _NotDense as error:
-                _logger.warning("signature %s is not served: %s", name, error)
-                continue
-            if not model.add_signature(name, _slots(signature.inputs), _slots(signature.outputs)):
-                raise LoadError(f"{folder}: signature {name} names a tensor that the graph does not have")
-            signatures[name] = signature
+        parsed = messages.MetaGraphDef.FromString(meta_graph)
+        signatures = _read_signatures(parsed.signature_def)
         if not signatures:
             raise LoadError(
                 f"{folder} has no signature that takes and returns dense tensors; export it with signatures"
             )
+        moved: dict[str, str] = {}
+        if frozen:
+            outputs = {spec.engine_name for signature in signatures.values() for spec in signature.outputs.values()}
+            moved = add_frozen_graph(model, parsed.graph_def, sorted(outputs))
+        for name, signature in signatures.items():
+            if not model.add_signature(name, _slots(signature.inputs), _slots(signature.outputs, moved)):
+                raise LoadError(f"{folder}: signature {name} names a tensor that the graph does not have")
         return cls(model, signatures)
 
     def signatures(self) -> Mapping[str, Signature]:
@@ -92,12 +104,16 @@ class TensorFlowEngine(NativeEngine):
             try:
                 self.run(session, signature, generated_inputs(signature), list(signature.outputs))
             except RequestError as error:
-                if "threaded executor" in str(error):
+                if _is_of_executor(error):
                     return False
         return True
 
     def unload(self) -> None:
         del self.model
+
+
+def _is_of_executor(error: Exception) -> bool:
+    return "threaded executor" in str(error)
 
 
 class _NotDense(Exception):
@@ -109,6 +125,19 @@ def _library() -> Path:
     assert spec is not None, "whether it is installed was asked before"
     assert spec.submodule_search_locations is not None
     return Path(spec.submodule_search_locations[0]) / "libtensorflow_cc.so.2"
+
+
+def _read_signatures(definitions: Mapping[str, Any]) -> dict[str, Signature]:
+    """Those whose tensors can travel."""
+    signatures = {}
+    for name, definition in sorted(definitions.items()):
+        if name in _INIT_SIGNATURES:
+            continue
+        try:
+            signatures[name] = _read_signature(name, definition)
+        except _NotDense as error:
+            _logger.warning("signature %s is not served: %s", name, error)
+    return signatures
 
 
 def _read_signature(name: str, definition: Any) -> Signature:
@@ -134,5 +163,11 @@ def _read_spec(alias: str, info: Any, defaults: Any) -> TensorSpec:
     return TensorSpec(name=alias, dtype=dtype, shape=shape, engine_name=info.name, default=default)
 
 
-def _slots(specs: Mapping[str, TensorSpec]) -> list[tuple[str, str, int, tuple[int, ...] | None]]:
-    return [(spec.name, spec.engine_name, tensors.type_number(spec.dtype), spec.shape) for spec in specs.values()]
+def _slots(
+    specs: Mapping[str, TensorSpec], moved: Mapping[str, str] | None = None
+) -> list[tuple[str, str, int, tuple[int, ...] | None]]:
+    moved = moved or {}
+    return [
+        (spec.name, moved.get(spec.engine_name, spec.engine_name), tensors.type_number(spec.dtype), spec.shape)
+        for spec in specs.values()
+    ]

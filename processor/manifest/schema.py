@@ -149,9 +149,11 @@ class Model(_Strict):
     sessions: AutoOrCount = Field(default=None, description="session threads of a version; auto: one a core")
     threads_per_session: int = Field(default=1, ge=1, le=256, description="threads that one request may use")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto is fp32 for now; bf16: openvino only"
+        default="auto", description="fp32, bf16, or auto: bf16 where the processor has it and max_divergence holds"
     )
-    max_divergence: float = Field(default=0.01, gt=0, description="largest difference that bf16 may make; not used yet")
+    max_divergence: float = Field(
+        default=0.01, gt=0, description="largest difference of an output from fp32 with which auto takes bf16"
+    )
     queue: Queue = Field(default_factory=Queue, description="the requests that wait")
     dispatch: Literal["shared_queue", "round_robin"] = Field(
         default="shared_queue", description="idle sessions pull, or requests are dealt out"

@@ -66,7 +66,27 @@ void BindModels(py::module_& module) {
         signature.inputs = MakeSlots(inputs, &input_names);
         signature.outputs = MakeSlots(outputs, &output_names);
         return self.AddSignature(std::move(signature), input_names, output_names);
-      });
+      })
+      .def("extend",
+           [](TensorFlowModel& self, const std::string& graph_def, const std::vector<std::string>& given) {
+             std::string error;
+             if (!self.Extend(graph_def, given, &error)) throw std::runtime_error(error);
+           },
+           py::arg("graph_def"), py::arg("given"))
+      .def("fetch",
+           [](TensorFlowModel& self, const std::vector<std::string>& names) {
+             std::string error;
+             std::vector<corelane::FetchedTensor> tensors;
+             {
+               py::gil_scoped_release release;
+               tensors = self.Fetch(names, &error);
+             }
+             if (tensors.size() != names.size()) throw std::runtime_error(error);
+             std::vector<std::tuple<int, std::vector<int64_t>, py::bytes>> found;
+             for (const auto& tensor : tensors) found.emplace_back(tensor.dtype, tensor.dims, py::bytes(tensor.data));
+             return found;
+           })
+      .def("ops", [](const TensorFlowModel& self) { return py::bytes(self.Ops()); });
 
   using corelane::OpenVinoModel;
   py::class_<OpenVinoModel, Model, std::shared_ptr<OpenVinoModel>>(module, "OpenVinoModel")

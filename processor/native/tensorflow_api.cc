@@ -27,6 +27,11 @@ bool FindAll(void* library, Api* api, std::string* error) {
   CORELANE_FIND(NewGraph);
   CORELANE_FIND(DeleteGraph);
   CORELANE_FIND(GraphOperationByName);
+  CORELANE_FIND(GraphImportGraphDef);
+  CORELANE_FIND(NewImportGraphDefOptions);
+  CORELANE_FIND(DeleteImportGraphDefOptions);
+  CORELANE_FIND(ImportGraphDefOptionsAddInputMapping);
+  CORELANE_FIND(GetAllOpList);
   CORELANE_FIND(NewSessionOptions);
   CORELANE_FIND(DeleteSessionOptions);
   CORELANE_FIND(SetConfig);
@@ -38,6 +43,7 @@ bool FindAll(void* library, Api* api, std::string* error) {
   CORELANE_FIND(DeleteTensor);
   CORELANE_FIND(TensorMaybeMove);
   CORELANE_FIND(TensorData);
+  CORELANE_FIND(TensorByteSize);
   CORELANE_FIND(TensorType);
   CORELANE_FIND(NumDims);
   CORELANE_FIND(Dim);

@@ -16,6 +16,7 @@ struct SessionOptions;
 struct Session;
 struct Tensor;
 struct Library;
+struct ImportOptions;
 
 struct Buffer {
   const void* data;
@@ -59,6 +60,11 @@ struct Api {
   Graph* (*NewGraph)();
   void (*DeleteGraph)(Graph*);
   Operation* (*GraphOperationByName)(Graph*, const char*);
+  void (*GraphImportGraphDef)(Graph*, const Buffer*, const ImportOptions*, Status*);
+  ImportOptions* (*NewImportGraphDefOptions)();
+  void (*DeleteImportGraphDefOptions)(ImportOptions*);
+  void (*ImportGraphDefOptionsAddInputMapping)(ImportOptions*, const char*, int, Output);
+  Buffer* (*GetAllOpList)();
   SessionOptions* (*NewSessionOptions)();
   void (*DeleteSessionOptions)(SessionOptions*);
   void (*SetConfig)(SessionOptions*, const void*, size_t, Status*);
@@ -72,6 +78,7 @@ struct Api {
   void (*DeleteTensor)(Tensor*);
   Tensor* (*TensorMaybeMove)(Tensor*);  // the tensor, if nobody else holds its memory; null otherwise; changes nothing
   void* (*TensorData)(const Tensor*);
+  size_t (*TensorByteSize)(const Tensor*);
   int (*TensorType)(const Tensor*);
   int (*NumDims)(const Tensor*);
   int64_t (*Dim)(const Tensor*, int);

@@ -225,6 +225,58 @@ std::unique_ptr<TensorFlowModel> TensorFlowModel::Load(const std::string& librar
   return model;
 }
 
+bool TensorFlowModel::Extend(const std::string& graph_def, const std::vector<std::string>& given, std::string* error) {
+  Status status(api_);
+  tf::ImportOptions* options = api_->NewImportGraphDefOptions();
+  for (const std::string& name : given) {
+    if (tf::Operation* operation = api_->GraphOperationByName(graph_, name.c_str())) {
+      api_->ImportGraphDefOptionsAddInputMapping(options, name.c_str(), 0, {operation, 0});
+    }
+  }
+  tf::Buffer* buffer = api_->NewBufferFromString(graph_def.data(), graph_def.size());
+  api_->GraphImportGraphDef(graph_, buffer, options, status.get());
+  api_->DeleteBuffer(buffer);
+  api_->DeleteImportGraphDefOptions(options);
+  *error = FirstLines(status.message());
+  return status.code() == tf::kOk;
+}
+
+std::vector<FetchedTensor> TensorFlowModel::Fetch(const std::vector<std::string>& names, std::string* error) {
+  std::vector<tf::Output> fetches(names.size());
+  for (size_t index = 0; index < names.size(); ++index) {
+    if (!FindOutput(api_, graph_, names[index], &fetches[index])) {
+      *error = "the graph has no " + names[index];
+      return {};
+    }
+  }
+  Status status(api_);
+  std::vector<tf::Tensor*> tensors(names.size());
+  api_->SessionRun(session_, run_options_, nullptr, nullptr, 0, fetches.data(), tensors.data(),
+                   static_cast<int>(fetches.size()), nullptr, 0, nullptr, status.get());
+  if (status.code() != tf::kOk) {
+    *error = FirstLines(status.message());
+    return {};
+  }
+  std::vector<FetchedTensor> found(names.size());
+  for (size_t index = 0; index < names.size(); ++index) {
+    tf::Tensor* tensor = tensors[index];
+    found[index].dtype = api_->TensorType(tensor);
+    for (int axis = 0; axis < api_->NumDims(tensor); ++axis) found[index].dims.push_back(api_->Dim(tensor, axis));
+    if (ElementBytes(found[index].dtype) != 0) {
+      found[index].data.assign(static_cast<const char*>(api_->TensorData(tensor)), api_->TensorByteSize(tensor));
+    }
+    api_->DeleteTensor(tensor);
+  }
+  return found;
+}
+
+std::string TensorFlowModel::Ops() const {
+  tf::Buffer* buffer = api_->GetAllOpList();
+  std::string ops(static_cast<const char*>(buffer->data), buffer->length);
+  api_->DeleteBuffer(buffer);
+  return ops;
+}
+
 TensorFlowModel::~TensorFlowModel() {
   if (session_ != nullptr) {
     Status status(api_);

@@ -10,8 +10,15 @@
 
 namespace corelane {
 
-// Thread safety: AddSignature before the first session runs, from one thread. Each session's thread runs the whole graph
-// itself; all share the variables, and no thread pool.
+// A tensor's bytes, and what they mean.
+struct FetchedTensor {
+  int dtype = 0;
+  std::vector<int64_t> dims;
+  std::string data;
+};
+
+// Thread safety: AddSignature and Extend before the first session runs, from one thread. Each session's thread runs the
+// whole graph itself; all share the variables, and no thread pool.
 class TensorFlowModel : public Model {
  public:
   // Loads the "serve" graph of `folder`. `config` is a serialized ConfigProto, `run_options` serialized RunOptions for
@@ -27,6 +34,17 @@ class TensorFlowModel : public Model {
   // Offers a signature; the names are "operation:index" of its inputs and outputs. False if the graph lacks one of them.
   bool AddSignature(Signature signature, const std::vector<std::string>& input_names,
                     const std::vector<std::string>& output_names);
+
+  // Adds nodes (a serialized GraphDef) to the graph. Inputs that name an operation in `given` are the graph's own; no other
+  // name may be there already. False, and `error` says why, if TensorFlow refuses.
+  bool Extend(const std::string& graph_def, const std::vector<std::string>& given, std::string* error);
+
+  // Runs the graph without inputs; `names` are "operation:index" of tensors of numbers. Empty, and `error` says why, if it
+  // fails.
+  std::vector<FetchedTensor> Fetch(const std::vector<std::string>& names, std::string* error);
+
+  // A serialized OpList: every op that this process knows.
+  std::string Ops() const;
 
   const std::vector<std::unique_ptr<Signature>>& signatures() const override { return signatures_; }
   std::unique_ptr<ModelSession> MakeSession() override;

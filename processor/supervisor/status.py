@@ -79,7 +79,9 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
     return {
         "pid": worker.child.pid,
         "engine": worker.engine,
-        "precision": "bf16" if spec.precision == "bf16" else "fp32",
+        "precision": worker.precision["name"],
+        "precision_why": worker.precision["why"],
+        "onednn_isa": worker.precision["isa"],
         "sessions": spec.sessions,
         "threads_per_session": spec.threads_per_session,
         "load_s": worker.load_s,

@@ -52,6 +52,7 @@ class Worker:
     epoch: int | None = None  # of the first routing table in which its phase shows
     engine: str = ""
     load_s: float = 0.0
+    precision: dict[str, str] = dataclasses.field(default_factory=dict)  # name, why and isa, as the worker chose
     error: str = ""  # why it failed or was killed, if it or we said so
     drain_sent: bool = False
 
@@ -379,7 +380,7 @@ class Supervisor:
         if message["type"] == "failed":
             worker.error = message["error"]
         elif message["type"] == "available":
-            worker.engine, worker.load_s = message["engine"], message["load_s"]
+            worker.engine, worker.load_s, worker.precision = (message[k] for k in ("engine", "load_s", "precision"))
             # `failed` attempts at another version of the files are over; crashes are counted on.
             trouble = self.troubles.get(worker.instance.spec)
             if trouble is not None and not trouble.was_available:

@@ -54,6 +54,7 @@ def _spec(manifest: Manifest, model: ModelSettings, folder: VersionFolder, cores
         sessions=model.sessions or max(1, cores // model.threads_per_session),
         threads_per_session=model.threads_per_session,
         precision=model.precision,
+        max_divergence=model.max_divergence,
         op_libraries=model.op_libraries,
         queue_capacity=model.queue.capacity,
         queue_timeout_ms=model.queue.timeout_ms,

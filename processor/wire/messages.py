@@ -41,10 +41,13 @@ def _message(name: str) -> Any:
 TensorProto = _message("tensorflow.TensorProto")
 MetaGraphDef = _message("tensorflow.MetaGraphDef")
 ConfigProto = _message("tensorflow.ConfigProto")
+GraphDef = _message("tensorflow.GraphDef")
+OpList = _message("tensorflow.OpList")
 Example = _message("tensorflow.Example")
 ModelSpec = _message("tensorflow.serving.ModelSpec")
 PredictRequest = _message("tensorflow.serving.PredictRequest")
 PredictResponse = _message("tensorflow.serving.PredictResponse")
+PredictionLog = _message("tensorflow.serving.PredictionLog")
 ClassificationRequest = _message("tensorflow.serving.ClassificationRequest")
 ClassificationResponse = _message("tensorflow.serving.ClassificationResponse")
 RegressionRequest = _message("tensorflow.serving.RegressionRequest")
@@ -68,4 +71,4 @@ def parse(message_class: Any, data: bytes) -> Any:
         raise InvalidRequest(f"request is not a {message_class.DESCRIPTOR.full_name}: {error}") from error
 
 
-__all__ = ["POOL", "Message", "parse"]
+__all__ = ["POOL", "DecodeError", "Message", "parse"]

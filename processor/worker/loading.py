@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from processor import _native
-from processor.engines import EngineOptions, choose_engine, load_engine
+from processor.engines import EngineOptions, choose_engine
 from processor.errors import LoadError
+from processor.worker.precision import Precision, load_in_precision
 from processor.worker.session_group import SessionGroup
 from processor.worker.spec import WorkerSpec
 from processor.worker.warm_up import warm_up
@@ -17,6 +18,7 @@ from processor.worker.warm_up import warm_up
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion:
     engine: str
+    precision: Precision
     load_s: float
     group: SessionGroup
 
@@ -35,9 +37,9 @@ def load_version(
         op_libraries=spec.op_libraries,
     )
     try:
-        engine = load_engine(engine_name, folder, options)
+        engine, precision = load_in_precision(engine_name, folder, options, spec.max_divergence, spec.message_bytes_max)
         sessions = [engine.make_session() for _ in range(spec.sessions)]
-        warm_up(engine, sessions)
+        warm_up(engine, sessions, folder, spec.message_bytes_max)
     except MemoryError as error:
         raise LoadError("the load ran out of memory") from error
     gc.collect()
@@ -45,4 +47,5 @@ def load_version(
     group = SessionGroup(
         spec=spec, engine=engine, sessions=sessions, channel=channel, allowed=allowed, cores_max=cores_max
     )
-    return LoadedVersion(engine=engine_name, load_s=time.monotonic() - started_s, group=group)
+    load_s = time.monotonic() - started_s
+    return LoadedVersion(engine=engine_name, precision=precision, load_s=load_s, group=group)

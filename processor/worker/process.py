@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import queue
@@ -48,7 +49,14 @@ def main(arguments: list[str]) -> None:
     loading.start()
     version = loaded.get()
     version.group.place([SessionPlacement()] * spec.sessions)
-    client.send({"type": "available", "engine": version.engine, "load_s": version.load_s})
+    client.send(
+        {
+            "type": "available",
+            "engine": version.engine,
+            "load_s": version.load_s,
+            "precision": dataclasses.asdict(version.precision),
+        }
+    )
     drain_asked.wait()
     while not channel.close_if_idle():
         time.sleep(_DRAIN_LOOK_S)

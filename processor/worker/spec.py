@@ -14,6 +14,7 @@ class WorkerSpec:
     sessions: int
     threads_per_session: int
     precision: str
+    max_divergence: float
     op_libraries: tuple[str, ...]
     queue_capacity: int
     queue_timeout_ms: float

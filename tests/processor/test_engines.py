@@ -155,17 +155,3 @@ def test_options_that_an_engine_does_not_have(name: str, tmp_path: Path) -> None
     onnx_models.write_scale(tmp_path / "1", 1)
     with pytest.raises(LoadError, match="op_libraries are TensorFlow's"):
         load(name, tmp_path / "1", op_libraries=("x.so",))
-
-
-def test_bf16(tmp_path: Path) -> None:
-    from kernels import instruction_sets
-
-    onnx_models.write_scale(tmp_path / "1", 3)
-    with pytest.raises(LoadError, match="precision: bf16 is not available for engine onnxruntime"):
-        load("onnxruntime", tmp_path / "1", precision="bf16")
-    if {"avx512_bf16", "amx_bf16"} & set(instruction_sets()):
-        engine = load("openvino", tmp_path / "1", precision="bf16")
-        assert run(engine, x=np.float32([1.5]))["y"].tolist() == [4.5]
-    else:
-        with pytest.raises(LoadError, match="needs a processor with avx512_bf16 or amx_bf16"):
-            load("openvino", tmp_path / "1", precision="bf16")

@@ -35,6 +35,7 @@ def spec(model: str, version: int, sessions: int = 1) -> WorkerSpec:
         sessions=sessions,
         threads_per_session=1,
         precision="auto",
+        max_divergence=0.01,
         op_libraries=(),
         queue_capacity=1,
         queue_timeout_ms=1,

@@ -252,5 +252,3 @@ def test_folders_that_are_no_saved_model(tmp_path: Path) -> None:
         load_engine("tensorflow", tmp_path, EngineOptions())
     with pytest.raises(LoadError, match="op library /nonesuch"):
         load_engine("tensorflow", tmp_path, EngineOptions(op_libraries=("/nonesuch.so",)))
-    with pytest.raises(LoadError, match="precision: bf16 is not yet available for engine tensorflow"):
-        load_engine("tensorflow", tmp_path, EngineOptions(precision="bf16"))

@@ -6,6 +6,9 @@ types/1 every element type that the wire has, each returned as it came
 picky/1 refuses negative numbers, in the graph
 branches/1 a branch and a loop on what the input is
 keeper/1 keeps the input of each call in a variable, and returns that of the call before
+tower/1  embedded words and numbers through dense layers, in functions that call functions
+keras/1  dense layers, exported by Keras
+ref/1    dense layers over TF1's variables by reference
 """
 
 import sys
@@ -85,6 +88,55 @@ class Keeper(tf.Module):
             return {"before": tf.identity(before)}
 
 
+class Tower(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        random = tf.random.Generator.from_seed(1)
+        self.words = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(["v1", "v2", "v3"], tf.constant([1, 2, 3], tf.int64)), 0
+        )
+        self.embeddings = tf.Variable(random.normal([4, 8]))
+        self.layers = [tf.Variable(random.normal([size, 16]) * size**-0.5) for size in (16, 16)]
+        self.last = tf.Variable(random.normal([16, 1]) * 0.25)
+
+    @tf.function
+    def layer(self, x: tf.Tensor, weights: tf.Variable) -> tf.Tensor:
+        return tf.nn.relu(x @ weights)
+
+    @tf.function
+    def features(self, word: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.size(word), tf.concat([tf.gather(self.embeddings, self.words.lookup(word)), x], 1)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "word"), tf.TensorSpec([None, 8], tf.float32, "x")])
+    def score(self, word: tf.Tensor, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows, hidden = self.features(word, x)
+        with tf.control_dependencies([tf.debugging.assert_equal(rows, tf.shape(x)[0])]):
+            for weights in self.layers:
+                hidden = self.layer(hidden, weights)
+        return {"score": tf.squeeze(hidden @ self.last, 1), "rows": tf.reshape(rows, [1]), "x": x}
+
+
+def write_keras(folder: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    x = keras.Input((8,), name="x")
+    hidden = keras.layers.BatchNormalization()(keras.layers.Dense(16, activation="relu")(x))
+    model = keras.Model(x, {"score": keras.layers.Dense(1)(hidden)})
+    model.export(str(folder), verbose=False)
+
+
+def write_ref(folder: Path) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.set_random_seed(1)
+        x = v1.placeholder(tf.float32, [None, 8], "x")
+        weights = v1.get_variable("weights", [8, 16], use_resource=False)
+        last = v1.get_variable("last", [16, 1], use_resource=False)
+        score = tf.matmul(tf.nn.relu(tf.matmul(x, weights)), last)
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(folder), {"x": x}, {"score": score})
+
+
 def write_tf1(folder: Path) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
         examples = v1.placeholder(tf.string, [None], "examples")
@@ -127,7 +179,10 @@ def main(folder: Path) -> None:
     types = Types()
     tf.saved_model.save(types, str(folder / "types/1"), signatures=types.same.get_concrete_function())
     write_tf1(folder / "tf1/1")
-    picky, keeper, branches = Picky(), Keeper(), Branches()
+    write_keras(folder / "keras/1")
+    write_ref(folder / "ref/1")
+    picky, keeper, branches, tower = Picky(), Keeper(), Branches(), Tower()
+    tf.saved_model.save(tower, str(folder / "tower/1"), signatures=tower.score.get_concrete_function())
     tf.saved_model.save(branches, str(folder / "branches/1"), signatures=branches.walk.get_concrete_function())
     tf.saved_model.save(picky, str(folder / "picky/1"), signatures=picky.same.get_concrete_function())
     tf.saved_model.save(keeper, str(folder / "keeper/1"), signatures=keeper.swap.get_concrete_function())

@@ -1,0 +1,7 @@
+"""Rewriting of TensorFlow graphs, as GraphDef messages. The message classes are the caller's: what is made here is made
+with the classes of what is given, so that this needs neither TensorFlow nor a descriptor."""
+
+from kernels.graph.freeze import Tensor, Variable, freeze, variables
+from kernels.graph.inline import GraphError, inline_calls, prune
+
+__all__ = ["GraphError", "Tensor", "Variable", "freeze", "inline_calls", "prune", "variables"]

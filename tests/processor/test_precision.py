@@ -1,0 +1,179 @@
+"""fp32, bf16 or what the outputs allow. The processor is made to say that it has bf16: oneDNN then emulates it with
+AVX-512, so that what the choice rests on is real wherever that is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels import instruction_sets
+from processor.engines import EngineOptions
+from processor.engines.onednn import best_isa, has_bf16
+from processor.errors import InvalidRequest, LoadError
+from processor.wire import messages, records, tensors
+from processor.worker import precision, samples
+from processor.worker.precision import load_in_precision
+from tests.support import onnx_models
+
+avx512 = pytest.mark.skipif("avx512f" not in instruction_sets(), reason="oneDNN has no bf16 here, emulated or not")
+
+_VERBOSE_NAMES = {
+    "Intel AVX2": "avx2",
+    "Intel AVX2 with Intel DL Boost": "avx2_vnni",
+    "Intel AVX-512 with AVX512BW, AVX512VL, and AVX512DQ extensions": "avx512_core",
+    "Intel AVX-512 with Intel DL Boost": "avx512_core_vnni",
+    "Intel AVX-512 with Intel DL Boost and bfloat16 support": "avx512_core_bf16",
+    "Intel AVX-512 with float16, Intel DL Boost and bfloat16 support": "avx512_core_fp16",
+}
+
+
+@pytest.fixture
+def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "best_isa", lambda: "avx512_core_bf16")
+
+
+def choose(
+    engine: str, folder: Path, wanted: str = "auto", max_divergence: float = 0.01
+) -> tuple[precision.Precision, dict[str, np.ndarray]]:
+    """The choice, and the outputs of the default signature on the first made-up inputs that it takes."""
+    loaded, chosen = load_in_precision(engine, folder, EngineOptions(precision=wanted), max_divergence, 1 << 20)
+    signature = loaded.signatures()["serving_default"]
+    for inputs in samples.made_up(signature):
+        try:
+            outputs = loaded.run(loaded.make_session(), signature, inputs, list(signature.outputs))
+            break
+        except InvalidRequest:
+            continue
+    loaded.unload()
+    return chosen, outputs
+
+
+@avx512
+@pytest.mark.usefixtures("with_bf16")
+@pytest.mark.parametrize("name", ["tower", "keras", "ref"])
+def test_auto_takes_bf16_within_the_divergence(tensorflow_models: Path, name: str) -> None:
+    folder = tensorflow_models / name / "1"
+    exact, expected = choose("tensorflow", folder, "fp32")
+    chosen, outputs = choose("tensorflow", folder)
+    assert (exact.name, chosen.name) == ("fp32", "bf16")
+    assert chosen.why.startswith("outputs within ")
+    difference = np.abs(outputs["score"] - expected["score"]).max()
+    assert 0 < difference < 0.01, "bf16 rounds"
+    refused, same = choose("tensorflow", folder, max_divergence=1e-7)
+    assert refused.name == "fp32"
+    assert "(max_divergence 1e-07)" in refused.why
+    np.testing.assert_array_equal(same["score"], expected["score"])
+
+
+@avx512
+@pytest.mark.usefixtures("with_bf16")
+@pytest.mark.parametrize("name", ["tf1", "tf2", "types", "branches", "keeper", "picky"])
+def test_every_kind_of_graph_is_frozen_or_told_why_not(tensorflow_models: Path, name: str) -> None:
+    chosen, _ = choose("tensorflow", tensorflow_models / name / "1")
+    assert chosen.name == "bf16", chosen.why
+
+
+@avx512
+@pytest.mark.usefixtures("with_bf16")
+def test_recorded_requests_decide(tensorflow_models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "1"
+    _copy(tensorflow_models / "tower/1", folder)
+    log = messages.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = "tower"
+    for name, array in {"x": np.full((1, 8), 1e4, np.float32), "word": np.array([b"a"], np.object_)}.items():
+        tensors.encode(array, request.inputs[name], as_content=True)
+    (folder / samples.RECORDED).parent.mkdir()
+    (folder / samples.RECORDED).write_bytes(records.to_record(log.SerializeToString()) * 3)
+    chosen, _ = choose("tensorflow", folder)
+    assert chosen.name == "fp32", "large numbers differ by more"
+    assert "away on outputs" in chosen.why
+    (folder / samples.RECORDED).write_bytes(b"no TFRecord, though as long as the head of one")
+    chosen, _ = choose("tensorflow", folder)
+    assert chosen.name == "bf16", "then made-up requests decide"
+
+
+@pytest.mark.usefixtures("with_bf16")
+def test_openvino_and_onnxruntime(tmp_path: Path) -> None:
+    onnx_models.write_scale(tmp_path / "1", 3)
+    assert choose("openvino", tmp_path / "1")[0].name == "bf16"
+    assert choose("openvino", tmp_path / "1", "bf16")[0].why == "the manifest says so"
+    assert choose("onnxruntime", tmp_path / "1")[0].why == "engine onnxruntime has no bf16"
+    with pytest.raises(LoadError, match="precision: bf16 is not available for engine onnxruntime"):
+        choose("onnxruntime", tmp_path / "1", "bf16")
+
+
+def test_a_processor_without_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "best_isa", lambda: "avx512_core_vnni")
+    onnx_models.write_scale(tmp_path / "1", 3)
+    chosen, _ = choose("openvino", tmp_path / "1")
+    assert (chosen.name, chosen.why) == ("fp32", "the processor has no bf16 (avx512_core_vnni)")
+    for engine in ("openvino", "tensorflow"):
+        with pytest.raises(LoadError, match="needs a processor with avx512_bf16 or amx_bf16, not avx512_core_vnni"):
+            choose(engine, tmp_path / "1", "bf16")
+
+
+def test_isa_by_instruction_sets() -> None:
+    core = {"avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl"}
+    sapphire = core | {"avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8"}
+    assert best_isa(set(), {}) == "none"
+    assert best_isa({"avx2", "avx_vnni"}, {}) == "avx2_vnni"
+    assert best_isa(core, {}) == "avx512_core"
+    assert best_isa(core | {"avx512_bf16"}, {}) == "avx512_core", "a level needs all below it"
+    assert best_isa(core | {"avx512_vnni", "avx512_bf16"}, {}) == "avx512_core_bf16"
+    assert best_isa(sapphire, {}) == "avx512_core_amx"
+    assert best_isa(sapphire | {"amx_fp16"}, {}) == "avx512_core_amx_fp16"
+    assert best_isa(sapphire, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}) == "avx512_core_vnni"
+    assert [has_bf16(isa) for isa in ("none", "avx512_core_vnni", "avx512_core_bf16", "avx512_core_amx")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_isa_is_what_onednn_itself_says(tensorflow_models: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from processor.engines import EngineOptions, load_engine\n"
+        "load_engine('tensorflow', Path(sys.argv[1]), EngineOptions())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tensorflow_models / "tower/1")],
+        env={"ONEDNN_VERBOSE": "1", "PATH": "/usr/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    said = next(line.split("isa:")[1] for line in run.stdout.splitlines() if ",cpu,isa:" in line)
+    if said in _VERBOSE_NAMES:
+        assert best_isa() == _VERBOSE_NAMES[said]
+    else:
+        assert best_isa().startswith("avx512_core_amx") == ("AMX" in said)
+
+
+def test_records(tmp_path: Path) -> None:
+    path = tmp_path / "records"
+    path.write_bytes(records.to_record(b"one") + records.to_record(b""))
+    assert list(records.read(path)) == [b"one", b""]
+    whole = path.read_bytes()
+    for broken, message in (
+        (whole[:-1], "ends within"),
+        (whole[:15], "ends within"),
+        (whole[:5], "ends within"),
+        (b"\xff" + whole[1:], "no TFRecord file"),
+        (whole.replace(b"one", b"two"), "record is damaged"),
+    ):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=message):
+            list(records.read(path))
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in source.rglob("*"):
+        if path.is_file():
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
