@@ -21,6 +21,8 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.serving
 	$(BIN)/python -m bench.loading
 	$(BIN)/python -m bench.path
+	$(BIN)/python -m bench.session_group
+	$(BIN)/python -m bench.precision
 
 # Native code under sanitizers, a fuzzer and kills, for longer than the tests do. The fuzzer needs clang.
 sanitize: $(INSTALLED)

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import models
+from bench import models, prepared
 from bench.environment import describe, header
-from bench.serving import prepare_models
 from corelane.client import Client
 from corelane.commands.common import table
 from processor.errors import RequestError
@@ -103,7 +102,7 @@ def main() -> None:
             onnx_models.write_scale(folder / "columns/1", 1)
             root, inputs = folder, {"x": np.zeros(1, np.float32)}
         else:
-            root, inputs = prepare_models("small", "columns"), models.small_inputs(1)
+            root, inputs = prepared.models("small", "columns"), models.small_inputs(1)
         entry = f"{{name: columns, path: {root / 'columns'}}}"
         with serving(folder, f"models: [{{name: small, path: {root / 'small'}}}]") as server, server.client() as client:
             for seed in range(options.rounds):

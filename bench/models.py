@@ -3,6 +3,7 @@
 small/1     8 floats through a 16-16-1 MLP
 columns/1   200 string columns (100 of them with 1 to 5 values, ";" between them), 10,000 buckets of 16-wide
             embeddings each, and 13 floats, through a 3213-1024-512-256-1 MLP: a TF1 graph over feature columns
+mlp/1       that MLP by itself; mlp-onnx/1 the same in ONNX
 inputs-N/1  N string inputs, hashed and added up: nearly all of its cost is passing them on
 """
 
@@ -17,11 +18,17 @@ COLUMNS, FLOATS, BUCKETS, DIMENSION = 200, 13, 10_000, 16
 SEPARATOR = b";"
 SMALL_INPUTS = 8
 PATH_INPUTS = (1, 50, 200, 500)
-NAMES = ("small", "columns", *(f"inputs-{count}" for count in PATH_INPUTS))
+CONCATENATED = COLUMNS * DIMENSION + FLOATS
+LAYERS = (1024, 512, 256, 1)
+NAMES = ("small", "columns", "mlp", "mlp-onnx", *(f"inputs-{count}" for count in PATH_INPUTS))
 
 
 def small_inputs(rows: int) -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(rows).random((rows, SMALL_INPUTS), dtype=np.float32)}
+
+
+def mlp_inputs(rows: int) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(rows).standard_normal((rows, CONCATENATED), np.float32)}
 
 
 def columns_inputs(rows: int) -> dict[str, np.ndarray]:
@@ -77,6 +84,14 @@ def write(folder: Path, names: Sequence[str]) -> None:
             x = v1.placeholder(tf.float32, [None, SMALL_INPUTS], "x")
             save(folder / "small/1", {"x": x}, mlp(x, (16, 16, 1)))
 
+    if "mlp" in names:
+        with tf.Graph().as_default():
+            x = v1.placeholder(tf.float32, [None, CONCATENATED], "x")
+            save(folder / "mlp/1", {"x": x}, mlp(x, LAYERS))
+
+    if "mlp-onnx" in names:
+        _write_onnx_mlp(folder / "mlp-onnx/1")
+
     for columns in (count for count in PATH_INPUTS if f"inputs-{count}" in names):
         with tf.Graph().as_default():
             inputs = {f"c{column:03}": v1.placeholder(tf.string, [None], f"c{column:03}") for column in range(columns)}
@@ -100,7 +115,32 @@ def write(folder: Path, names: Sequence[str]) -> None:
                 else:
                     embedded.append(tf.nn.embedding_lookup(table, tf.strings.to_hash_bucket_fast(strings, BUCKETS)))
             x = tf.concat([*embedded, dense], 1)
-            save(folder / "columns/1", {**inputs, "dense": dense}, mlp(x, (1024, 512, 256, 1)))
+            save(folder / "columns/1", {**inputs, "dense": dense}, mlp(x, LAYERS))
+
+
+def _write_onnx_mlp(folder: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(0)
+    nodes, constants, size, last = [], [], CONCATENATED, "x"
+    for index, units in enumerate(LAYERS):
+        weights = random.standard_normal((size, units), np.float32) / np.float32(size**0.5)
+        constants.append(numpy_helper.from_array(weights, f"w{index}"))
+        nodes.append(helper.make_node("MatMul", [last, f"w{index}"], [f"h{index}"]))
+        activation = "Relu" if index < len(LAYERS) - 1 else "Sigmoid"
+        nodes.append(helper.make_node(activation, [f"h{index}"], [f"a{index}"]))
+        size, last = units, f"a{index}"
+    graph = helper.make_graph(
+        nodes,
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", CONCATENATED])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["rows", 1])],
+        constants,
+    )
+    folder.mkdir(parents=True)
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(folder / "model.onnx"))
 
 
 if __name__ == "__main__":

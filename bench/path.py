@@ -14,7 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench import models, serving
+from bench import models, prepared, serving
 from bench.environment import describe, header
 from bench.rig import Rig
 from corelane.commands.common import table
@@ -116,7 +116,7 @@ def main() -> None:
         options.rounds, options.seconds, counts = 1, 0.1, (1,)
 
     rows: list[Row] = []
-    root = serving.prepare_models(*(f"inputs-{count}" for count in counts))
+    root = prepared.models(*(f"inputs-{count}" for count in counts))
     entries = [f"{{name: inputs-{count}, path: {root}/inputs-{count}}}" for count in counts]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -6,7 +6,6 @@ in this process, and the server called over gRPC. Medians of the rounds.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from bench import models
+from bench import models, prepared
 from bench.environment import describe, header
 from corelane.commands.common import table
 from processor._native import PredictResult, PredictSession, PredictSettings
@@ -31,8 +30,6 @@ from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors
 from tests.support import onnx_models
 from tests.support.server import Server, serving
-
-_CACHE = Path("build/bench-models")
 
 _EXPLANATION = """\
 req/s       answers a second in a closed loop of {callers} callers, median of {rounds} rounds of {seconds:g} s each
@@ -206,17 +203,6 @@ def measure(
     ]
 
 
-def prepare_models(*names: str) -> Path:
-    """The folder of `bench.models`, where those of these names are made if they are not there."""
-    missing = [name for name in names if not (_CACHE / name / "1/saved_model.pb").exists()]
-    if missing:
-        print(f"making {', '.join(missing)} (up to a minute, once) ...", file=sys.stderr, flush=True)
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [sys.executable, "-m", "bench.models", str(_CACHE), *missing]
-        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
-    return _CACHE.resolve()
-
-
 def _prepare(
     options: argparse.Namespace, folder: Path
 ) -> dict[str, tuple[Path, Callable[[int], dict[str, np.ndarray]]]]:
@@ -224,7 +210,7 @@ def _prepare(
     if options.smoke:
         onnx_models.write_scale(folder / "scale/1", 1)
         return {"scale": (folder / "scale", lambda rows: {"x": np.arange(rows, dtype=np.float32)})}
-    root = prepare_models("small", "columns")
+    root = prepared.models("small", "columns")
     return {"small": (root / "small", models.small_inputs), "columns": (root / "columns", models.columns_inputs)}
 
 

@@ -21,19 +21,16 @@ from typing import Any
 import numpy as np
 import psutil
 
-from bench import models, serving
+from bench import models, prepared
 from bench.environment import describe, header
 from bench.rig import Rig
 from corelane.commands.common import table
-from corelane.demo.clicks import generate
 from processor._native import PredictResult, PredictSession, PredictSettings
-from processor.engines import EngineOptions, load_engine
+from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.engines.tensorflow_engine import TensorFlowEngine
 from processor.supervisor.allocator import worker_environment
 from processor.wire import messages, tensors
 
-_DEMO = Path("build/bench-models/demo")
-_DEMO_VERSIONS = {"wide and deep": 2, "deepfm": 3, "din": 4}
 _DEFAULT_CALLERS = {f"default pools ({count})": count for count in (1, 2, 4, 8)}
 _GROUP_FORMS = ("one session", "round robin", "shared queue")
 _MANY_SESSIONS = 8
@@ -239,18 +236,14 @@ def measure(lanes: dict[str, Lane], model: str, batch: int, request: Path, round
 
 def _contestants(smoke: bool) -> dict[str, tuple[Path, Callable[[int], dict[str, np.ndarray]]]]:
     """{model: (folder of the version, inputs of a batch)}"""
-    root = serving.prepare_models("small" if smoke else "columns")
+    root = prepared.models("small" if smoke else "columns")
     if smoke:
         return {"small": (root / "small/1", models.small_inputs)}
-    if not all((_DEMO / f"ctr/{version}").is_dir() for version in _DEMO_VERSIONS.values()):
-        print("training the demo's models (about a minute, once) ...", file=sys.stderr, flush=True)
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [sys.executable, "-m", "corelane.demo.train", str(_DEMO)]
-        subprocess.run(command, check=True, env=environment, stdout=sys.stderr, stderr=subprocess.DEVNULL)
-    clicks = generate(200, seed=1)
+    clicks = prepared.demo_clicks(200)
     found: dict[str, tuple[Path, Callable[[int], dict[str, np.ndarray]]]] = {
-        name: (_DEMO / f"ctr/{version}", lambda rows: clicks.rows(0, rows).columns)
-        for name, version in _DEMO_VERSIONS.items()
+        name: (folder, lambda rows: clicks.rows(0, rows).columns)
+        for name, folder in prepared.demo_models().items()
+        if choose_engine(folder) == "tensorflow"
     }
     return {"columns": (root / "columns/1", models.columns_inputs), **found}
 

@@ -2,6 +2,7 @@
 with the classes of what is given, so that this needs neither TensorFlow nor a descriptor."""
 
 from kernels.graph.freeze import Tensor, Variable, freeze, variables
-from kernels.graph.inline import GraphError, inline_calls, prune
+from kernels.graph.inline import inline_calls
+from kernels.graph.reach import GraphError, running_nodes
 
-__all__ = ["GraphError", "Tensor", "Variable", "freeze", "inline_calls", "prune", "variables"]
+__all__ = ["GraphError", "Tensor", "Variable", "freeze", "inline_calls", "running_nodes", "variables"]

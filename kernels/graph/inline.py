@@ -1,37 +1,12 @@
-"""Function calls out of a graph: each replaced by the nodes of what it calls, and nodes that nobody needs dropped."""
+"""Function calls out of a graph: each replaced by the nodes of what it calls."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kernels.graph.reach import GraphError, producer, prune
+
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _DEPTH_MAX = 64  # calls within calls; beyond it a function calls itself
-
-
-class GraphError(Exception):
-    """A graph that cannot be rewritten."""
-
-
-def producer(reference: str) -> str:
-    """The node of an input: `name`, `name:1` and `^name` are all of `name`."""
-    return reference.lstrip("^").split(":")[0]
-
-
-def prune(graph: Any, wanted: Iterable[str]) -> None:
-    """Drops the nodes that the tensors `wanted` do not depend on, by data or by control."""
-    nodes = {node.name: node for node in graph.node}
-    needed: set[str] = set()
-    waiting = [producer(reference) for reference in wanted]
-    while waiting:
-        name = waiting.pop()
-        if name in needed:
-            continue
-        if name not in nodes:
-            raise GraphError(f"the graph has no node {name}")
-        needed.add(name)
-        waiting.extend(producer(reference) for reference in nodes[name].input)
-    kept = [type(node).FromString(node.SerializeToString()) for node in graph.node if node.name in needed]
-    del graph.node[:]
-    graph.node.extend(kept)
 
 
 def inline_calls(graph: Any, ops: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, str]:

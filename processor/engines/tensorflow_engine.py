@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kernels.graph import GraphError, running_nodes
 from processor._native import TensorFlowModel
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.tensorflow_frozen import add_frozen_graph
@@ -22,6 +23,17 @@ _logger = logging.getLogger(__name__)
 
 _INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 _BYTES_MAX = 2**31 - 1
+# Ops that keep what they are given beyond the run, by the beginnings of their names.
+_KEEPERS = (
+    "LookupTableInsert",
+    "LookupTableImport",
+    "Assign",
+    "QueueEnqueue",
+    "Stage",
+    "MapStage",
+    "OrderedMapStage",
+    "BarrierInsert",
+)
 # TensorFlow's executor without bookkeeping for other threads: less CPU a run (ARCHITECTURE.md has the figures).
 _SINGLE_THREADED = "SINGLE_THREADED_EXECUTOR"
 # RunOptions{inter_op_thread_pool: -1}: the caller's thread runs the whole graph.
@@ -85,10 +97,10 @@ class TensorFlowEngine(NativeEngine):
             raise LoadError(
                 f"{folder} has no signature that takes and returns dense tensors; export it with signatures"
             )
-        moved: dict[str, str] = {}
-        if frozen:
-            outputs = {spec.engine_name for signature in signatures.values() for spec in signature.outputs.values()}
-            moved = add_frozen_graph(model, parsed.graph_def, sorted(outputs))
+        outputs = sorted({spec.engine_name for one in signatures.values() for spec in one.outputs.values()})
+        if _keeps_strings(messages.GraphDef.FromString(parsed.graph_def), outputs):
+            model.copy_strings()
+        moved = add_frozen_graph(model, parsed.graph_def, outputs) if frozen else {}
         for name, signature in signatures.items():
             if not model.add_signature(name, _slots(signature.inputs), _slots(signature.outputs, moved)):
                 raise LoadError(f"{folder}: signature {name} names a tensor that the graph does not have")
@@ -114,6 +126,14 @@ class TensorFlowEngine(NativeEngine):
 
 def _is_of_executor(error: Exception) -> bool:
     return "threaded executor" in str(error)
+
+
+def _keeps_strings(graph: Any, outputs: Sequence[str]) -> bool:
+    """Whether a run may leave strings behind in a table, a variable or a queue; those must be copies."""
+    try:
+        return any(node.op.startswith(_KEEPERS) for node in running_nodes(graph, outputs))
+    except GraphError as error:
+        raise LoadError(f"a signature cannot be served: {error}") from error
 
 
 class _NotDense(Exception):

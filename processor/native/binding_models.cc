@@ -67,6 +67,7 @@ void BindModels(py::module_& module) {
         signature.outputs = MakeSlots(outputs, &output_names);
         return self.AddSignature(std::move(signature), input_names, output_names);
       })
+      .def("copy_strings", &TensorFlowModel::CopyStrings)
       .def("extend",
            [](TensorFlowModel& self, const std::string& graph_def, const std::vector<std::string>& given) {
              std::string error;

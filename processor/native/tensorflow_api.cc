@@ -47,6 +47,8 @@ bool FindAll(void* library, Api* api, std::string* error) {
   CORELANE_FIND(TensorType);
   CORELANE_FIND(NumDims);
   CORELANE_FIND(Dim);
+  CORELANE_FIND(StringInit);
+  CORELANE_FIND(StringCopy);
   CORELANE_FIND(StringGetDataPointer);
   CORELANE_FIND(StringGetSize);
   CORELANE_FIND(LoadLibrary);

@@ -82,6 +82,8 @@ struct Api {
   int (*TensorType)(const Tensor*);
   int (*NumDims)(const Tensor*);
   int64_t (*Dim)(const Tensor*, int);
+  void (*StringInit)(void*);
+  void (*StringCopy)(void*, const char*, size_t);
   const char* (*StringGetDataPointer)(const void*);
   size_t (*StringGetSize)(const void*);
   Library* (*LoadLibrary)(const char*, Status*);

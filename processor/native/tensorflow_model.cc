@@ -73,10 +73,11 @@ class InputTensor {
     return tensor_;
   }
 
-  // After a run, when its outputs are gone.
-  void Reset() {
+  // After a run, when its outputs are gone. `owns_strings`: its elements have memory of their own.
+  void Reset(bool owns_strings) {
     constexpr size_t kKeepBytes = 1 << 20;
-    if (tensor_ != nullptr && (size_ > kKeepBytes || api_->TensorMaybeMove(tensor_) == nullptr)) Drop();
+    if (tensor_ == nullptr) return;
+    if (owns_strings || size_ > kKeepBytes || api_->TensorMaybeMove(tensor_) == nullptr) Drop();
   }
 
  private:
@@ -164,13 +165,21 @@ class TensorFlowSession : public ModelSession {
       if (tensor != nullptr) api_->DeleteTensor(tensor);
     }
     outputs_.clear();
-    for (const auto& input : kept_) input->Reset();
+    for (size_t index = 0; index < kept_.size(); ++index) {
+      kept_[index]->Reset(model_->copies_strings_ && signature_->inputs[index].dtype == kString);
+    }
   }
 
  private:
-  static bool Fill(int32_t dtype, const InputPart& part, char* data) {
+  bool Fill(int32_t dtype, const InputPart& part, char* data) const {
     if (dtype != kString) return FillNumbers(*part.tensor, part.count, data);
     auto* views = reinterpret_cast<tf::StringView*>(data);
+    if (model_->copies_strings_) {
+      return FillStrings(*part.tensor, part.count, [views, this](int64_t index, std::string_view text) {
+        api_->StringInit(&views[index]);
+        api_->StringCopy(&views[index], text.data(), text.size());
+      });
+    }
     return FillStrings(*part.tensor, part.count, [views](int64_t index, std::string_view text) {
       views[index] = {text.size() << 2 | tf::kStringIsView, text.data(), 0};
     });

@@ -17,7 +17,7 @@ struct FetchedTensor {
   std::string data;
 };
 
-// Thread safety: AddSignature and Extend before the first session runs, from one thread. Each session's thread runs the
+// Thread safety: AddSignature, CopyStrings and Extend before the first session runs, from one thread. Each session's thread runs the
 // whole graph itself; all share the variables, and no thread pool.
 class TensorFlowModel : public Model {
  public:
@@ -34,6 +34,9 @@ class TensorFlowModel : public Model {
   // Offers a signature; the names are "operation:index" of its inputs and outputs. False if the graph lacks one of them.
   bool AddSignature(Signature signature, const std::vector<std::string>& input_names,
                     const std::vector<std::string>& output_names);
+
+  // Strings of requests are copied from now on: for a graph that may keep them beyond its run.
+  void CopyStrings() { copies_strings_ = true; }
 
   // Adds nodes (a serialized GraphDef) to the graph. Inputs that name an operation in `given` are the graph's own; no other
   // name may be there already. False, and `error` says why, if TensorFlow refuses.
@@ -65,6 +68,7 @@ class TensorFlowModel : public Model {
   tf::Graph* graph_ = nullptr;
   tf::Session* session_ = nullptr;
   tf::Buffer* run_options_ = nullptr;
+  bool copies_strings_ = false;
   std::vector<std::unique_ptr<Signature>> signatures_;
   std::vector<std::unique_ptr<Endpoints>> endpoints_;  // of each signature
 };

@@ -4,6 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from kernels import instruction_sets
+
 
 def run(*arguments: str) -> str:
     result = subprocess.run(
@@ -45,6 +49,13 @@ def test_path() -> None:
     rows = json.loads(run("bench.path", "--smoke", "--json"))["rows"]
     assert [(row["inputs"], row["batch"]) for row in rows] == [(1, 1), (1, 100)]
     assert all(row[stage] > 0 for row in rows for stage in ("gateway_us", "channel_us", "decode_us", "run_us"))
+
+
+@pytest.mark.skipif("avx512f" not in instruction_sets(), reason="oneDNN has no bf16 here")
+def test_precision() -> None:
+    (row,) = json.loads(run("bench.precision", "--smoke", "--json"))["rows"]
+    assert row["ratio"] > 0
+    assert 0 < row["difference"] < 0.05
 
 
 def test_session_group() -> None:

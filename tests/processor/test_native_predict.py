@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels import instruction_sets
 from processor import _native
 from processor.engines import EngineOptions, load_engine
 from processor.engines.tensorflow_engine import TensorFlowEngine
@@ -23,6 +24,8 @@ from processor.wire.status import error_of_number
 from processor.worker import validation
 from tests.processor.test_tensors import array_of, partial_protos, same
 from tests.support.threads import in_threads
+
+avx512 = pytest.mark.skipif("avx512f" not in instruction_sets(), reason="oneDNN has no bf16 here")
 
 LIMIT = 1 << 20
 
@@ -225,6 +228,19 @@ def test_what_a_model_keeps_of_a_request_is_never_written_again(tensorflow_model
         kept = np.full(2, step, np.float32)
         assert engine.run(session, signature, {"x": kept}, ["before"])["before"].tolist() == before
         before = kept.tolist()
+    engine.unload()
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=avx512)])
+def test_strings_that_a_model_keeps_are_its_own(tensorflow_models: Path, precision: str) -> None:
+    engine = load_engine("tensorflow", tensorflow_models / "table/1", EngineOptions(precision=precision))
+    signature, session = engine.signatures()["serving_default"], engine.make_session()
+    put: set[bytes] = set()
+    for step in range(50):
+        words = [b"word %d, not as short as to lie in the tensor itself" % (2 * step + place) for place in range(2)]
+        before = engine.run(session, signature, {"word": np.array(words, object)}, ["before"])["before"]
+        assert set(before.tolist()) - {b""} == put  # the load tries an empty word
+        put.update(words)
     engine.unload()
 
 

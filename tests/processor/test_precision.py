@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kernels import instruction_sets
-from processor.engines import EngineOptions
+from processor.engines import EngineOptions, load_engine
 from processor.engines.onednn import best_isa, has_bf16
 from processor.errors import InvalidRequest, LoadError
 from processor.wire import messages, records, tensors
@@ -73,6 +73,23 @@ def test_auto_takes_bf16_within_the_divergence(tensorflow_models: Path, name: st
 def test_every_kind_of_graph_is_frozen_or_told_why_not(tensorflow_models: Path, name: str) -> None:
     chosen, _ = choose("tensorflow", tensorflow_models / name / "1")
     assert chosen.name == "bf16", chosen.why
+
+
+@avx512
+def test_assertions_and_chosen_outputs_stay(tensorflow_models: Path) -> None:
+    loaded = load_engine("tensorflow", tensorflow_models / "tower/1", EngineOptions(precision="bf16"))
+    signature, session = loaded.signatures()["serving_default"], loaded.make_session()
+    inputs = {"word": np.array([b"v1", b"?"], object), "x": np.ones((2, 8), np.float32)}
+    outputs = loaded.run(session, signature, inputs, ["rows", "x"])
+    assert outputs["rows"].tolist() == [2]
+    np.testing.assert_array_equal(outputs["x"], inputs["x"])
+    loaded.unload()
+    loaded = load_engine("tensorflow", tensorflow_models / "picky/1", EngineOptions(precision="bf16"))
+    with pytest.raises(InvalidRequest, match="negative numbers"):
+        loaded.run(
+            loaded.make_session(), loaded.signatures()["serving_default"], {"x": np.full(1, -1.0, np.float32)}, ["y"]
+        )
+    loaded.unload()
 
 
 @avx512

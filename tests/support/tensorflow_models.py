@@ -6,6 +6,7 @@ types/1 every element type that the wire has, each returned as it came
 picky/1 refuses negative numbers, in the graph
 branches/1 a branch and a loop on what the input is
 keeper/1 keeps the input of each call in a variable, and returns that of the call before
+table/1  puts each word into a mutable table, and returns all that were put there before
 tower/1  embedded words and numbers through dense layers, in functions that call functions
 keras/1  dense layers, exported by Keras
 ref/1    dense layers over TF1's variables by reference
@@ -85,6 +86,21 @@ class Keeper(tf.Module):
     def swap(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
         before = tf.identity(self.last)
         with tf.control_dependencies([before]), tf.control_dependencies([self.last.assign(x)]):
+            return {"before": tf.identity(before)}
+
+
+class Table(tf.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, 0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "word")])
+    def put(self, word: tf.Tensor) -> dict[str, tf.Tensor]:
+        before, _ = self.words.export()
+        with (
+            tf.control_dependencies([before]),
+            tf.control_dependencies([self.words.insert(word, tf.zeros_like(word, tf.int64))]),
+        ):
             return {"before": tf.identity(before)}
 
 
@@ -181,7 +197,8 @@ def main(folder: Path) -> None:
     write_tf1(folder / "tf1/1")
     write_keras(folder / "keras/1")
     write_ref(folder / "ref/1")
-    picky, keeper, branches, tower = Picky(), Keeper(), Branches(), Tower()
+    picky, keeper, branches, tower, table = Picky(), Keeper(), Branches(), Tower(), Table()
+    tf.saved_model.save(table, str(folder / "table/1"), signatures=table.put.get_concrete_function())
     tf.saved_model.save(tower, str(folder / "tower/1"), signatures=tower.score.get_concrete_function())
     tf.saved_model.save(branches, str(folder / "branches/1"), signatures=branches.walk.get_concrete_function())
     tf.saved_model.save(picky, str(folder / "picky/1"), signatures=picky.same.get_concrete_function())

@@ -1,0 +1,43 @@
+"""Models that several benches serve, made once and kept in `build/`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from corelane.demo.clicks import Clicks, generate
+
+_CACHE = Path("build/bench-models")
+_DEMO = _CACHE / "demo"
+_DEMO_VERSIONS = {"wide and deep": "ctr/2", "deepfm": "ctr/3", "din": "ctr/4", "dlrm": "ctr_dlrm/1", "dcn": "ctr_dcn/1"}
+
+
+def models(*names: str) -> Path:
+    """The folder of `bench.models`, where those of these names are made if they are not there."""
+    missing = [name for name in names if not (_CACHE / name / "1").exists()]
+    if missing:
+        _say(f"making {', '.join(missing)} (up to a minute, once) ...")
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [sys.executable, "-m", "bench.models", str(_CACHE), *missing]
+        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    return _CACHE.resolve()
+
+
+def demo_models() -> dict[str, Path]:
+    """Version folders of the demo's models: three of TensorFlow, then one of ONNX and one of OpenVINO."""
+    folders = {name: _DEMO / version for name, version in _DEMO_VERSIONS.items()}
+    if not all(folder.is_dir() for folder in folders.values()):
+        _say("training the demo's models (about a minute, once) ...")
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [sys.executable, "-m", "corelane.demo.train", str(_DEMO)]
+        subprocess.run(command, check=True, env=environment, stdout=sys.stderr, stderr=subprocess.DEVNULL)
+    return folders
+
+
+def demo_clicks(rows: int) -> Clicks:
+    """Rows that the demo's models never saw in training."""
+    return generate(rows, seed=1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
