@@ -21,6 +21,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.serving
 	$(BIN)/python -m bench.loading
 	$(BIN)/python -m bench.path
+	$(BIN)/python -m bench.python_path
 	$(BIN)/python -m bench.session_group
 	$(BIN)/python -m bench.precision
 

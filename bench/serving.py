@@ -1,7 +1,7 @@
 """`python -m bench.serving`: what serving costs beside the engine in process.
 
 For a small model and one of 200 string columns, at batch 1 and 100, in turn and several times over: the engine called
-in this process, and the server called over gRPC. Medians of the rounds.
+in a process like a worker's, and the server called over gRPC. Medians of the rounds.
 """
 
 import argparse
@@ -10,22 +10,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 
 from bench import models, prepared
+from bench.engine_loop import EngineLoop
 from bench.environment import describe, header
 from corelane.commands.common import table
-from processor._native import PredictResult, PredictSession, PredictSettings
-from processor.engines import Engine, EngineOptions, NativeEngine, choose_engine, load_engine
+from processor.engines import Engine, EngineOptions, choose_engine, load_engine
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors
 from tests.support import onnx_models
@@ -71,52 +68,13 @@ class Row:
     failed: int
 
 
-def in_process(engine: Engine, inputs: dict[str, np.ndarray], request: bytes, callers: int, seconds: float) -> Round:
-    """Threads that call the engine: with the request's bytes, if it takes them, else with arrays made already."""
-    signature = engine.signatures()[DEFAULT_SIGNATURE]
-    outputs = list(signature.outputs)
-
-    settings = PredictSettings(
-        model="m", version=1, tensor_content=False, response_bytes_max=1 << 30, tensor_bytes_max=1 << 30
-    )
-
-    def runner(session: Any) -> Callable[[], None]:
-        if not isinstance(engine, NativeEngine):
-            return lambda: engine.run(session, signature, inputs, outputs) and None
-        native = PredictSession(engine.model, session, settings)
-
-        def run() -> None:
-            result, _, _ = native.predict(request)
-            assert result is PredictResult.RAN
-
-        return run
-
-    latency_us: list[float] = []
-    runners = [runner(engine.make_session()) for _ in range(callers)]
-    start = threading.Barrier(callers + 1)
-
-    def call(run: Callable[[], None]) -> None:
-        own = []
-        start.wait()
-        end_s = time.perf_counter() + seconds
-        while (began_s := time.perf_counter()) < end_s:
-            run()
-            own.append((time.perf_counter() - began_s) * 1e6)
-        latency_us.extend(own)
-
-    threads = [threading.Thread(target=call, args=(run,)) for run in runners]
-    for thread in threads:
-        thread.start()
-    start.wait()
-    began_s, cpu_s = time.perf_counter(), time.process_time()
-    for thread in threads:
-        thread.join()
-    count = len(latency_us)
+def in_process(loop: EngineLoop, request: Path, callers: int, seconds: float) -> Round:
+    found = loop.run(request, callers, seconds)
     return Round(
-        answers=count,
-        seconds=time.perf_counter() - began_s,
-        latency_us=latency_us,
-        engine_us=(time.process_time() - cpu_s) * 1e6 / count,
+        answers=len(found["latency_us"]),
+        seconds=found["seconds"],
+        latency_us=found["latency_us"],
+        engine_us=found["cpu_us"],
     )
 
 
@@ -168,13 +126,14 @@ def _row(model: str, batch: int, where: str, rounds: list[Round], ratio: float, 
 def measure(
     server: Server,
     engine: Engine,
+    loop: EngineLoop,
     model: str,
     batch: int,
     inputs: dict[str, np.ndarray],
     options: argparse.Namespace,
     folder: Path,
 ) -> list[Row]:
-    """Both ways, in turn. The served answer must be the engine's, bit by bit."""
+    """Both ways, in turn. The served answer must be that of `engine`, bit by bit."""
     message = messages.PredictRequest()
     message.model_spec.name = model
     for name, array in inputs.items():
@@ -192,7 +151,7 @@ def measure(
     there: list[Round] = []
     failed = 0
     for _ in range(options.rounds):
-        here.append(in_process(engine, inputs, request.read_bytes(), options.callers, options.seconds))
+        here.append(in_process(loop, request, options.callers, options.seconds))
         found, failures = over_grpc(server, model, request, options.callers, options.seconds)
         there.append(found)
         failed += failures
@@ -228,18 +187,20 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
-        prepared = _prepare(options, folder)
+        contestants = _prepare(options, folder)
         entries = [
-            f"{{name: {name}, path: {path}, queue: {{timeout_ms: 60000}}}}" for name, (path, _) in prepared.items()
+            f"{{name: {name}, path: {path}, precision: fp32, queue: {{timeout_ms: 60000}}}}"
+            for name, (path, _) in contestants.items()
         ]
         server = stack.enter_context(serving(folder, f"models: [{', '.join(entries)}]"))
-        for name, (path, make) in prepared.items():
+        for name, (path, make) in contestants.items():
             version = path / "1"
             sessions = server.version(name, 1)["sessions"]
             engine = load_engine(choose_engine(version), version, EngineOptions(sessions=sessions))
+            loop = stack.enter_context(EngineLoop(version, sessions))
             for batch in (1, 100):
                 print(f"measuring {name}, batch {batch} ...", file=sys.stderr, flush=True)
-                rows += measure(server, engine, name, batch, make(batch), options, folder)
+                rows += measure(server, engine, loop, name, batch, make(batch), options, folder)
             engine.unload()
 
     if options.json:

@@ -51,6 +51,11 @@ def test_path() -> None:
     assert all(row[stage] > 0 for row in rows for stage in ("gateway_us", "channel_us", "decode_us", "run_us"))
 
 
+def test_python_path() -> None:
+    rows = json.loads(run("bench.python_path", "--smoke", "--json"))["rows"]
+    assert all(row["total_us"] > row["run_us"] > 0 for row in rows)
+
+
 @pytest.mark.skipif("avx512f" not in instruction_sets(), reason="oneDNN has no bf16 here")
 def test_precision() -> None:
     (row,) = json.loads(run("bench.precision", "--smoke", "--json"))["rows"]
