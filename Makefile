@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
-NATIVE := $(wildcard processor/native/* kernels/native/* processor/wire/proto/*)
+NATIVE := $(wildcard processor/native/* kernels/native/* scheduler/native/* processor/wire/proto/*)
 
 .PHONY: demo test lint bench soak sanitize clean
 
@@ -33,7 +33,7 @@ soak: $(INSTALLED)
 	$(BIN)/python -m bench.soak
 
 clean:
-	rm -rf .venv build *.egg-info processor/wire/descriptors.binpb processor/*.so kernels/*.so
+	rm -rf .venv build *.egg-info processor/wire/descriptors.binpb processor/*.so kernels/*.so scheduler/*.so
 
 # tensorflow-serving-api asks for `tensorflow`, which would replace tensorflow-cpu: it comes without its dependencies.
 $(INSTALLED): setup.py pyproject.toml $(NATIVE)

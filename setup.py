@@ -1,4 +1,4 @@
-"""Builds and installs corelane: five Python packages, two native modules and the compiled wire descriptors."""
+"""Builds and installs corelane: five Python packages, three native modules and the compiled wire descriptors."""
 
 from pathlib import Path
 
@@ -75,11 +75,12 @@ setup(
         "processor": ["*.pyi", "py.typed"],
         "processor.wire": ["descriptors.binpb", "proto/*.proto"],
         "corelane": ["py.typed"],
-        "scheduler": ["py.typed"],
+        "scheduler": ["*.pyi", "py.typed"],
     },
     ext_modules=[
         native("processor._native", "processor/native"),
         native("kernels._native", "kernels/native"),
+        native("scheduler._native", "scheduler/native"),
     ],
     cmdclass={"build_py": BuildWithDescriptors},
     install_requires=[

@@ -1,35 +1,64 @@
-"""The cores this process may use: its affinity mask, and the cgroup's quota."""
+"""What the host has: its cores, how they share caches, memory and execution units, and how many of them may be used."""
 
 import math
-import os
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """`affinity` are the core numbers allowed; `cores` is how many of them the quota leaves, one at least."""
+class Core:
+    """A physical core. `cpus` are the kernel's numbers of its hardware threads (SMT siblings) that may be used; `cache`
+    is the group of cores that share the last-level cache, named by its lowest number; `kind` is "performance" or
+    "efficiency" on a hybrid machine, "" elsewhere."""
 
-    affinity: tuple[int, ...]
-    quota_cores: float | None
+    cpus: tuple[int, ...]
+    cache: int = 0
+    node: int = 0
+    socket: int = 0
+    kind: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """The cores that are online and that affinity mask and cpuset allow, in order of socket, node, cache group, number.
+    `quota_cores` is how much CPU time the cgroup leaves, in hardware threads; None for no limit."""
+
+    physical: tuple[Core, ...]
+    quota_cores: float | None = None
+    instruction_sets: tuple[str, ...] = field(default=(), compare=False)
+
+    @cached_property
+    def cpus(self) -> tuple[int, ...]:
+        return tuple(sorted(cpu for core in self.physical for cpu in core.cpus))
 
     @property
     def cores(self) -> int:
+        """Hardware threads that may run at once, one at least: a quota of 3.5 is 3."""
         if self.quota_cores is None:
-            return len(self.affinity)
-        return max(1, min(len(self.affinity), math.floor(self.quota_cores)))
+            return len(self.cpus)
+        return max(1, min(len(self.cpus), math.floor(self.quota_cores)))
+
+    @property
+    def has_smt(self) -> bool:
+        return any(len(core.cpus) > 1 for core in self.physical)
 
     def describe(self) -> str:
-        quota = "" if self.quota_cores is None else f" (cgroup quota {self.quota_cores:g})"
-        return f"cores {core_list(self.affinity)}{quota}"
+        sockets = {core.socket for core in self.physical}
+        nodes = {core.node for core in self.physical}
+        caches = {core.cache for core in self.physical}
+        parts = [f"cores {core_list(self.cpus)}"]
+        if self.has_smt:
+            parts.append(f"{len(self.physical)} physical")
+        for count, what in ((len(sockets), "sockets"), (len(nodes), "NUMA nodes"), (len(caches), "cache groups")):
+            if count > 1:
+                parts.append(f"{count} {what}")
+        if self.quota_cores is not None:
+            parts.append(f"cgroup quota {self.quota_cores:g}")
+        return ", ".join(parts)
 
 
-def read_host(root: Path = Path("/")) -> Host:
-    """The host as the kernel shows it under `root`."""
-    return Host(affinity=tuple(sorted(os.sched_getaffinity(0))), quota_cores=_quota_cores(root))
-
-
-def core_list(cores: tuple[int, ...]) -> str:
+def core_list(cores: Iterable[int]) -> str:
     """Core numbers as the kernel writes them: 0-3,8."""
     ranges: list[list[int]] = []
     for core in cores:
@@ -40,41 +69,30 @@ def core_list(cores: tuple[int, ...]) -> str:
     return ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in ranges)
 
 
-def _quota_cores(root: Path) -> float | None:
-    """The smallest CPU quota of this process's cgroup and its parents, in cores; None if there is none.
-
-    cgroup v2: `cpu.max` is "QUOTA PERIOD" or "max PERIOD". v1: `cpu.cfs_quota_us` is -1 for none.
-    (Linux, Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst.)"""
-    quotas = []
-    for folder in _cgroup_folders(root):
-        unified = _read(folder / "cpu.max").split()
-        if len(unified) == 2 and unified[0] != "max":
-            quotas.append(int(unified[0]) / int(unified[1]))
-        quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-        if quota and period and int(quota) > 0:
-            quotas.append(int(quota) / int(period))
-    return min(quotas, default=None)
+def parse_core_list(text: str) -> list[int]:
+    """The numbers of "0-3,8"; none of an empty text. ValueError if it is no such list."""
+    found: list[int] = []
+    for part in filter(None, text.strip().split(",")):
+        low, _, high = part.partition("-")
+        found.extend(range(int(low), int(high or low) + 1))
+    return found
 
 
-def _cgroup_folders(root: Path) -> list[Path]:
-    folders: list[Path] = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            mounts = [root / "sys/fs/cgroup", root / "sys/fs/cgroup/unified"]
-        elif "cpu" in controllers.split(","):
-            mounts = [root / "sys/fs/cgroup" / controllers, root / "sys/fs/cgroup/cpu"]
-        else:
-            continue
-        parts = Path(path.lstrip("/")).parts
-        for mount in mounts:
-            # In a container the path may be the host's; the mount itself is then the container's group.
-            folders.extend(mount.joinpath(*parts[:depth]) for depth in range(len(parts) + 1))
-    return folders
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+def uniform_host(cores: int, *, sockets: int = 1, threads: int = 1, cache_group: int = 8) -> Host:
+    """A made-up host of `cores` hardware threads: as many on each socket, a NUMA node a socket, cache groups of
+    `cache_group` physical cores. Siblings are numbered as on most machines: all first threads, then all second ones."""
+    if cores < 1 or cores % (sockets * threads) != 0:
+        raise ValueError(f"{cores} cores cannot be dealt out to {sockets} sockets with {threads} threads a core")
+    physical = cores // threads
+    by_socket = physical // sockets
+    return Host(
+        physical=tuple(
+            Core(
+                cpus=tuple(number + thread * physical for thread in range(threads)),
+                cache=number // by_socket * by_socket + number % by_socket // cache_group * cache_group,
+                node=number // by_socket,
+                socket=number // by_socket,
+            )
+            for number in range(physical)
+        )
+    )

@@ -48,7 +48,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "grpc": supervisor.grpc_address,
         "ready": supervisor.ready,
         "uptime_s": time.time() - supervisor.started_s,
-        "cores": list(supervisor.host.affinity),
+        "cores": list(supervisor.host.cpus),
         "manifest_error": supervisor.manifest_error,
         "gateways": [
             {

@@ -1,0 +1,299 @@
+"""Which cores each version gets: dedicated ones for baselines, a pool for A/B versions, a reserve for gateways.
+
+Cores are dealt out one by one, each to whoever needs it most: baselines that cannot keep up, then those that miss
+their SLO, then the pool likewise, then whoever's predicted p99 it cuts most. Whose turn it is does not depend on how
+many cores there are, so a larger host never makes a prediction worse. `placement` then chooses which cores.
+"""
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from scheduler.demand import Demand
+from scheduler.placement import RESERVE, place
+from scheduler.plan import Plan, Settings, VersionPlan
+from scheduler.pool import SharedPool
+from scheduler.queueing import Prediction, predict
+from scheduler.topology import Core, Host, core_list
+
+# Two hardware threads of a core make about 1.25 of one that has the core to itself, so each is this much slower.
+_SMT_SLOWDOWN = 1.6
+_SHORT_MAX = 4096
+_GAIN_MIN = 0.005  # of p99, that a spare core must bring
+_POOL = "pool"
+
+
+def allocate(host: Host, demands: Sequence[Demand], settings: Settings | None = None, last: Plan | None = None) -> Plan:
+    """The plan for `demands` on `host`. The same input gives the same plan; `last` keeps sessions where they are.
+
+    Every baseline has a core of its own and the A/B versions share one at least. On a host too small for that, all
+    versions share all cores, and `problems` says so."""
+    settings = settings or Settings()
+    demands = sorted(demands, key=lambda demand: (demand.model, demand.version))
+    units = _usable(host)
+    width = max(len(core.cpus) for core in units) if settings.smt == "together" else 1
+    slowdown = _SMT_SLOWDOWN if width > 1 else 1.0
+    groups: list[_Own | _Pool] = [_Own(d, width, slowdown) for d in demands if d.role == "baseline"]
+    sharing = [demand for demand in demands if demand.role != "baseline"]
+    if sharing:
+        groups.append(_Pool(sharing, width, slowdown))
+
+    needed = sum(group.least for group in groups)
+    reserved = min(_reserved(units, settings), max(0, len(units) - needed))
+    if needed > len(units):
+        return _all_share(units, SharedPool(demands, slowdown), settings, needed)
+    _deal(groups, len(units) - reserved)
+    owned = place(units, reserved, {group.name: group.units for group in groups}, _POOL, last)
+    return _plan(groups, owned, settings)
+
+
+def _usable(host: Host) -> list[Core]:
+    """The cores that the quota leaves, fast ones first."""
+    usable: list[Core] = []
+    left = host.cores
+    for core in sorted(host.physical, key=lambda core: (core.kind == "efficiency", core.socket, core.node, core.cache)):
+        cpus = core.cpus[:left]
+        left -= len(cpus)
+        if cpus:
+            usable.append(replace(core, cpus=cpus))
+    return usable
+
+
+def _reserved(units: Sequence[Core], settings: Settings) -> int:
+    """auto: a core in eight, one from four cores on."""
+    if settings.reserved_cores is None:
+        return max(len(units) // 8, int(len(units) >= 4))
+    return min(len(units), math.ceil(settings.reserved_cores / max(len(core.cpus) for core in units)))
+
+
+class _Own:
+    """A baseline that cores are dealt to. `units` is how many it has so far."""
+
+    def __init__(self, demand: Demand, width: int, slowdown: float) -> None:
+        self.demand = demand
+        self.name = demand.name
+        self.units = 0
+        self._width = width
+        self._service = demand.service.scaled(slowdown)
+        self._predicted: dict[int, Prediction] = {}
+        self.is_fixed = demand.sessions is not None
+        self.least = max(1, math.ceil((demand.sessions or 1) * demand.threads / width))
+        slo = demand.slo_p99_ms
+        self.can_meet_slo = slo is None or predict(0.0, self._service, 1).p99_ms <= slo
+
+    def sessions(self, units: int) -> int:
+        most = max(1, units * self._width // self.demand.threads)
+        return most if self.demand.sessions is None else min(most, self.demand.sessions)
+
+    def predict(self, units: int) -> Prediction:
+        sessions = self.sessions(units)
+        if sessions not in self._predicted:
+            self._predicted[sessions] = predict(self.demand.rate_per_s / 1000, self._service, sessions)
+        return self._predicted[sessions]
+
+    def turn(self) -> tuple[float, ...]:
+        """The smaller, the sooner it gets another core."""
+        now, then = self.predict(self.units), self.predict(self.units + 1)
+        if self.is_fixed:
+            return 6.0, 0.0
+        if not now.stable:
+            return 0.0, -now.utilisation
+        slo = self.demand.slo_p99_ms
+        if slo is not None and now.p99_ms > slo and self.can_meet_slo:
+            return 1.0, -now.p99_ms / slo
+        return _spare_turn(now, then, is_pool=False)
+
+    def cores_short(self) -> int | None:
+        """How many more cores it takes to meet the SLO; None if no number does."""
+        slo = self.demand.slo_p99_ms
+        if slo is None or self.predict(self.units).p99_ms <= slo:
+            return 0
+        if not self.can_meet_slo or self.is_fixed:
+            return None
+        low, high = self.units, max(self.units * 2, math.ceil(self.demand.load * 2) + 2)
+        while self.predict(high).p99_ms > slo:
+            low, high = high, high * 2
+            if high > _SHORT_MAX:
+                return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.predict(middle).p99_ms <= slo else (middle, high)
+        return (high - self.units) * self._width
+
+
+class _Pool:
+    """The A/B versions, whom cores are dealt to together."""
+
+    name = _POOL
+    is_fixed = False
+    least = 1
+
+    def __init__(self, demands: Sequence[Demand], width: int, slowdown: float) -> None:
+        self.units = 0
+        self.shared = SharedPool(demands, slowdown)
+        self._width = width
+        self._slack_ms = self.shared.slack_ms()
+
+    def predict(self, units: int) -> Prediction:
+        return self.shared.predict_all(max(1, units * self._width))
+
+    def turn(self) -> tuple[float, ...]:
+        now, then = self.predict(self.units), self.predict(self.units + 1)
+        if not now.stable:
+            return 2.0, -now.utilisation
+        wait_ms = self.shared.wait_p99_ms(self.units * self._width)
+        if wait_ms > self._slack_ms:
+            return 3.0, -wait_ms / self._slack_ms
+        return _spare_turn(now, then, is_pool=True)
+
+
+def _spare_turn(now: Prediction, then: Prediction, is_pool: bool) -> tuple[float, ...]:
+    """Whoever's p99 falls most; where none does, cores gather in the pool, else with the busiest."""
+    gain = 1 - then.p99_ms / now.p99_ms if now.p99_ms > 0 else 0.0
+    return (4.0, -gain) if gain > _GAIN_MIN else (5.0, 0.0 if is_pool else 1.0 - now.utilisation)
+
+
+def _deal(groups: Sequence[_Own | _Pool], units: int) -> None:
+    for group in groups:
+        group.units = group.least
+        units -= group.least
+    turns = [(group.turn(), index) for index, group in enumerate(groups) if not group.is_fixed]
+    heapq.heapify(turns)
+    while units > 0 and turns:
+        _, index = turns[0]
+        groups[index].units += 1
+        units -= 1
+        heapq.heapreplace(turns, (groups[index].turn(), index))
+
+
+def _plan(groups: Sequence[_Own | _Pool], owned: dict[str, list[Core]], settings: Settings) -> Plan:
+    versions: list[VersionPlan] = []
+    pool: tuple[int, ...] = ()
+    pool_why = "no A/B version: there is no pool"
+    for group in groups:
+        cpus = _threads(owned[group.name], settings)
+        if isinstance(group, _Own):
+            versions.append(_own_plan(group, cpus))
+        else:
+            pool = cpus
+            busy, names = group.shared.load / len(pool), _count(len(group.shared.demands), "A/B version")
+            pool_why = f"{core_list(pool)} for {names}, which ask for {busy:.0%} of it"
+            versions.extend(_shared_plans(group.shared, pool))
+    reserve = _threads(owned[RESERVE], Settings())
+    return Plan(
+        reserve=reserve,
+        pool=pool,
+        versions=tuple(sorted(versions, key=lambda plan: (plan.demand.model, plan.demand.version))),
+        problems=tuple(_problem(plan) for plan in versions if not plan.meets_slo or not plan.prediction.stable),
+        reserve_why=_reserve_why(reserve, settings),
+        pool_why=pool_why,
+    )
+
+
+def _threads(cores: Sequence[Core], settings: Settings) -> tuple[int, ...]:
+    """Hardware threads that serve: all siblings, or the first of each core."""
+    return tuple(sorted(cpu for core in cores for cpu in (core.cpus if settings.smt == "together" else core.cpus[:1])))
+
+
+def _own_plan(group: _Own, cpus: tuple[int, ...]) -> VersionPlan:
+    demand, found = group.demand, group.predict(group.units)
+    threads = demand.threads
+    sessions = min(group.sessions(group.units), max(1, len(cpus) // threads))
+    short = group.cores_short()
+    why = f"{_count(len(cpus), 'core')} of its own ({core_list(cpus)})"
+    if demand.sessions is not None:
+        why += f": the manifest says {_count(demand.sessions, 'session')}"
+    elif group.units == 1 and found.stable and found.utilisation < 0.5:
+        why += f": one core carries {_load(demand)}"
+    else:
+        why += f" for {_load(demand)}"
+    if found.stable:
+        why += f"; predicted p99 {found.p99_ms:.3g} ms"
+        if group.units > group.least:
+            fewer = group.predict(group.units - 1).p99_ms
+            why += f", with one core less {'it could not keep up' if math.isinf(fewer) else f'{fewer:.3g} ms'}"
+    return VersionPlan(
+        demand=demand,
+        shares=False,
+        cpus=cpus,
+        sessions=tuple(tuple(cpus[i * threads : (i + 1) * threads]) for i in range(sessions)),
+        prediction=found,
+        cores_short=short,
+        why=why,
+    )
+
+
+def _shared_plans(shared: SharedPool, pool: tuple[int, ...]) -> list[VersionPlan]:
+    plans = []
+    beginning = f"shares the pool ({core_list(pool)}) with {_count(len(shared.demands) - 1, 'other')} for "
+    for index, demand in enumerate(shared.demands):
+        found, slo = shared.predict(index, len(pool)), demand.slo_p99_ms
+        cores, saturated = shared.share(index, len(pool))
+        short: int | None = 0
+        if slo is not None and found.p99_ms > slo:
+            enough = shared.sessions_for(index, slo, len(pool))
+            short = None if enough is None else enough - len(pool)
+        why = beginning + _load(demand)
+        if saturated:
+            why += f"; it asks for more than its share of {_cores(cores)}, and gets that"
+        sessions = min(demand.sessions or len(pool), max(1, len(pool) // demand.threads))
+        plans.append(
+            VersionPlan(
+                demand=demand,
+                shares=True,
+                cpus=pool,
+                sessions=(pool,) * sessions,
+                prediction=found,
+                cores_short=short,
+                why=why,
+            )
+        )
+    return plans
+
+
+def _all_share(units: Sequence[Core], shared: SharedPool, settings: Settings, needed: int) -> Plan:
+    cpus = _threads(units, settings)
+    plans = _shared_plans(shared, cpus)
+    baselines = sum(demand.role == "baseline" for demand in shared.demands)
+    problem = (
+        f"the host has {_count(len(units), 'core')} and {needed} are needed for {_count(baselines, 'baseline')} with "
+        "cores of their own and the A/B versions' pool: all versions share all cores"
+    )
+    return Plan(
+        reserve=(),
+        pool=cpus,
+        versions=tuple(plans),
+        problems=(problem, *(_problem(plan) for plan in plans if not plan.meets_slo or not plan.prediction.stable)),
+        reserve_why="nothing is left for a reserve: gateways run on all cores",
+        pool_why="every version is in the pool",
+    )
+
+
+def _problem(plan: VersionPlan) -> str:
+    demand, found = plan.demand, plan.prediction
+    if not found.stable:
+        return f"{plan.name} cannot keep up: {_load(demand)} are {demand.load:.2g} cores' work"
+    told = f"{plan.name} misses its SLO: predicted p99 {found.p99_ms:.3g} ms, wanted {demand.slo_p99_ms:g} ms"
+    if plan.cores_short is None:
+        return f"{told}; no number of cores helps, a request alone takes {demand.service.points[-1][1]:.3g} ms"
+    return f"{told}; {_count(plan.cores_short, 'core')} short"
+
+
+def _reserve_why(reserve: tuple[int, ...], settings: Settings) -> str:
+    if not reserve:
+        return "no core is reserved: gateways run on all cores"
+    chosen = "one core in eight" if settings.reserved_cores is None else "host.reserved_cores"
+    return f"{core_list(reserve)} for gateways and the system ({chosen})"
+
+
+def _load(demand: Demand) -> str:
+    return f"{demand.rate_per_s:.4g} requests/s of {demand.service.mean_ms:.3g} ms"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _cores(number: float) -> str:
+    return f"{number:.2g} core{'' if number == 1 else 's'}"
