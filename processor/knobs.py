@@ -6,6 +6,7 @@ What belongs to a model or a host stands in the manifest; a knob is for what onl
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from processor.errors import StartError
 
@@ -22,10 +23,17 @@ class Knobs:
     restart_backoff_max_s: float = 30.0  # longest wait before a crashed or failed version is tried again
 
 
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where profiles are kept: CORELANE_CACHE, else corelane in the user's cache folder."""
+    if chosen := environment.get("CORELANE_CACHE"):
+        return Path(chosen).resolve()
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corelane"
+
+
 def read_knobs(environment: Mapping[str, str] = os.environ) -> Knobs:
     """StartError for a value that is no positive number, or a CORELANE_ variable that is no knob."""
     known = {PREFIX + field.name.upper(): field.name for field in fields(Knobs)}
-    other = {"CORELANE_ADMIN"}  # the command line's default for --admin
+    other = {"CORELANE_ADMIN", "CORELANE_CACHE"}  # the command line's default for --admin; cache_folder
     values: dict[str, float] = {}
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or variable in other:

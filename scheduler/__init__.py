@@ -3,6 +3,7 @@
 from scheduler.allocator import allocate
 from scheduler.demand import Cost, Demand, fit_cost
 from scheduler.plan import Plan, Settings, VersionPlan
+from scheduler.profile import Profile
 from scheduler.queueing import Prediction, Service, predict, service_of
 from scheduler.sysfs import read_host
 from scheduler.topology import Core, Host, core_list, parse_core_list, uniform_host
@@ -14,6 +15,7 @@ __all__ = [
     "Host",
     "Plan",
     "Prediction",
+    "Profile",
     "Service",
     "Settings",
     "VersionPlan",

@@ -22,6 +22,8 @@ _SMT_SLOWDOWN = 1.6
 _SHORT_MAX = 4096
 _GAIN_MIN = 0.005  # of p99, that a spare core must bring
 _POOL = "pool"
+_RESERVE_FROM = 4  # cores; a smaller host has none to spare
+_GATEWAY_UTILISATION = 0.6
 
 
 def allocate(host: Host, demands: Sequence[Demand], settings: Settings | None = None, last: Plan | None = None) -> Plan:
@@ -48,6 +50,35 @@ def allocate(host: Host, demands: Sequence[Demand], settings: Settings | None = 
     return _plan(groups, owned, settings)
 
 
+def reassess(plan: Plan, host: Host, demands: Sequence[Demand], settings: Settings | None = None) -> Plan:
+    """The same cores for the same versions, with what is predicted of them under other demands."""
+    settings = settings or Settings()
+    by_name = {demand.name: demand for demand in demands}
+    demands = [by_name[version.name] for version in plan.versions]
+    units = _usable(host)
+    width = max(len(core.cpus) for core in units) if settings.smt == "together" else 1
+    slowdown = _SMT_SLOWDOWN if width > 1 else 1.0
+    if all(version.shares for version in plan.versions) and plan.problems:
+        shared = SharedPool(demands, slowdown)
+        return replace(plan, versions=tuple(_shared_plans(shared, plan.pool)))
+    owned = {RESERVE: _owners(units, plan.reserve), _POOL: _owners(units, plan.pool)}
+    groups: list[_Own | _Pool] = []
+    for version, demand in zip(plan.versions, demands, strict=True):
+        if not version.shares:
+            groups.append(_Own(demand, width, slowdown))
+            owned[demand.name] = _owners(units, version.cpus)
+    sharing = [demand for version, demand in zip(plan.versions, demands, strict=True) if version.shares]
+    if sharing:
+        groups.append(_Pool(sharing, width, slowdown))
+    for group in groups:
+        group.units = len(owned[group.name])
+    return _plan(groups, owned, settings)
+
+
+def _owners(units: Sequence[Core], cpus: Sequence[int]) -> list[Core]:
+    return [unit for unit in units if set(cpus).intersection(unit.cpus)]
+
+
 def _usable(host: Host) -> list[Core]:
     """The cores that the quota leaves, fast ones first."""
     usable: list[Core] = []
@@ -61,10 +92,14 @@ def _usable(host: Host) -> list[Core]:
 
 
 def _reserved(units: Sequence[Core], settings: Settings) -> int:
-    """auto: a core in eight, one from four cores on."""
-    if settings.reserved_cores is None:
-        return max(len(units) // 8, int(len(units) >= 4))
-    return min(len(units), math.ceil(settings.reserved_cores / max(len(core.cpus) for core in units)))
+    """auto: a core in eight, one from four cores on; more if the gateways would keep them busy, up to half of all."""
+    widest = max(len(core.cpus) for core in units)
+    if settings.reserved_cores is not None:
+        return min(len(units), math.ceil(settings.reserved_cores / widest))
+    if len(units) < _RESERVE_FROM:
+        return 0
+    busy = math.ceil(settings.gateway_load / widest / _GATEWAY_UTILISATION)
+    return min(len(units) // 2, max(1, len(units) // 8, busy))
 
 
 class _Own:
@@ -102,7 +137,7 @@ class _Own:
         slo = self.demand.slo_p99_ms
         if slo is not None and now.p99_ms > slo and self.can_meet_slo:
             return 1.0, -now.p99_ms / slo
-        return _spare_turn(now, then, is_pool=False)
+        return _spare_turn(now, then, self.units)
 
     def cores_short(self) -> int | None:
         """How many more cores it takes to meet the SLO; None if no number does."""
@@ -145,13 +180,13 @@ class _Pool:
         wait_ms = self.shared.wait_p99_ms(self.units * self._width)
         if wait_ms > self._slack_ms:
             return 3.0, -wait_ms / self._slack_ms
-        return _spare_turn(now, then, is_pool=True)
+        return _spare_turn(now, then, self.units)
 
 
-def _spare_turn(now: Prediction, then: Prediction, is_pool: bool) -> tuple[float, ...]:
-    """Whoever's p99 falls most; where none does, cores gather in the pool, else with the busiest."""
+def _spare_turn(now: Prediction, then: Prediction, units: int) -> tuple[float, ...]:
+    """Whoever's p99 falls most; where none does, whoever has fewest: before traffic is known, that is an even split."""
     gain = 1 - then.p99_ms / now.p99_ms if now.p99_ms > 0 else 0.0
-    return (4.0, -gain) if gain > _GAIN_MIN else (5.0, 0.0 if is_pool else 1.0 - now.utilisation)
+    return (4.0, -gain) if gain > _GAIN_MIN else (5.0, units)
 
 
 def _deal(groups: Sequence[_Own | _Pool], units: int) -> None:
@@ -283,7 +318,9 @@ def _problem(plan: VersionPlan) -> str:
 def _reserve_why(reserve: tuple[int, ...], settings: Settings) -> str:
     if not reserve:
         return "no core is reserved: gateways run on all cores"
-    chosen = "one core in eight" if settings.reserved_cores is None else "host.reserved_cores"
+    chosen = "host.reserved_cores"
+    if settings.reserved_cores is None:
+        chosen = f"one core in eight at least; gateways keep {settings.gateway_load:.2g} busy"
     return f"{core_list(reserve)} for gateways and the system ({chosen})"
 
 

@@ -27,7 +27,8 @@ class Cost:
 @dataclass(frozen=True, kw_only=True)
 class Demand:
     """Of one version. `batches` are (rows, share of the requests). `sessions` is a fixed number, None for as many as
-    its cores hold; a session takes `threads` hardware threads. `weight` is of its share of the pool."""
+    its cores hold; a session takes `threads` hardware threads. `weight` is of its share of the pool. `observed` are
+    service times of live traffic, which then count instead of cost and batches."""
 
     model: str
     version: int
@@ -39,6 +40,7 @@ class Demand:
     sessions: int | None = None
     threads: int = 1
     weight: float = 1.0
+    observed: Service | None = None
 
     @property
     def name(self) -> str:
@@ -46,6 +48,8 @@ class Demand:
 
     @cached_property
     def service(self) -> Service:
+        if self.observed is not None:
+            return self.observed
         return service_of([(share, self.cost.ms(rows)) for rows, share in self.batches], self.cost.cv)
 
     @property

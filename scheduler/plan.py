@@ -45,8 +45,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`reserved_cores`: hardware threads for gateways and the system, None to choose. `smt`: whether sessions run on
-    all hardware threads of a core ("together") or on the first only ("free"); in both, a core has one owner."""
+    """`reserved_cores`: hardware threads for gateways and the system, None to choose by `gateway_load`, the hardware
+    threads that they would keep busy. `smt`: whether sessions run on all hardware threads of a core ("together") or on
+    the first only ("free"); in both, a core has one owner."""
 
     reserved_cores: int | None = None
+    gateway_load: float = 0.0
     smt: str = "together"

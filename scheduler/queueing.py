@@ -86,7 +86,7 @@ def _merged(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
             share = weighted = 0.0
     if share > 0:
         merged.append((share, weighted / share))
-    return merged
+    return sorted(merged, key=lambda point: point[1])  # equal times differ in the last bit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 
-from corelane.commands import apply, check, demo, predict, serve, status
+from corelane.commands import apply, check, demo, plan, predict, profile, report, serve, status
 from processor.errors import CorelaneError, ManifestError, StartError
 
 _EPILOG = """\
@@ -17,6 +17,7 @@ a server of your own:
   corelane check manifest.yaml           is it right? each error names its line
   corelane serve manifest.yaml           in the foreground; Ctrl-C drains and ends it
   corelane status                        who serves what, from another terminal
+  corelane report                        who has which cores, and why
   corelane predict ctr --inputs '{"x": [1.0]}'
 """
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (demo, serve, check, apply, status, predict):
+    for command in (demo, serve, check, apply, status, report, plan, profile, predict):
         command.add_parser(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)

@@ -105,7 +105,9 @@ class Listen(_Strict):
 
 class Host(_Strict):
     cores: AutoOrCount = Field(default=None, description="cores to use; auto: all the process may use")
-    reserved_cores: AutoOrCount = Field(default=None, description="cores for gateways and the system; not used yet")
+    reserved_cores: AutoOrCount = Field(
+        default=None, description="cores for gateways and the system; auto: one in eight, more as they need"
+    )
     gateways: AutoOrCount = Field(
         default=None, description="gateway processes; auto: one for every 8 cores, two at least"
     )
@@ -141,12 +143,18 @@ class Model(_Strict):
         default=VersionPolicy(), description="which versions to serve"
     )
     role: Literal["baseline", "ab"] = Field(
-        default="baseline", description="role of the versions, unless they are listed"
+        default="baseline",
+        description="role of the versions, unless they are listed: baseline has cores of its own, ab shares the pool",
     )
     slo_p99_ms: float | None = Field(
-        default=None, gt=0, description="latency objective; shown in `status`, not used yet"
+        default=None, gt=0, description="latency objective; baselines get the cores that it takes"
     )
-    sessions: AutoOrCount = Field(default=None, description="session threads of a version; auto: one a core")
+    pool_weight: float = Field(
+        default=1.0, ge=0.01, le=1000, description="share of the pool of each `ab` version, beside the others'"
+    )
+    sessions: AutoOrCount = Field(
+        default=None, description="session threads of a version; auto: one for each core that it gets"
+    )
     threads_per_session: int = Field(default=1, ge=1, le=256, description="threads that one request may use")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="fp32, bf16, or auto: bf16 where the processor has it and max_divergence holds"

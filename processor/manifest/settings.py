@@ -67,6 +67,7 @@ class ModelSettings:
     role: Role = "baseline"
     labels: tuple[tuple[str, int], ...] = ()
     slo_p99_ms: float | None = None
+    pool_weight: float = 1.0
     sessions: int | None = None
     threads_per_session: int = 1
     precision: str = "auto"

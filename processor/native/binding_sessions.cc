@@ -7,6 +7,7 @@
 
 namespace py = pybind11;
 using corelane::PredictHandler;
+using corelane::PoolGate;
 using corelane::SessionGroup;
 
 namespace {
@@ -45,27 +46,55 @@ void BindSessions(py::module_& module) {
            py::arg("batch_wait_ns"), py::arg("fallback"))
       .def("add_session", &PredictHandler::AddSession);
 
+  py::class_<PoolGate, std::shared_ptr<PoolGate>>(module, "PoolGate")
+      .def_static("create",
+                  [] {
+                    auto gate = PoolGate::Create();
+                    if (gate == nullptr) throw std::runtime_error("there is no memory for the pool's gate");
+                    return gate;
+                  })
+      .def_static("map",
+                  [](int descriptor) {
+                    auto gate = PoolGate::Map(descriptor);
+                    if (gate == nullptr) throw std::runtime_error("the descriptor is no pool's gate");
+                    return gate;
+                  })
+      .def_property_readonly("descriptor", &PoolGate::descriptor)
+      .def("add",
+           [](PoolGate& self, double weight) {
+             const int number = self.Add(weight);
+             if (number < 0) throw std::runtime_error("the pool has too many members");
+             return number;
+           })
+      .def("remove", &PoolGate::Remove)
+      .def("set_permits", &PoolGate::SetPermits)
+      .def("held", &PoolGate::Held)
+      .def("waiting", &PoolGate::Waiting)
+      .def_property_readonly("taken", &PoolGate::Taken);
+
   py::class_<SessionGroup, std::shared_ptr<SessionGroup>>(module, "SessionGroup")
       .def(py::init([](std::shared_ptr<corelane::SharedChannel> channel, std::shared_ptr<PredictHandler> handler,
-                       uint32_t capacity, bool round_robin, std::vector<int> allowed, uint32_t cores_max) {
+                       uint32_t capacity, bool round_robin, std::vector<int> allowed, uint32_t cores_max,
+                       std::shared_ptr<PoolGate> gate, uint32_t member) {
              // A session may wait for Python's lock while it is joined.
              return std::shared_ptr<SessionGroup>(
                  new SessionGroup(std::move(channel), std::move(handler), capacity, round_robin, std::move(allowed),
-                                  cores_max),
+                                  cores_max, std::move(gate), member),
                  [](SessionGroup* last) {
                    py::gil_scoped_release release;
                    delete last;
                  });
            }),
            py::kw_only(), py::arg("channel"), py::arg("handler"), py::arg("capacity"), py::arg("round_robin"),
-           py::arg("allowed"), py::arg("cores_max"))
+           py::arg("allowed"), py::arg("cores_max"), py::arg("gate") = nullptr, py::arg("member") = 0)
       .def("place",
-           [](SessionGroup& self, const std::vector<std::pair<std::vector<int>, bool>>& sessions) {
+           [](SessionGroup& self, const std::vector<std::pair<std::vector<int>, bool>>& sessions, bool shares) {
              std::vector<corelane::SessionPlacement> placements;
              for (const auto& [cpus, paused] : sessions) placements.push_back({cpus, paused});
              py::gil_scoped_release release;
-             return self.Place(placements);
-           })
+             return self.Place(placements, shares);
+           },
+           py::arg("sessions"), py::arg("shares") = false)
       .def("sessions",
            [](const SessionGroup& self) {
              py::list reports;

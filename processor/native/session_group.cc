@@ -42,21 +42,26 @@ bool RequestSource::TakeMore(int64_t until_ns, TakenRequest* taken) {
 }
 
 SessionGroup::SessionGroup(std::shared_ptr<SharedChannel> channel, std::shared_ptr<RequestHandler> handler,
-                           uint32_t capacity, bool round_robin, std::vector<int> allowed, uint32_t cores_max)
+                           uint32_t capacity, bool round_robin, std::vector<int> allowed, uint32_t cores_max,
+                           std::shared_ptr<PoolGate> gate, uint32_t member)
     : channel_(std::move(channel)),
       handler_(std::move(handler)),
       capacity_(capacity),
       round_robin_(round_robin),
       allowed_(std::move(allowed)),
-      cores_max_(cores_max) {}
+      cores_max_(cores_max),
+      gate_(std::move(gate)),
+      member_(member) {}
 
 SessionGroup::~SessionGroup() { Stop(); }
 
-std::string SessionGroup::Place(const std::vector<SessionPlacement>& sessions) {
+std::string SessionGroup::Place(const std::vector<SessionPlacement>& sessions, bool shares) {
   std::lock_guard<std::mutex> lock(mutex_);
   std::string problem = Check(sessions);
-  if (problem.empty()) Apply(sessions);
-  return problem;
+  if (!problem.empty()) return problem;
+  shares_.store(shares && gate_ != nullptr);
+  Apply(sessions);
+  return "";
 }
 
 std::string SessionGroup::Check(const std::vector<SessionPlacement>& sessions) const {
@@ -89,6 +94,7 @@ void SessionGroup::Apply(const std::vector<SessionPlacement>& sessions) {
     leaving.push_back(std::move(sessions_.back()));
     sessions_.pop_back();
     leaving.back()->state.store(kEnded);
+    leaving.back()->takes_none.store(true);
   }
   uint64_t lane = 0;
   channel_->header().claimable.store(capacity_ + static_cast<uint32_t>(sessions.size()));
@@ -101,6 +107,7 @@ void SessionGroup::Apply(const std::vector<SessionPlacement>& sessions) {
     session->placement = sessions[number];
     session->lane.store(sessions[number].paused ? 0 : lane++ | lanes << 32);
     session->state.store(sessions[number].paused ? kPaused : kRunning);
+    session->takes_none.store(sessions[number].paused || !shares_.load());
     if (is_new) {
       session->number = static_cast<uint32_t>(number);
       session->thread = std::thread([this, session] { Run(session); });
@@ -120,6 +127,7 @@ void SessionGroup::WakeAll() {
   for (const auto& session : sessions_) FutexWakeAll(&session->state);
   channel_->header().work.fetch_add(1);
   FutexWakeAll(&channel_->header().work);
+  if (gate_ != nullptr) gate_->Wake(member_);
 }
 
 std::vector<SessionReport> SessionGroup::Sessions() const {
@@ -137,7 +145,7 @@ std::vector<SessionReport> SessionGroup::Sessions() const {
   return reports;
 }
 
-void SessionGroup::Stop() { Place({}); }
+void SessionGroup::Stop() { Place({}, false); }
 
 void SessionGroup::Run(Session* session) {
   session->thread_number.store(static_cast<uint32_t>(gettid()));
@@ -152,13 +160,33 @@ void SessionGroup::Run(Session* session) {
       continue;
     }
     const Lane lane = LaneOf(session->lane.load());
-    if (Take(*channel_, lane, &taken)) {
+    if (shares_.load()) {
+      RunShared(session, seen, lane, &taken);
+    } else if (Take(*channel_, lane, &taken)) {
       RequestSource source(*channel_, lane);
       handler_->Handle(session->number, taken, &source);
     } else {
       WaitForWork(*channel_, seen, lane, kForever);
     }
   }
+}
+
+// One request at most, with a permit. It stays in the channel until there is one: there it may expire, or be withdrawn.
+void SessionGroup::RunShared(Session* session, uint32_t seen, Lane lane, TakenRequest* taken) {
+  const uint32_t queued = QueuedCount(*channel_, lane);
+  // Where all pull from one queue, each that waits at the gate will take one: no more need to go there than requests.
+  if (queued == 0 || (lane.lanes == 0 && queued <= gate_->Waiting(member_))) {
+    WaitForWork(*channel_, seen, lane, kForever);
+    return;
+  }
+  const int permit = gate_->Enter(member_, session->takes_none);
+  if (permit < 0) return;
+  const int64_t started_ns = MonotonicNs();
+  if (Take(*channel_, lane, taken)) {
+    RequestSource source(*channel_, lane);
+    handler_->Handle(session->number, *taken, &source);
+  }
+  gate_->Leave(member_, permit, MonotonicNs() - started_ns);
 }
 
 }  // namespace corelane

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "pool_gate.h"
 #include "shared_channel.h"
 #include "worker_end.h"
 
@@ -58,16 +59,18 @@ struct SessionReport {
 class SessionGroup {
  public:
   // `capacity` requests may wait beyond those that the sessions run. `allowed` are the cores that sessions may be pinned
-  // to, of which they use at most `cores_max`.
+  // to, of which they use at most `cores_max`. `gate` is the pool's, where this group is `member`; it may be null.
   SessionGroup(std::shared_ptr<SharedChannel> channel, std::shared_ptr<RequestHandler> handler, uint32_t capacity,
-               bool round_robin, std::vector<int> allowed, uint32_t cores_max);
+               bool round_robin, std::vector<int> allowed, uint32_t cores_max, std::shared_ptr<PoolGate> gate,
+               uint32_t member);
   ~SessionGroup();
   SessionGroup(const SessionGroup&) = delete;
   SessionGroup& operator=(const SessionGroup&) = delete;
 
-  // Makes the sessions be these: starts, ends, pauses, wakes and pins what must be. Empty, or what is wrong with them,
-  // and then nothing has changed. Returns when a session that goes has finished what it runs.
-  std::string Place(const std::vector<SessionPlacement>& sessions);
+  // Makes the sessions be these: starts, ends, pauses, wakes and pins what must be. `shares`: every run of a request
+  // takes a permit of the gate. Empty, or what is wrong with them, and then nothing has changed. Returns when a session
+  // that goes has finished what it runs.
+  std::string Place(const std::vector<SessionPlacement>& sessions, bool shares);
 
   std::vector<SessionReport> Sessions() const;
 
@@ -81,6 +84,7 @@ class SessionGroup {
     std::atomic<uint32_t> state{kRunning};
     std::atomic<uint64_t> lane{0};  // lane, and lanes << 32
     std::atomic<uint32_t> thread_number{0};
+    std::atomic<bool> takes_none{false};  // whatever waits at the gate comes back
     SessionPlacement placement;  // guarded by mutex_
     std::thread thread;
   };
@@ -88,6 +92,7 @@ class SessionGroup {
   std::string Check(const std::vector<SessionPlacement>& sessions) const;
   void Apply(const std::vector<SessionPlacement>& sessions);
   void Run(Session* session);
+  void RunShared(Session* session, uint32_t seen, Lane lane, TakenRequest* taken);
   void WakeAll();
 
   const std::shared_ptr<SharedChannel> channel_;
@@ -96,6 +101,9 @@ class SessionGroup {
   const bool round_robin_;
   const std::vector<int> allowed_;
   const uint32_t cores_max_;
+  const std::shared_ptr<PoolGate> gate_;
+  const uint32_t member_;
+  std::atomic<bool> shares_{false};
 
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Session>> sessions_;

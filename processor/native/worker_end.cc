@@ -36,6 +36,15 @@ bool Take(const SharedChannel& channel, Lane lane, TakenRequest* taken) {
   }
 }
 
+uint32_t QueuedCount(const SharedChannel& channel, Lane lane) {
+  uint32_t count = 0;
+  for (uint32_t slot = 0; slot < channel.slots(); ++slot) {
+    const SlotWord seen = SlotWord::Of(channel.word(slot).load(std::memory_order_acquire));
+    count += seen.state == SlotState::kQueued && (lane.lanes == 0 || seen.ticket % lane.lanes == lane.lane);
+  }
+  return count;
+}
+
 bool IsAbandoned(const SharedChannel& channel, const TakenRequest& taken) {
   return channel.word(taken.slot).load() != taken.word.Bits();
 }

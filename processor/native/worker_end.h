@@ -31,6 +31,9 @@ struct Lane {
 // Thread safety: from any number of threads.
 bool Take(const SharedChannel& channel, Lane lane, TakenRequest* taken);
 
+// How many requests of the lane wait.
+uint32_t QueuedCount(const SharedChannel& channel, Lane lane);
+
 // Whether the gateway has given a request up that runs.
 bool IsAbandoned(const SharedChannel& channel, const TakenRequest& taken);
 

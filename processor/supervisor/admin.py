@@ -1,6 +1,7 @@
 """The admin API: HTTP and JSON on the admin address, for the command line.
 
 GET  /v1/status   what `corelane status --json` prints
+GET  /v1/report   what `corelane report --json` prints
 POST /v1/apply    {"manifest": text, "base": folder, "source": name}; 409 and {"problems": [...]} if refused
 """
 
@@ -17,6 +18,7 @@ from starlette.routing import Route
 
 from processor.errors import ControlError, ManifestError
 from processor.manifest import parse_manifest
+from processor.supervisor.report import report
 from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
 
@@ -33,6 +35,9 @@ def application(supervisor: Supervisor) -> Starlette:
     async def get_status(request: Request) -> JSONResponse:
         return JSONResponse(status(supervisor))
 
+    async def get_report(request: Request) -> JSONResponse:
+        return JSONResponse(report(supervisor))
+
     async def post_apply(request: Request) -> JSONResponse:
         try:
             body = await request.json()
@@ -47,7 +52,13 @@ def application(supervisor: Supervisor) -> Starlette:
             return JSONResponse({"problems": [str(error)]}, 409)
         return JSONResponse(status(supervisor))
 
-    return Starlette(routes=[Route("/v1/status", get_status), Route("/v1/apply", post_apply, methods=["POST"])])
+    return Starlette(
+        routes=[
+            Route("/v1/status", get_status),
+            Route("/v1/report", get_report),
+            Route("/v1/apply", post_apply, methods=["POST"]),
+        ]
+    )
 
 
 def admin_server(supervisor: Supervisor) -> uvicorn.Server:

@@ -15,11 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from processor import control, routes
-from processor._native import SharedChannel
-from processor.channel import path_of
+from processor import control
+from processor._native import PoolGate, SharedChannel
 from processor.errors import ControlError, ManifestError, ModelsNotAvailable, RequestError, StartError
-from processor.knobs import Knobs
+from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, load_manifest
 from processor.supervisor import lifecycle, runtime, tasks
 from processor.supervisor.allocator import environment_of
@@ -29,15 +28,18 @@ from processor.supervisor.gateways import Gateways
 from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, WantedModel
 from processor.supervisor.ports import ReservedPort
 from processor.supervisor.reload_config import manifest_of
+from processor.supervisor.route_table import route_table
+from processor.supervisor.scheduling import Scheduling, Served, limited, pin
 from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.wire import messages
 from processor.wire.status import number_of
 from processor.worker.spec import WorkerSpec
-from scheduler import Host
+from scheduler import Host, Profile
 
 _logger = logging.getLogger("corelane")
 
 _TICK_S = 0.25
+_PLAN_TICKS = 8
 _ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
 
 
@@ -48,11 +50,14 @@ class Worker:
     instance: Instance
     child: Child
     channel: SharedChannel
+    member: int  # of the pool's gate
     fingerprint: str
     epoch: int | None = None  # of the first routing table in which its phase shows
     engine: str = ""
     load_s: float = 0.0
     precision: dict[str, str] = dataclasses.field(default_factory=dict)  # name, why and isa, as the worker chose
+    profile: Profile | None = None
+    placed: control.Message | None = None  # its sessions' cores, as it was told last
     error: str = ""  # why it failed or was killed, if it or we said so
     drain_sent: bool = False
 
@@ -60,8 +65,9 @@ class Worker:
 class Supervisor:
     def __init__(self, manifest: Manifest, manifest_path: Path | None, host: Host, knobs: Knobs) -> None:
         self.manifest = manifest
-        self.host = host
-        self.cores = min(host.cores, manifest.host.cores or host.cores)
+        self.host = limited(host, manifest.host.cores)
+        self.cores = self.host.cores
+        self.scheduling = Scheduling(self.host)
         self.workers: dict[int, Worker] = {}
         self.troubles: dict[WorkerSpec, Trouble] = {}
         self.folders: dict[str, ModelFolder] = {}
@@ -74,6 +80,9 @@ class Supervisor:
             drain_ns=int(manifest.host.drain_s * 1e9),
             backoff_max_ns=int(knobs.restart_backoff_max_s * 1e9),
         )
+        self._profiles = str(cache_folder())
+        self._gate = PoolGate.create()
+        self._pinned: dict[int, tuple[int, ...]] = {}  # gateways' cores, by process
         self._ended: dict[str, dict[int, str]] = {}
         self._watches: dict[str, tuple[Path, asyncio.Task]] = {}
         self._numbers = itertools.count(1)
@@ -173,9 +182,11 @@ class Supervisor:
         _logger.info("stopped")
 
     async def _tick(self) -> None:
-        while True:
+        for tick in itertools.count():
             await asyncio.sleep(_TICK_S)
             self.gateways.end_stuck()
+            if tick % _PLAN_TICKS == 0:
+                self._schedule()
             self._reconcile()
 
     async def _announce_ready(self) -> None:
@@ -282,7 +293,7 @@ class Supervisor:
     # Reconciliation
 
     def wanted(self) -> list[WantedModel]:
-        return wanted_models(self.manifest, self.folders, self.cores)
+        return wanted_models(self.manifest, self.folders, self.cores, self._profiles)
 
     def _instances(self) -> list[Instance]:
         return [worker.instance for worker in self.workers.values()]
@@ -301,7 +312,7 @@ class Supervisor:
                 self.workers[action.instance].error = action.reason
                 self.workers[action.instance].child.kill()
         self._forget(wanted)
-        self.gateways.publish(self._route_table(wanted), self._is_ready(wanted))
+        self.gateways.publish(route_table(self, wanted), self._is_ready(wanted))
         self._settle_epochs()
         self._spawn(self._notify(), "a notification")
 
@@ -334,6 +345,7 @@ class Supervisor:
     def _start_worker(self, wanted: lifecycle.Wanted) -> None:
         number = next(self._numbers)
         spec = wanted.spec
+        member = self._gate.add(spec.pool_weight)
         channel = SharedChannel.create(
             instance=number,
             slots=spec.queue_capacity + max(spec.sessions, self.cores),
@@ -344,6 +356,9 @@ class Supervisor:
             "spec": dataclasses.asdict(spec),
             "channel": channel.descriptor,
             "instance": number,
+            "gate": self._gate.descriptor,
+            "member": member,
+            "cpus": list(self.host.cpus),
             "cores": self.cores,
         }
         _logger.info("[%s] loading %s", spec.name, spec.folder)
@@ -353,9 +368,10 @@ class Supervisor:
             first,
             on_message=lambda message: self._on_worker_message(number, message),
             on_exit=lambda how, output: self._on_worker_exit(number, how, output),
-            descriptors=[channel.descriptor],
+            descriptors=[channel.descriptor, self._gate.descriptor],
             environment=environment_of(spec),
         )
+        pin(child.pid, self.scheduling.cpus_of_loads())
         instance = Instance(
             id=number,
             spec=spec,
@@ -363,7 +379,9 @@ class Supervisor:
             since_ns=time.monotonic_ns(),
             load_timeout_ns=wanted.load_timeout_ns,
         )
-        self.workers[number] = Worker(instance=instance, child=child, channel=channel, fingerprint=wanted.fingerprint)
+        self.workers[number] = Worker(
+            instance=instance, child=child, channel=channel, member=member, fingerprint=wanted.fingerprint
+        )
 
     def _reclaim(self, owner: int) -> None:
         """Takes back what a gateway that has ended held of the workers."""
@@ -385,7 +403,9 @@ class Supervisor:
             trouble = self.troubles.get(worker.instance.spec)
             if trouble is not None and not trouble.was_available:
                 del self.troubles[worker.instance.spec]
+            worker.profile = Profile.from_json(message["profile"])
             self._set_phase(worker, Phase.AVAILABLE)
+            self._schedule()
             self._reconcile()
 
     def _on_worker_exit(self, number: int, how: str, output: str) -> None:
@@ -393,6 +413,7 @@ class Supervisor:
         instance, now_ns = worker.instance, time.monotonic_ns()
         spec = instance.spec
         worker.channel.mark_dead()
+        self._gate.remove(worker.member)
         if self._stopping:
             return
         last = self.troubles.get(spec)
@@ -417,6 +438,47 @@ class Supervisor:
             del ended[next(iter(ended))]
         self._reconcile()
 
+    # Cores
+
+    def served(self) -> list[tuple[Worker, Served]]:
+        """Of each version that serves, its newest worker."""
+        newest: dict[str, Worker] = {}
+        for worker in self.workers.values():
+            if worker.instance.phase is Phase.AVAILABLE:
+                newest[worker.instance.spec.name] = worker
+        return [(worker, self._served(worker)) for worker in newest.values()]
+
+    def _served(self, worker: Worker) -> Served:
+        spec = worker.instance.spec
+        assert worker.profile is not None, "it said so when it became available"
+        return Served(
+            instance=worker.instance.id,
+            model=spec.model,
+            version=spec.version,
+            threads=spec.threads_per_session,
+            profile=worker.profile,
+            statistics=worker.channel.statistics(),
+        )
+
+    def _schedule(self) -> None:
+        """Plans anew, and tells everybody where to run who was not told so before."""
+        if self._stopping:
+            return
+        gateways = {gateway.child.pid for gateway in self.gateways.list}
+        served = self.served()
+        self.scheduling.update([one for _, one in served], self.manifest, sum(map(runtime.cpu_s, gateways)))
+        for worker, one in served:
+            placed = self.scheduling.placement(one.model, one.version)
+            if placed is not None and placed != worker.placed:
+                worker.placed = placed
+                worker.child.send({"type": "place", **placed})
+        self._gate.set_permits(len(self.scheduling.plan.pool) if self.scheduling.plan else 0)
+        cpus = self.scheduling.cpus_of_gateways()
+        for pid in gateways:
+            if self._pinned.get(pid) != cpus:
+                pin(pid, cpus)
+        self._pinned = dict.fromkeys(gateways, cpus)
+
     # What others are told
 
     def version_reports(self, model: str, wanted: list[WantedModel]) -> list[lifecycle.VersionReport]:
@@ -440,33 +502,3 @@ class Supervisor:
     def is_routed(self, model: str, version: int) -> bool:
         """Whether every gateway sends a version's requests to a worker of it."""
         return any(i.routed and i.spec.model == model and i.spec.version == version for i in self._instances())
-
-    def _route_table(self, wanted: list[WantedModel]) -> list[routes.ModelRoute]:
-        names = {model.name for model in self.manifest.models}
-        names |= {instance.spec.model for instance in self._instances() if instance.phase is not Phase.LOADING}
-        return [self._model_route(name, wanted) for name in sorted(names)]
-
-    def _model_route(self, name: str, wanted: list[WantedModel]) -> routes.ModelRoute:
-        settings = self.manifest.model(name)
-        versions = []
-        for report in self.version_reports(name, wanted):
-            # A model that left the manifest has no route: its workers drain.
-            worker = self.serving_worker(name, report.version) if settings else None
-            spec = worker.instance.spec if worker else None
-            versions.append(
-                routes.VersionRoute(
-                    version=report.version,
-                    state=report.state.value,
-                    error=report.error,
-                    restarting=report.restarting,
-                    traffic=settings.settings_of(report.version).traffic if settings else None,
-                    instance=worker.instance.id if worker else None,
-                    channel=path_of(worker.channel) if worker else "",
-                    slots=spec.queue_capacity + spec.sessions if spec else 0,
-                    queue_capacity=spec.queue_capacity if spec else 0,
-                    queue_timeout_ms=spec.queue_timeout_ms if spec else 0.0,
-                )
-            )
-        return routes.ModelRoute(
-            name=name, versions=tuple(versions), labels=settings.labels if settings is not None else ()
-        )

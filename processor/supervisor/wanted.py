@@ -8,7 +8,9 @@ from processor.supervisor.lifecycle import Wanted, WantedModel
 from processor.worker.spec import WorkerSpec
 
 
-def wanted_models(manifest: Manifest, folders: Mapping[str, ModelFolder], cores: int) -> list[WantedModel]:
+def wanted_models(
+    manifest: Manifest, folders: Mapping[str, ModelFolder], cores: int, profiles: str = ""
+) -> list[WantedModel]:
     """What should run, in the manifest's order: of each model, the complete folders that its policy chooses."""
     return [
         WantedModel(
@@ -16,7 +18,7 @@ def wanted_models(manifest: Manifest, folders: Mapping[str, ModelFolder], cores:
             keep_unwanted=model.versions.kind != "listed",
             versions=tuple(
                 Wanted(
-                    spec=_spec(manifest, model, folder, cores),
+                    spec=_spec(manifest, model, folder, cores, profiles),
                     fingerprint=folder.fingerprint,
                     load_timeout_ns=int(model.load_timeout_s * 1e9),
                 )
@@ -45,7 +47,7 @@ def _chosen(model: ModelSettings, folder: ModelFolder) -> list[VersionFolder]:
     return sorted(complete, key=lambda found: found.version)
 
 
-def _spec(manifest: Manifest, model: ModelSettings, folder: VersionFolder, cores: int) -> WorkerSpec:
+def _spec(manifest: Manifest, model: ModelSettings, folder: VersionFolder, cores: int, profiles: str) -> WorkerSpec:
     return WorkerSpec(
         model=model.name,
         version=folder.version,
@@ -64,4 +66,6 @@ def _spec(manifest: Manifest, model: ModelSettings, folder: VersionFolder, cores
         tensor_content=model.tensor_content,
         batch_rows_max=model.batching.max_rows if model.batching else 0,
         batch_wait_us=model.batching.max_wait_us if model.batching else 0.0,
+        pool_weight=model.pool_weight,
+        profile_folder=profiles,
     )

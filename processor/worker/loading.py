@@ -10,21 +10,29 @@ from processor import _native
 from processor.engines import EngineOptions, choose_engine
 from processor.errors import LoadError
 from processor.worker.precision import Precision, load_in_precision
+from processor.worker.profiling import profile
 from processor.worker.session_group import SessionGroup
 from processor.worker.spec import WorkerSpec
 from processor.worker.warm_up import warm_up
+from scheduler import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion:
     engine: str
     precision: Precision
+    profile: Profile
     load_s: float
     group: SessionGroup
 
 
 def load_version(
-    spec: WorkerSpec, channel: _native.SharedChannel, allowed: Sequence[int], cores_max: int
+    spec: WorkerSpec,
+    channel: _native.SharedChannel,
+    allowed: Sequence[int],
+    cores_max: int,
+    gate: _native.PoolGate | None = None,
+    member: int = 0,
 ) -> LoadedVersion:
     """Loads and warms up; starts no thread that will run requests. LoadError says what is wrong with the version."""
     started_s = time.monotonic()
@@ -40,12 +48,21 @@ def load_version(
         engine, precision = load_in_precision(engine_name, folder, options, spec.max_divergence, spec.message_bytes_max)
         sessions = [engine.make_session() for _ in range(spec.sessions)]
         warm_up(engine, sessions, folder, spec.message_bytes_max)
+        cache = Path(spec.profile_folder) if spec.profile_folder else None
+        measured = profile(engine, folder, precision.name, spec.threads_per_session, cache)
     except MemoryError as error:
         raise LoadError("the load ran out of memory") from error
     gc.collect()
     gc.freeze()  # the engine's objects live as long as the process; a collection need not walk them
     group = SessionGroup(
-        spec=spec, engine=engine, sessions=sessions, channel=channel, allowed=allowed, cores_max=cores_max
+        spec=spec,
+        engine=engine,
+        sessions=sessions,
+        channel=channel,
+        allowed=allowed,
+        cores_max=cores_max,
+        gate=gate,
+        member=member,
     )
     load_s = time.monotonic() - started_s
-    return LoadedVersion(engine=engine_name, precision=precision, load_s=load_s, group=group)
+    return LoadedVersion(engine=engine_name, precision=precision, profile=measured, load_s=load_s, group=group)

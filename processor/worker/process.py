@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from processor import control
-from processor._native import SharedChannel
+from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
 from processor.worker.spec import SessionPlacement, WorkerSpec
 
 if TYPE_CHECKING:
     from processor.worker.loading import LoadedVersion
+    from processor.worker.session_group import SessionGroup
 
 _logger = logging.getLogger(__name__)
 
@@ -36,25 +37,28 @@ def main(arguments: list[str]) -> None:
     channel = SharedChannel.map(first["channel"], first["instance"])
     _limit(spec)
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
-    loading = threading.Thread(
-        target=lambda: loaded.put(_load(client, spec, channel, first["cores"])), name="load", daemon=True
-    )
+    loading = threading.Thread(target=lambda: loaded.put(_load(client, spec, channel, first)), name="load", daemon=True)
     drain_asked = threading.Event()
+    placements: queue.Queue[control.Message] = queue.Queue()
 
     def handle(message: control.Message) -> None:
         if message["type"] == "drain":
             drain_asked.set()
+        elif message["type"] == "place":
+            placements.put(message)
 
     threading.Thread(target=client.serve, args=(handle,), name="control", daemon=True).start()
     loading.start()
     version = loaded.get()
     version.group.place([SessionPlacement()] * spec.sessions)
+    threading.Thread(target=_place, args=(version.group, placements), name="place", daemon=True).start()
     client.send(
         {
             "type": "available",
             "engine": version.engine,
             "load_s": version.load_s,
             "precision": dataclasses.asdict(version.precision),
+            "profile": version.profile.to_json(),
         }
     )
     drain_asked.wait()
@@ -62,6 +66,19 @@ def main(arguments: list[str]) -> None:
         time.sleep(_DRAIN_LOOK_S)
     version.group.stop()
     os._exit(0)
+
+
+def _place(group: SessionGroup, placements: queue.Queue[control.Message]) -> None:
+    """Makes the sessions be what the supervisor says, the newest word only: a session that goes may take its time."""
+    while True:
+        wanted = placements.get()
+        while not placements.empty():
+            wanted = placements.get()
+        try:
+            sessions = [SessionPlacement(cpus=tuple(cpus)) for cpus in wanted["sessions"]]
+            group.place(sessions, shares=wanted["shares"])
+        except LoadError as error:
+            _logger.error("sessions stay as they are: %s", error)
 
 
 def _limit(spec: WorkerSpec) -> None:
@@ -74,7 +91,9 @@ def _limit(spec: WorkerSpec) -> None:
         _logger.info("the kernel may end any process when memory runs out, not this one first: %s", error)
 
 
-def _load(client: control.ControlClient, spec: WorkerSpec, channel: SharedChannel, cores_max: int) -> LoadedVersion:
+def _load(
+    client: control.ControlClient, spec: WorkerSpec, channel: SharedChannel, first: control.Message
+) -> LoadedVersion:
     """The loaded version; tells the supervisor why, and ends the process, if there is none."""
     # A load takes what serving leaves. Threads that an engine makes inherit the policy, so it is lowered only where
     # none of them will run requests.
@@ -87,7 +106,8 @@ def _load(client: control.ControlClient, spec: WorkerSpec, channel: SharedChanne
         # Importing an engine is most of many a load: it belongs on this thread.
         from processor.worker.loading import load_version
 
-        return load_version(spec, channel, sorted(os.sched_getaffinity(0)), cores_max)
+        gate = PoolGate.map(first["gate"])
+        return load_version(spec, channel, first["cpus"], first["cores"], gate, first["member"])
     except LoadError as error:
         reason = str(error)
     except BaseException as error:

@@ -44,9 +44,11 @@ class SessionGroup:
         channel: _native.SharedChannel,
         allowed: Sequence[int],
         cores_max: int,
+        gate: _native.PoolGate | None = None,
+        member: int = 0,
     ) -> None:
         """`sessions` are the engine's, already warm. Pins must be among the `allowed` cores, of which the sessions use
-        `cores_max` at most."""
+        `cores_max` at most. `gate` is the pool's, of which this group is `member`."""
         self._name = spec.name
         self._engine = engine
         self._sessions = list(sessions)
@@ -80,16 +82,20 @@ class SessionGroup:
             round_robin=spec.dispatch == "round_robin",
             allowed=list(allowed),
             cores_max=cores_max,
+            gate=gate,
+            member=member,
         )
 
-    def place(self, placements: Sequence[SessionPlacement]) -> None:
-        """Makes the sessions be these: adds, removes, pauses, wakes and pins. LoadError, and no change, for a core that
-        this process may not use or more sessions than the channel has room for."""
+    def place(self, placements: Sequence[SessionPlacement], *, shares: bool = False) -> None:
+        """Makes the sessions be these: adds, removes, pauses, wakes and pins; if it `shares`, a request runs when the
+        pool's gate lets it. LoadError, and no change, for a core that this process may not use or more sessions than
+        the channel has room for."""
         while len(self._sessions) < len(placements):
             session = self._engine.make_session()
             self._sessions.append(session)
             self._hand_over(session)
-        problem = self._group.place([(list(placement.cpus), placement.paused) for placement in placements])
+        placed = [(list(placement.cpus), placement.paused) for placement in placements]
+        problem = self._group.place(placed, shares)
         if problem:
             raise LoadError(problem)
 

@@ -24,6 +24,8 @@ class WorkerSpec:
     tensor_content: bool = False
     batch_rows_max: int = 0
     batch_wait_us: float = 0.0
+    pool_weight: float = 1.0
+    profile_folder: str = ""  # where profiles are kept; empty: nowhere
 
     @property
     def name(self) -> str:

@@ -46,7 +46,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "corelane", "serve", str(manifest)],
                 stderr=output,
-                env={**os.environ, **_FAST, **(environment or {})},
+                env={**os.environ, **_FAST, "CORELANE_CACHE": str(log.parent / "cache"), **(environment or {})},
             )
         found = wait_until(self._addresses, "the server's addresses")
         self.grpc, self.admin = found

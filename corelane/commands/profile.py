@@ -1,0 +1,83 @@
+"""`corelane profile`."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from corelane.commands.common import add_command, add_json, table
+from processor.engines import EngineOptions, choose_engine
+from processor.errors import LoadError
+from processor.knobs import cache_folder
+from processor.supervisor.allocator import worker_environment
+
+_DESCRIPTION = """\
+Measures a model in this process: milliseconds of CPU per request by batch size, for the threads and the precision
+given, and the line that the scheduler makes of them. PATH is a version's folder, or a model's: then its highest one.
+The profile is kept (CORELANE_CACHE) for `corelane serve` and `corelane plan`.
+
+  corelane profile models/ctr
+  corelane profile models/ctr/3 --threads 2 --precision fp32
+"""
+
+
+def add_parser(commands: Any) -> None:
+    parser = add_command(commands, "profile", run, "measure what a request costs", _DESCRIPTION)
+    parser.add_argument("path", type=Path, metavar="PATH")
+    parser.add_argument("--engine", default="auto", choices=["auto", "tensorflow", "onnxruntime", "openvino"])
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that one request may use")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument("--max-divergence", type=float, default=0.01, help="as in the manifest")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.threads < 1:
+        raise LoadError(f"--threads should be at least 1, not {options.threads}")
+    folder = version_folder(options.path)
+    engine_name = choose_engine(folder, options.engine)
+    if engine_name == "tensorflow":
+        _take_the_workers_allocator()
+    from processor.worker.precision import load_in_precision
+    from processor.worker.profiling import profile
+
+    print(f"loading {folder} by {engine_name} ...", file=sys.stderr, flush=True)
+    engine, precision = load_in_precision(
+        engine_name,
+        folder,
+        EngineOptions(threads_per_session=options.threads, precision=options.precision),
+        options.max_divergence,
+        1 << 30,
+    )
+    found = profile(engine, folder, precision.name, options.threads, cache_folder())
+    cost = found.cost
+    if cost is None:
+        raise LoadError("the model takes no request that can be made up; add assets.extra/tf_serving_warmup_requests")
+    if options.json:
+        fitted = {"fixed_ms": cost.fixed_ms, "per_row_ms": cost.per_row_ms, "cv": cost.cv, "fit_error": cost.fit_error}
+        print(json.dumps({**found.to_json(), "precision_why": precision.why, "cost": fitted}, indent=2))
+        return 0
+    print(f"{folder}: {engine_name}, {precision.name} ({precision.why}), {options.threads} thread(s)\n")
+    rows = [[rows, f"{ms:.3f}", f"{cv:.0%}", f"{cost.ms(rows):.3f}"] for rows, ms, cv in found.points]
+    print(table(["rows", "ms", "spread", "fitted ms"], rows))
+    print(f"\n{cost.fixed_ms:.3f} ms a request and {cost.per_row_ms:.4f} ms a row, within {cost.fit_error:.0%}")
+    return 0
+
+
+def version_folder(path: Path) -> Path:
+    """A version's folder, or the highest of a model's. LoadError if there is none."""
+    if not path.is_dir():
+        raise LoadError(f"{path} is no folder")
+    numbered = [child for child in path.iterdir() if child.is_dir() and child.name.isdecimal()]
+    if path.name.isdecimal() or not numbered:
+        return path.resolve()
+    return max(numbered, key=lambda child: int(child.name)).resolve()
+
+
+def _take_the_workers_allocator() -> None:
+    """Starts over with the allocator that TensorFlow's workers have, if it is there."""
+    environment = worker_environment()
+    if environment.get("LD_PRELOAD") != os.environ.get("LD_PRELOAD"):
+        os.execve(sys.executable, [sys.executable, "-P", "-m", "corelane", *sys.argv[1:]], environment)

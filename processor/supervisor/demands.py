@@ -1,0 +1,76 @@
+"""What live traffic says of a worker: how many requests come, and how long one takes."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from processor.histogram import BOUNDS_US, quantile_us
+from scheduler import Service, service_of
+
+_WINDOW_S = 30.0
+_RATE_TIME_S = 10.0
+_SAMPLES_MIN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    at_s: float
+    arrived: int
+    run_us: Sequence[int]
+    total_us: Sequence[int]
+
+
+class DemandMeter:
+    """Of one worker's channel. Rates follow a change within about ten seconds; service times are of the last thirty.
+
+    Thread safety: none."""
+
+    def __init__(self) -> None:
+        self._readings: deque[_Reading] = deque()
+
+    def read(self, statistics: Mapping[str, Any], now_s: float) -> None:
+        """Takes a channel's statistics in."""
+        arrived = statistics["accepted"] + statistics["rejected"]
+        self._readings.append(_Reading(now_s, arrived, statistics["run_us"], statistics["total_us"]))
+        while len(self._readings) > 2 and now_s - self._readings[1].at_s >= _WINDOW_S:
+            self._readings.popleft()
+
+    @property
+    def rate_per_s(self) -> float:
+        """Requests that came, those refused for want of room included."""
+        if len(self._readings) < 2:
+            return 0.0
+        last = self._readings[-1]
+        first = next((one for one in self._readings if last.at_s - one.at_s <= _RATE_TIME_S), self._readings[-2])
+        first = first if first is not last else self._readings[-2]
+        seconds = last.at_s - first.at_s
+        return max(0, last.arrived - first.arrived) / seconds if seconds > 0 else 0.0
+
+    @property
+    def service(self) -> Service | None:
+        """How long requests ran; None before there are enough."""
+        if len(self._readings) < 2:
+            return None
+        counts = _since(self._readings[0].run_us, self._readings[-1].run_us)
+        if sum(counts) < _SAMPLES_MIN:
+            return None
+        return service_of([(count, _middle_ms(index)) for index, count in enumerate(counts) if count > 0])
+
+    def latency_ms(self, fraction: float) -> float | None:
+        """A quantile of the time from arrival to answer; None without an answer."""
+        if len(self._readings) < 2:
+            return None
+        found = quantile_us(_since(self._readings[0].total_us, self._readings[-1].total_us), fraction)
+        return None if found is None else found / 1000
+
+
+def _since(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    return [new - old for old, new in zip(before, after, strict=True)]
+
+
+def _middle_ms(index: int) -> float:
+    """The geometric middle of a histogram's bucket."""
+    upper = BOUNDS_US[min(index, len(BOUNDS_US) - 1)]
+    lower = BOUNDS_US[index - 1] if index > 0 else upper / 1.15
+    return float((lower * upper) ** 0.5) / 1000

@@ -1,0 +1,46 @@
+"""What the supervisor tells its gateways: which versions there are, and where their workers are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from processor import routes
+from processor.channel import path_of
+from processor.supervisor.lifecycle import Phase, WantedModel
+
+if TYPE_CHECKING:
+    from processor.supervisor.supervisor import Supervisor
+
+
+def route_table(supervisor: Supervisor, wanted: list[WantedModel]) -> list[routes.ModelRoute]:
+    """Of the manifest's models, and of those that left it while their workers drain."""
+    names = {model.name for model in supervisor.manifest.models}
+    instances = [worker.instance for worker in supervisor.workers.values()]
+    names |= {instance.spec.model for instance in instances if instance.phase is not Phase.LOADING}
+    return [_model_route(supervisor, name, wanted) for name in sorted(names)]
+
+
+def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -> routes.ModelRoute:
+    settings = supervisor.manifest.model(name)
+    versions = []
+    for report in supervisor.version_reports(name, wanted):
+        # A model that left the manifest has no route: its workers drain.
+        worker = supervisor.serving_worker(name, report.version) if settings else None
+        spec = worker.instance.spec if worker else None
+        versions.append(
+            routes.VersionRoute(
+                version=report.version,
+                state=report.state.value,
+                error=report.error,
+                restarting=report.restarting,
+                traffic=settings.settings_of(report.version).traffic if settings else None,
+                instance=worker.instance.id if worker else None,
+                channel=path_of(worker.channel) if worker else "",
+                slots=spec.queue_capacity + spec.sessions if spec else 0,
+                queue_capacity=spec.queue_capacity if spec else 0,
+                queue_timeout_ms=spec.queue_timeout_ms if spec else 0.0,
+            )
+        )
+    return routes.ModelRoute(
+        name=name, versions=tuple(versions), labels=settings.labels if settings is not None else ()
+    )

@@ -1,0 +1,146 @@
+"""The scheduler at work: from live traffic to a core allocation, and from that to pins.
+
+A plan comes from `scheduler.replan`, which is pure. Here its inputs are gathered. The supervisor carries it out:
+sessions by a message to their worker, gateways and loads by their affinity.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from processor import control
+from processor.manifest import Manifest
+from processor.supervisor.demands import DemandMeter
+from scheduler import Cost, Demand, Host, Plan, Profile, Settings, core_list
+from scheduler.replan import Standing, consider
+
+_logger = logging.getLogger("corelane")
+
+_EVENTS_MAX = 100
+# Of a version that could not be profiled, until its traffic tells.
+_ASSUMED = Cost(fixed_ms=1.0, per_row_ms=0.0, cv=0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A change of who has which cores. `at_s` is the time of day."""
+
+    at_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A worker that serves, as the scheduler needs it."""
+
+    instance: int
+    model: str
+    version: int
+    threads: int
+    profile: Profile
+    statistics: Mapping[str, object]
+
+
+class Scheduling:
+    """Belongs to the event loop's thread."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.events: deque[Event] = deque(maxlen=_EVENTS_MAX)
+        self.standing: Standing | None = None
+        self.settings = Settings()
+        self._meters: dict[int, DemandMeter] = {}
+        self._gateway_calls: deque[tuple[float, float]] = deque(maxlen=15)
+
+    @property
+    def plan(self) -> Plan | None:
+        return self.standing.plan if self.standing else None
+
+    def meter(self, instance: int) -> DemandMeter:
+        return self._meters.setdefault(instance, DemandMeter())
+
+    def update(self, served: Sequence[Served], manifest: Manifest, gateway_cpu_s: float) -> bool:
+        """Plans anew from what the channels say. True if cores change hands, and then there is an event."""
+        now_s = time.monotonic()
+        self._meters = {one.instance: self.meter(one.instance) for one in served}
+        for one in served:
+            self._meters[one.instance].read(one.statistics, now_s)
+        self._gateway_calls.append((now_s, gateway_cpu_s))
+        (then_s, then_cpu_s) = self._gateway_calls[0]
+        load = (gateway_cpu_s - then_cpu_s) / (now_s - then_s) if now_s > then_s else 0.0
+        self.settings = Settings(
+            reserved_cores=manifest.host.reserved_cores,
+            # A change of a quarter of a core is none.
+            gateway_load=round(max(load, 0.0) * 4) / 4,
+        )
+        if not served:
+            changed = self.standing is not None
+            self.standing = None
+            return changed
+        demands = [self._demand(one, manifest) for one in served]
+        decision = consider(self.standing, self.host, demands, self.settings, now_s)
+        self.standing = decision.standing
+        if not decision.reason:
+            return False
+        self.events.append(Event(at_s=time.time(), reason=decision.reason))
+        self._log(decision.standing.plan, decision.reason)
+        return True
+
+    def placement(self, model: str, version: int) -> control.Message | None:
+        """The cores of each session of a version, and whether it shares the pool; None if it is not in the plan."""
+        found = self.plan.version(f"{model}/{version}") if self.plan else None
+        return None if found is None else {"sessions": [list(c) for c in found.sessions], "shares": found.shares}
+
+    def cpus_of_gateways(self) -> tuple[int, ...]:
+        return self.plan.reserve if self.plan and self.plan.reserve else self.host.cpus
+
+    def cpus_of_loads(self) -> tuple[int, ...]:
+        """Where versions are loaded and measured, so that no baseline notices."""
+        if self.plan is None:
+            return self.host.cpus
+        return self.plan.pool or self.plan.reserve or self.host.cpus
+
+    def _demand(self, served: Served, manifest: Manifest) -> Demand:
+        model = manifest.model(served.model)
+        meter = self._meters[served.instance]
+        settings = model.settings_of(served.version) if model else None
+        return Demand(
+            model=served.model,
+            version=served.version,
+            role=settings.role if settings else "ab",
+            rate_per_s=meter.rate_per_s,
+            cost=served.profile.cost or _ASSUMED,
+            observed=meter.service,
+            slo_p99_ms=model.slo_p99_ms if model else None,
+            sessions=model.sessions if model else None,
+            threads=served.threads,
+            weight=model.pool_weight if model else 1.0,
+        )
+
+    def _log(self, plan: Plan, reason: str) -> None:
+        own = [f"{version.name} {core_list(version.cpus)}" for version in plan.versions if not version.shares]
+        shared = [f"pool {core_list(plan.pool)}"] if plan.pool else []
+        reserve = [f"reserve {core_list(plan.reserve)}"] if plan.reserve else []
+        _logger.info("cores: %s (%s)", ", ".join([*own, *shared, *reserve]), reason)
+        for problem in plan.problems:
+            _logger.warning("cores: %s", problem)
+
+
+def pin(pid: int, cpus: Sequence[int]) -> None:
+    """Keeps all threads of a process, and those it will start, on these cores. One that has ended is no error."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cpus)
+
+
+def limited(host: Host, cores: int | None) -> Host:
+    """The host with no more cores than the manifest gives us."""
+    if cores is None:
+        return host
+    quota = cores if host.quota_cores is None else min(host.quota_cores, cores)
+    return Host(physical=host.physical, quota_cores=quota, instruction_sets=host.instruction_sets)

@@ -1,0 +1,176 @@
+"""What a request of a version costs: measured when it is loaded, kept for the next time.
+
+A profile is measured on the path that requests take, from their bytes to the response's, by batch size. It depends on
+the model's files, the engine, the precision, the threads and the machine; all of these make its key.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from processor._native import PredictResult, PredictSession, PredictSettings
+from processor.engines import Engine, NativeEngine
+from processor.errors import RequestError
+from processor.methods import Method
+from processor.tensors import Signature
+from processor.wire import messages, tensors
+from processor.worker import samples
+from processor.worker.inference import Inference
+from scheduler import Profile
+
+_logger = logging.getLogger(__name__)
+
+BATCHES = (1, 10, 100)
+_RUNS_MIN, _RUNS_MAX = 5, 50
+_SECONDS_MAX = 0.3  # by batch size
+_BYTES_MAX = 1 << 30
+
+
+def profile(
+    engine: Engine,
+    folder: Path,
+    precision: str,
+    threads: int,
+    cache: Path | None,
+    *,
+    batches: tuple[int, ...] = BATCHES,
+) -> Profile:
+    """The version's profile, from `cache` if it was measured before."""
+    path = None if cache is None else cache / "profiles" / f"{key(engine.name, folder, precision, threads)}.json"
+    if path is not None and (known := read(path)) is not None:
+        return known
+    points = tuple(_measure(engine, folder, threads, batches))
+    found = Profile(engine=engine.name, precision=precision, threads=threads, points=points)
+    if path is not None and points:
+        _write(path, found)
+    return found
+
+
+def key(engine: str, folder: Path, precision: str, threads: int) -> str:
+    """Changes with the content of the files, and with the machine."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((Profile.SCHEMA, engine, precision, threads, _machine())).encode())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(repr((str(path.relative_to(folder)), path.stat().st_size)).encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def read(path: Path) -> Profile | None:
+    try:
+        return Profile.from_json(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        _logger.warning("profile %s is measured anew: %s", path, error)
+        return None
+
+
+def _write(path: Path, found: Profile) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.dumps(found.to_json()))
+        unfinished.replace(path)
+    except OSError as error:
+        _logger.warning("the profile cannot be kept: %s", error)
+
+
+def _machine() -> tuple[str, ...]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return platform.machine(), next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
+
+
+def _measure(
+    engine: Engine, folder: Path, threads: int, batches: tuple[int, ...]
+) -> Iterator[tuple[int, float, float]]:
+    """Of the default signature, or the first."""
+    signatures = engine.signatures()
+    signature = signatures.get("serving_default") or next(iter(signatures.values()))
+    inputs = _taken_inputs(engine, folder, signature)
+    if inputs is None:
+        return
+    session, seen = engine.make_session(), set()
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    for batch in batches:
+        rows, some = _with_rows(signature, inputs, batch)
+        if rows in seen:
+            continue
+        seen.add(rows)
+        run = _runner(engine, session, signature, some)
+        try:
+            run()
+        except RequestError as error:
+            _logger.info("a request of %d rows is refused, and not profiled: %s", rows, error)
+            continue
+        took: list[float] = []
+        end_s = time.perf_counter() + _SECONDS_MAX
+        while len(took) < _RUNS_MIN or (len(took) < _RUNS_MAX and time.perf_counter() < end_s):
+            began = clock()
+            run()
+            took.append((clock() - began) * 1000)
+        middle = statistics.median(took)
+        if middle > 0:
+            # Robust: one run in twenty that was disturbed says nothing of the model.
+            spread = (np.percentile(took, 84) - np.percentile(took, 16)) / 2 / middle
+            yield rows, middle, float(spread)
+
+
+def _taken_inputs(engine: Engine, folder: Path, signature: Signature) -> samples.Inputs | None:
+    """The first inputs that the model takes: recorded ones, else made-up ones."""
+    session = engine.make_session()
+    recorded = (
+        inputs for found, inputs in samples.recorded(folder, engine.signatures(), _BYTES_MAX) if found is signature
+    )
+    for inputs in (*recorded, *samples.made_up(signature)):
+        try:
+            engine.run(session, signature, inputs, list(signature.outputs))
+            return inputs
+        except RequestError:
+            continue
+    _logger.warning("signature %s takes no request that can be made up: it has no profile", signature.name)
+    return None
+
+
+def _with_rows(signature: Signature, inputs: samples.Inputs, rows: int) -> tuple[int, samples.Inputs]:
+    """The inputs with so many rows, if all of them have a first axis of any size and agree on it; else as they are."""
+    lengths = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
+    free = all(spec.shape is None or (spec.shape and spec.shape[0] == -1) for spec in signature.inputs.values())
+    if not inputs or not free or len(lengths) != 1 or 0 in lengths:
+        return 1, inputs
+    length = lengths.pop()
+    return rows, {name: np.take(array, np.arange(rows) % length, axis=0) for name, array in inputs.items()}
+
+
+def _runner(engine: Engine, session: Any, signature: Signature, inputs: samples.Inputs) -> Callable[[], object]:
+    """A request as a session runs it."""
+    message = messages.PredictRequest()
+    message.model_spec.signature_name = signature.name
+    for name, array in inputs.items():
+        tensors.encode(array, message.inputs[name])
+    request = message.SerializeToString()
+    if not isinstance(engine, NativeEngine):
+        inference = Inference(engine=engine, model="profile", version=0, message_bytes_max=_BYTES_MAX)
+        return lambda: inference.handle(session, Method.PREDICT, request)
+    settings = PredictSettings(
+        model="profile", version=0, tensor_content=False, response_bytes_max=_BYTES_MAX, tensor_bytes_max=_BYTES_MAX
+    )
+    native = PredictSession(engine.model, session, settings)
+
+    def run() -> None:
+        result, _, _ = native.predict(request)
+        if result is not PredictResult.RAN:
+            raise RequestError("the native path does not take it")
+
+    return run

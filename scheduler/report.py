@@ -1,0 +1,107 @@
+"""The core-allocation report as plain data: who has which cores and why, what is predicted and what was measured.
+
+The schema, version 1. Times are in ms, memory in bytes; null is "not known" or "none".
+
+host       description, cores (usable), instruction_sets, map: for every hardware thread its cpu, core (the lowest of
+           its siblings), socket, node, cache (group), kind and owner: "reserve", "pool", "model/version" or ""
+reserve    cpus, why
+pool       cpus, why
+problems   sentences: SLOs that cannot be met, too few cores
+versions   model, version, role, shares (the pool), cpus, sessions (cores of each), rate_per_s, service_ms (mean),
+           utilisation (of its cores), predicted {p50_ms, p99_ms}, measured {p50_ms, p99_ms}, slo_p99_ms, slo_met,
+           slo_missed_by_ms, cores_short, precision, memory_bytes, why
+events     at_s (seconds since 1970), reason; the newest last
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scheduler.plan import Plan, VersionPlan
+from scheduler.topology import Host
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a running server knows of a version besides its plan."""
+
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    precision: str | None = None
+    memory_bytes: int | None = None
+
+
+def to_report(
+    host: Host, plan: Plan | None, measured: Mapping[str, Measured], events: Sequence[tuple[float, str]] = ()
+) -> dict[str, Any]:
+    """The report; without a plan, of a host that serves nothing."""
+    plan = plan or Plan(reserve=(), pool=(), versions=())
+    owners = _owners(plan)
+    return {
+        "schema": SCHEMA,
+        "host": {
+            "description": host.describe(),
+            "cores": host.cores,
+            "instruction_sets": list(host.instruction_sets),
+            "map": [
+                {
+                    "cpu": cpu,
+                    "core": core.cpus[0],
+                    "socket": core.socket,
+                    "node": core.node,
+                    "cache": core.cache,
+                    "kind": core.kind,
+                    "owner": owners.get(cpu, ""),
+                }
+                for core in host.physical
+                for cpu in core.cpus
+            ],
+        },
+        "reserve": {"cpus": list(plan.reserve), "why": plan.reserve_why},
+        "pool": {"cpus": list(plan.pool), "why": plan.pool_why},
+        "problems": list(plan.problems),
+        "versions": [_version(version, measured.get(version.name, Measured())) for version in plan.versions],
+        "events": [{"at_s": at_s, "reason": reason} for at_s, reason in events],
+    }
+
+
+def _owners(plan: Plan) -> dict[int, str]:
+    owners = dict.fromkeys(plan.reserve, "reserve") | dict.fromkeys(plan.pool, "pool")
+    for version in plan.versions:
+        if not version.shares:
+            owners |= dict.fromkeys(version.cpus, version.name)
+    return owners
+
+
+def _version(plan: VersionPlan, measured: Measured) -> dict[str, Any]:
+    demand, found = plan.demand, plan.prediction
+    p99_ms = measured.p99_ms if measured.p99_ms is not None else _finite(found.p99_ms)
+    slo = demand.slo_p99_ms
+    met = None if slo is None else p99_ms is not None and p99_ms <= slo
+    return {
+        "model": demand.model,
+        "version": demand.version,
+        "role": demand.role,
+        "shares": plan.shares,
+        "cpus": list(plan.cpus),
+        "sessions": [list(session) for session in plan.sessions],
+        "rate_per_s": demand.rate_per_s,
+        "service_ms": demand.service.mean_ms,
+        "utilisation": found.utilisation,
+        "predicted": {"p50_ms": _finite(found.p50_ms), "p99_ms": _finite(found.p99_ms)},
+        "measured": {"p50_ms": measured.p50_ms, "p99_ms": measured.p99_ms},
+        "slo_p99_ms": slo,
+        "slo_met": met,
+        "slo_missed_by_ms": p99_ms - slo if met is False and slo is not None and p99_ms is not None else None,
+        "cores_short": plan.cores_short,
+        "precision": measured.precision,
+        "memory_bytes": measured.memory_bytes,
+        "why": plan.why,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
