@@ -221,7 +221,7 @@ def _plan(groups: Sequence[_Own | _Pool], owned: dict[str, list[Core]], settings
         pool=pool,
         versions=tuple(sorted(versions, key=lambda plan: (plan.demand.model, plan.demand.version))),
         problems=tuple(_problem(plan) for plan in versions if not plan.meets_slo or not plan.prediction.stable),
-        reserve_why=_reserve_why(reserve, settings),
+        reserve_why=_reserve_why(reserve, settings, pool),
         pool_why=pool_why,
     )
 
@@ -300,7 +300,7 @@ def _all_share(units: Sequence[Core], shared: SharedPool, settings: Settings, ne
         pool=cpus,
         versions=tuple(plans),
         problems=(problem, *(_problem(plan) for plan in plans if not plan.meets_slo or not plan.prediction.stable)),
-        reserve_why="nothing is left for a reserve: gateways run on all cores",
+        reserve_why=_reserve_why((), settings, ()),
         pool_why="every version is in the pool",
     )
 
@@ -315,9 +315,9 @@ def _problem(plan: VersionPlan) -> str:
     return f"{told}; {_count(plan.cores_short, 'core')} short"
 
 
-def _reserve_why(reserve: tuple[int, ...], settings: Settings) -> str:
+def _reserve_why(reserve: tuple[int, ...], settings: Settings, pool: tuple[int, ...]) -> str:
     if not reserve:
-        return "no core is reserved: gateways run on all cores"
+        return f"no core is reserved: gateways run on {'the pool' if pool else 'all cores'}"
     chosen = "host.reserved_cores"
     if settings.reserved_cores is None:
         chosen = f"one core in eight at least; gateways keep {settings.gateway_load:.2g} busy"

@@ -108,6 +108,9 @@ class Host(_Strict):
     reserved_cores: AutoOrCount = Field(
         default=None, description="cores for gateways and the system; auto: one in eight, more as they need"
     )
+    scheduler: Literal["auto", "disabled"] = Field(
+        default="auto", description="auto: versions get cores by cost and traffic; disabled: sessions run on any core"
+    )
     gateways: AutoOrCount = Field(
         default=None, description="gateway processes; auto: one for every 8 cores, two at least"
     )

@@ -21,6 +21,7 @@ class ListenSettings:
 class HostSettings:
     cores: int | None = None
     reserved_cores: int | None = None
+    scheduler: str = "auto"
     gateways: int | None = None
     drain_s: float = 30.0
 

@@ -18,5 +18,10 @@ def report(supervisor: Supervisor) -> dict[str, Any]:
             precision=worker.precision["name"],
             memory_bytes=memory_bytes(worker.child.pid),
         )
+    if supervisor.manifest.host.scheduler == "disabled":
+        return {
+            **to_report(supervisor.host, None, {}),
+            "problems": ["host.scheduler is disabled: sessions run on any core"],
+        }
     events = [(event.at_s, event.reason) for event in supervisor.scheduling.events]
     return to_report(supervisor.host, supervisor.scheduling.plan, measured, events)

@@ -96,7 +96,8 @@ class Scheduling:
         return None if found is None else {"sessions": [list(c) for c in found.sessions], "shares": found.shares}
 
     def cpus_of_gateways(self) -> tuple[int, ...]:
-        return self.plan.reserve if self.plan and self.plan.reserve else self.host.cpus
+        """The reserve; on a small host the pool, so that baselines are left alone."""
+        return (self.plan and (self.plan.reserve or self.plan.pool)) or self.host.cpus
 
     def cpus_of_loads(self) -> tuple[int, ...]:
         """Where versions are loaded and measured, so that no baseline notices."""

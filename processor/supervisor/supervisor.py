@@ -358,6 +358,7 @@ class Supervisor:
             "instance": number,
             "gate": self._gate.descriptor,
             "member": member,
+            "quietly": not (self.scheduling.plan and self.scheduling.plan.pool),
             "cpus": list(self.host.cpus),
             "cores": self.cores,
         }
@@ -462,7 +463,7 @@ class Supervisor:
 
     def _schedule(self) -> None:
         """Plans anew, and tells everybody where to run who was not told so before."""
-        if self._stopping:
+        if self._stopping or self.manifest.host.scheduler == "disabled":
             return
         gateways = {gateway.child.pid for gateway in self.gateways.list}
         served = self.served()

@@ -26,6 +26,7 @@ _logger = logging.getLogger(__name__)
 _OOM_SCORE = 500  # if memory runs out, a worker goes, and not the supervisor
 _DRAIN_LOOK_S = 0.01
 _LOAD_FAILED = 3
+_NICE_BESIDE_POOL = 5  # a third of the weight of nice 0
 
 
 def main(arguments: list[str]) -> None:
@@ -91,17 +92,24 @@ def _limit(spec: WorkerSpec) -> None:
         _logger.info("the kernel may end any process when memory runs out, not this one first: %s", error)
 
 
+def _lower_priority(quietly: bool) -> None:
+    """Of this thread: to what serving leaves or, beside a pool that may never be idle, to a quarter of a core."""
+    try:
+        if quietly:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        else:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE_BESIDE_POOL)
+    except OSError as error:
+        _logger.info("the load runs at normal priority: %s", error)
+
+
 def _load(
     client: control.ControlClient, spec: WorkerSpec, channel: SharedChannel, first: control.Message
 ) -> LoadedVersion:
     """The loaded version; tells the supervisor why, and ends the process, if there is none."""
-    # A load takes what serving leaves. Threads that an engine makes inherit the policy, so it is lowered only where
-    # none of them will run requests.
+    # Threads that an engine makes inherit the priority, so it is lowered only where none of them will run requests.
     if spec.threads_per_session == 1:
-        try:
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        except OSError as error:
-            _logger.info("the load runs at normal priority: %s", error)
+        _lower_priority(first["quietly"])
     try:
         # Importing an engine is most of many a load: it belongs on this thread.
         from processor.worker.loading import load_version

@@ -114,8 +114,8 @@ void LiveAsWorker(pid_t supervisor) {
   std::shared_ptr<SharedChannel> channel = OpenChannel(supervisor, g_board->place.load());
   if (channel == nullptr) _exit(2);
   auto handler = std::make_shared<corelane_test::EchoHandler>(channel.get());
-  corelane::SessionGroup group(channel, handler, kSlots - 2, false, {0, 1}, 2);
-  if (!group.Place(std::vector<corelane::SessionPlacement>(2)).empty()) _exit(3);
+  corelane::SessionGroup group(channel, handler, kSlots - 2, false, {0, 1}, 2, nullptr, 0);
+  if (!group.Place(std::vector<corelane::SessionPlacement>(2), false).empty()) _exit(3);
   while (!g_board->stop.load() || !channel->CloseIfIdle()) usleep(200);
   group.Stop();
 }

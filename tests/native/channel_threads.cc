@@ -51,8 +51,10 @@ int main(int count, char** arguments) {
         corelane::SharedChannel::Map(dup(channel->descriptor()), 1, true, &error);
     if (mapped == nullptr) Fail(error.c_str());
     auto handler = std::make_shared<corelane_test::EchoHandler>(mapped.get());
-    corelane::SessionGroup group(mapped, handler, 8, round_robin, {0}, 1);
-    if (!group.Place(std::vector<corelane::SessionPlacement>(2)).empty()) Fail("sessions cannot be placed");
+    const std::shared_ptr<corelane::PoolGate> gate = corelane::PoolGate::Create();
+    gate->SetPermits(1);
+    corelane::SessionGroup group(mapped, handler, 8, round_robin, {0}, 1, gate, static_cast<uint32_t>(gate->Add(1)));
+    if (!group.Place(std::vector<corelane::SessionPlacement>(2), false).empty()) Fail("sessions cannot be placed");
     std::vector<std::thread> gateways;
     for (uint32_t owner = 1; owner <= 4; ++owner) {
       gateways.emplace_back([&mapped, owner, calls] { CallAlways(mapped.get(), owner, owner, calls); });
@@ -63,16 +65,17 @@ int main(int count, char** arguments) {
       while (!done.load()) {
         std::vector<corelane::SessionPlacement> sessions(1 + random.Below(4));
         for (size_t index = 1; index < sessions.size(); ++index) sessions[index].paused = random.Below(3) == 0;
-        if (!group.Place(sessions).empty()) Fail("sessions cannot be placed");
+        if (!group.Place(sessions, random.Below(2) == 0).empty()) Fail("sessions cannot be placed");
         usleep(300);
       }
     });
     for (std::thread& gateway : gateways) gateway.join();
     done.store(true);
     scheduler.join();
-    group.Place(std::vector<corelane::SessionPlacement>(1));
+    group.Place(std::vector<corelane::SessionPlacement>(1), true);
     while (!channel->CloseIfIdle()) usleep(100);
     group.Stop();
+    if (gate->Taken() != 0) Fail("a permit was not given back");
     if (!channel->CheckIntegrity().empty()) Fail(channel->CheckIntegrity().c_str());
   }
   std::puts("every call ended as it may");

@@ -13,7 +13,7 @@ _HERE = Path("tests/native")
 _CORPUS = _HERE / "corpus"  # what the fuzzer found to reach new code, as small as it goes
 _FOUND = tuple(sorted(str(file) for file in _CORPUS.iterdir()))
 _CODEC = ("tensor_codec", "model_spec", "predict_codec", "signature")
-_CHANNEL = ("shared_channel", "gateway_end", "worker_end", "session_group", "histogram")
+_CHANNEL = ("shared_channel", "gateway_end", "worker_end", "session_group", "histogram", "pool_gate")
 _FUZZ_S = 300
 _ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _THREAD = ("-fsanitize=thread",)
@@ -41,6 +41,15 @@ PROGRAMS = {
     ),
     "channel under TSan": Program(
         source="channel_threads", parts=_CHANNEL, flags=_THREAD, arguments=("300",), long_arguments=("10000",)
+    ),
+    "pool's gate under ASan and UBSan": Program(
+        source="pool_gate", parts=("pool_gate",), flags=_ADDRESS, arguments=("1000",), long_arguments=("20000",)
+    ),
+    "pool's gate under TSan": Program(
+        source="pool_gate", parts=("pool_gate",), flags=_THREAD, arguments=("1000",), long_arguments=("20000",)
+    ),
+    "pool's gate under kills": Program(
+        source="pool_gate", parts=("pool_gate",), arguments=("1000", "500"), long_arguments=("5000", "20000")
     ),
     "channel under kills": Program(
         source="channel_kills",
