@@ -24,6 +24,8 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.python_path
 	$(BIN)/python -m bench.session_group
 	$(BIN)/python -m bench.precision
+	$(BIN)/python -m bench.isolation
+	$(BIN)/python -m bench.scheduler_scale
 
 # Native code under sanitizers, a fuzzer and kills, for longer than the tests do. The fuzzer needs clang.
 sanitize: $(INSTALLED)

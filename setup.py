@@ -103,6 +103,7 @@ setup(
         "openvino": OPENVINO,
         "all": TENSORFLOW + ONNXRUNTIME + OPENVINO,
         "demo": [*TENSORFLOW, *ONNXRUNTIME, *OPENVINO, "onnx>=1.17,<2"],
+        "plots": ["matplotlib>=3.8,<4"],  # bench.isolation --plot
         "dev": [
             "hypothesis>=6.100,<7",
             "mypy>=1.14,<3",

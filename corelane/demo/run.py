@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 import configs
 from corelane.client import Client
 from corelane.commands.common import call_admin, table
+from corelane.core_map import as_text
 from corelane.demo.clicks import Clicks, auc, generate
 from corelane.demo.traffic import Traffic, inputs_of
 from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.errors import ControlError, CorelaneError
 from processor.manifest import Manifest, load_manifest
 from processor.tensors import DEFAULT_SIGNATURE
-from scheduler.topology import core_list
 
 _START_S = 180
 _CHECK_ROWS = 1000
@@ -189,7 +188,7 @@ def _report(
 ) -> str:
     status = call_admin(manifest.listen.admin, "/v1/status")
     header = ["model", "version", "role", "engine", "calls", "share", "p50 ms", "p99 ms", "AUC", "difference"]
-    header += ["sessions", "cores", "MiB"]
+    header += ["MiB"]
     lines = []
     for model in status["models"]:
         calls_of_model = sum(len(times) for (name, _), times in traffic.latency_ms.items() if name == model["name"])
@@ -208,26 +207,18 @@ def _report(
                     f"{p99:.2f}",
                     f"{auc(rows.labels, scores[key]):.3f}",
                     f"{worst[key]:.0e}",
-                    version["sessions"],
-                    _cores(version["pid"]),
                     version["memory_bytes"] >> 20,
                 ]
             )
     total = sum(len(times) for times in traffic.latency_ms.values())
     summary = (
         f"{total} calls, {len(traffic.errors)} failed, {total / traffic.seconds:.0f} a second, "
-        f"{len(status['gateways'])} gateways, host cores {core_list(tuple(status['cores']))} shared by all versions.\n"
+        f"{len(status['gateways'])} gateways.\n"
         "Latency is the client's, and the 4 clients share the cores with the server. AUC is of the served answers on "
         f"{_CHECK_ROWS} rows\nnever seen in training; difference is the largest from the engine run in this process."
     )
-    return f"{table(header, lines)}\n\n{summary}"
-
-
-def _cores(pid: int) -> str:
-    try:
-        return core_list(tuple(psutil.Process(pid).cpu_affinity()))
-    except psutil.Error:
-        return "-"
+    cores = as_text(call_admin(manifest.listen.admin, "/v1/report"))
+    return f"{table(header, lines)}\n\n{summary}\n\nWho has which cores, and why (`corelane report`):\n\n{cores}"
 
 
 def _wait_for_interrupt(server: subprocess.Popen) -> None:

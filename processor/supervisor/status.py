@@ -82,7 +82,7 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
         "precision": worker.precision["name"],
         "precision_why": worker.precision["why"],
         "onednn_isa": worker.precision["isa"],
-        "sessions": spec.sessions,
+        "sessions": len(worker.placed["sessions"]) if worker.placed else spec.sessions,
         "threads_per_session": spec.threads_per_session,
         "load_s": worker.load_s,
         "cpu_s": cpu_s(worker.child.pid),

@@ -63,6 +63,20 @@ def test_precision() -> None:
     assert 0 < row["difference"] < 0.05
 
 
+def test_isolation() -> None:
+    rows = json.loads(run("bench.isolation", "--smoke", "--json"))["rows"]
+    assert [row["server"] for row in rows] == ["no roles", "corelane"]
+    assert all(row["goodput"] > 0 and row["loads"] >= 1 for row in rows)
+
+
+def test_scheduler_scale() -> None:
+    found = json.loads(run("bench.scheduler_scale", "--smoke", "--json"))
+    assert found["plan_ms"] > 0
+    rows = {(row["load"], row["policy"]): row for row in found["rows"]}
+    assert len(rows) == 16
+    assert rows["50 %", "corelane"]["base_in_time"] > 0.95
+
+
 def test_session_group() -> None:
     rows = json.loads(run("bench.session_group", "--smoke", "--json"))["rows"]
     assert [row["how"] for row in rows[1:]] == ["one session", "round robin", "shared queue"]

@@ -15,7 +15,7 @@ import pytest
 from tests.support import onnx_models
 from tests.support.server import LISTEN, Server, serving, wait_until
 
-COMMANDS = ("demo", "serve", "check", "apply", "status", "predict")
+COMMANDS = ("demo", "serve", "check", "apply", "status", "report", "plan", "profile", "predict")
 MODELS = "models: [{name: scale, path: scale}]\n"
 
 

@@ -11,7 +11,7 @@ from tests.support import onnx_models
 from tests.support.load import ScaleLoad
 from tests.support.server import Server, serving, wait_until
 
-GOOD = "{name: good, path: good}"
+GOOD = "{name: good, path: good, queue: {timeout_ms: 2000}}"
 
 
 @pytest.fixture
