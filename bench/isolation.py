@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 
 from bench import models, prepared, stalls
 from bench.environment import describe, header
@@ -119,8 +120,14 @@ class Corelane:
 
     def unload_neighbour(self) -> None:
         self._server.apply(self._manifest)
-        while any(f"{_NEIGHBOUR}/1" in one.cmdline() for one in self._server.processes()):
+        while any(f"{_NEIGHBOUR}/1" in _command(one) for one in self._server.processes()):
             time.sleep(_LOOK_S)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []  # it has ended by now
 
 
 def _manifest(folder: Path, load: Load, scheduler: str) -> str:

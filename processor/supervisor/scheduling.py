@@ -4,6 +4,8 @@ A plan comes from `scheduler.replan`, which is pure. Here its inputs are gathere
 sessions by a message to their worker, gateways and loads by their affinity.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os
@@ -11,12 +13,16 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from processor import control
 from processor.manifest import Manifest
 from processor.supervisor.demands import DemandMeter
 from scheduler import Cost, Demand, Host, Plan, Profile, Settings, core_list
 from scheduler.replan import Standing, consider
+
+if TYPE_CHECKING:
+    from processor.supervisor.supervisor import Worker
 
 _logger = logging.getLogger("corelane")
 
@@ -43,6 +49,20 @@ class Served:
     threads: int
     profile: Profile
     statistics: Mapping[str, object]
+
+
+def served_of(worker: Worker) -> Served:
+    """Of a worker that is available."""
+    spec = worker.instance.spec
+    assert worker.profile is not None, "it said so when it became available"
+    return Served(
+        instance=worker.instance.id,
+        model=spec.model,
+        version=spec.version,
+        threads=spec.threads_per_session,
+        profile=worker.profile,
+        statistics=worker.channel.statistics(),
+    )
 
 
 class Scheduling:

@@ -29,7 +29,7 @@ from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, Wan
 from processor.supervisor.ports import ReservedPort
 from processor.supervisor.reload_config import manifest_of
 from processor.supervisor.route_table import route_table
-from processor.supervisor.scheduling import Scheduling, Served, limited, pin
+from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
 from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.wire import messages
 from processor.wire.status import number_of
@@ -447,19 +447,7 @@ class Supervisor:
         for worker in self.workers.values():
             if worker.instance.phase is Phase.AVAILABLE:
                 newest[worker.instance.spec.name] = worker
-        return [(worker, self._served(worker)) for worker in newest.values()]
-
-    def _served(self, worker: Worker) -> Served:
-        spec = worker.instance.spec
-        assert worker.profile is not None, "it said so when it became available"
-        return Served(
-            instance=worker.instance.id,
-            model=spec.model,
-            version=spec.version,
-            threads=spec.threads_per_session,
-            profile=worker.profile,
-            statistics=worker.channel.statistics(),
-        )
+        return [(worker, served_of(worker)) for worker in newest.values()]
 
     def _schedule(self) -> None:
         """Plans anew, and tells everybody where to run who was not told so before."""

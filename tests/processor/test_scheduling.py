@@ -38,6 +38,12 @@ def owners(report: dict[str, Any]) -> dict[str, list[int]]:
     return {**own, "pool": report["pool"]["cpus"]}
 
 
+def is_apart(report: dict[str, Any]) -> bool:
+    """Whether the baseline has one of two cores, and the three trials' versions the other."""
+    found = owners(report)
+    return found.keys() == {"base/1", "pool"} and sorted(map(tuple, found.values())) == [(core,) for core in CORES[:2]]
+
+
 def models(base: str = "baseline", trials: str = "ab") -> str:
     return (
         "host: {cores: 2}\n"
@@ -63,17 +69,16 @@ def wait_all(server: Server) -> None:
 def test_baselines_have_cores_of_their_own_and_trials_share_the_rest(folder: Path) -> None:
     with serving(folder, models()) as server:
         wait_all(server)
-        first, second = CORES[:2]
-        wait_until(lambda: sessions_of(server.version("base", 1)["pid"]) == [[first]], "the baseline's pin")
+        report = wait_until(lambda: one if is_apart(one := report_of(server)) else None, "a core each")
+        own, pool = owners(report)["base/1"], owners(report)["pool"]
+        wait_until(lambda: sessions_of(server.version("base", 1)["pid"]) == [own], "the baseline's pin")
         for version in (1, 2):
             pid = server.version("trial", version)["pid"]
-            wait_until(lambda pid=pid: sessions_of(pid) == [[second]], "the pool's pin")
-        report = report_of(server)
-        assert owners(report) == {"base/1": [first], "pool": [second]}
+            wait_until(lambda pid=pid: sessions_of(pid) == [pool], "the pool's pin")
         assert report["problems"] == []
         assert report["events"][0]["reason"] == "the first plan"
         gateways = [gateway["pid"] for gateway in server.status()["gateways"]]
-        wait_until(lambda: all(os.sched_getaffinity(pid) == {second} for pid in gateways), "the gateways' pins")
+        wait_until(lambda: all(os.sched_getaffinity(pid) == set(pool) for pid in gateways), "the gateways' pins")
 
 
 def test_roles_change_without_a_failed_request(folder: Path) -> None:
@@ -95,7 +100,7 @@ def test_roles_change_without_a_failed_request(folder: Path) -> None:
             assert one.wrong == []
             assert one.failures == []
         report = report_of(server)
-        assert owners(report) == {"base/1": [CORES[0]], "pool": [CORES[1]]}
+        assert is_apart(report)
         base = next(one for one in report["versions"] if one["model"] == "base")
         assert base["rate_per_s"] > 0
         assert base["measured"]["p99_ms"] > 0
