@@ -35,7 +35,8 @@ class SharedPool:
         self._loads = [rate * service.mean_ms for rate, service in zip(self._rates, self._services, strict=True)]
         self._weights = [demand.weight for demand in demands]
         self.load = sum(self._loads)
-        self._calmer = _calmer_loads(self._loads, self._weights)
+        self._order = _by_what_they_ask(self._loads, self._weights)
+        self._calmer = _calmer_loads(self._loads, self._order)
         self._all = mixture(list(zip(self._rates, self._services, strict=True))) if self.load > 0 else None
         self._states: dict[int, _State] = {}
 
@@ -96,7 +97,7 @@ class SharedPool:
 
     def _state(self, sessions: int) -> _State:
         if sessions not in self._states:
-            shares = fair_shares(self._loads, self._weights, sessions)
+            shares = fair_shares(self._loads, self._weights, sessions, self._order)
             pairs = zip(shares, self._loads, strict=True)
             saturated = [load > 0 and (share < load * (1 - 1e-9) or load >= sessions) for share, load in pairs]
             busy = min(1.0, sum(shares) / sessions)
@@ -117,25 +118,31 @@ class SharedPool:
         return WaitTail(weight=1.0, rate=rate, mean_ms=1 / rate)
 
 
-def _calmer_loads(loads: Sequence[float], weights: Sequence[float]) -> list[float]:
+def _calmer_loads(loads: Sequence[float], order: Sequence[int]) -> list[float]:
     """For each version, the load of those that ask for no more than it, by weight, itself included."""
-    asked = [load / weight for load, weight in zip(loads, weights, strict=True)]
     total, found = 0.0, [0.0] * len(loads)
-    for index in sorted(range(len(loads)), key=lambda index: asked[index]):
+    for index in order:
         total += loads[index]
         found[index] = total
     return found
 
 
-def fair_shares(loads: Sequence[float], weights: Sequence[float], cores: float) -> list[float]:
-    """Cores by weight, none more than it asks for; what one leaves, the others share (water-filling)."""
+def fair_shares(
+    loads: Sequence[float], weights: Sequence[float], cores: float, order: Sequence[int] | None = None
+) -> list[float]:
+    """Cores by weight, none more than it asks for; what one leaves, the others share (water-filling). `order` is that
+    of what they ask for by weight, if it is known."""
     shares = [0.0] * len(loads)
     left, weight = float(cores), sum(weights)
-    for index in sorted(range(len(loads)), key=lambda index: loads[index] / weights[index]):
+    for index in order if order is not None else _by_what_they_ask(loads, weights):
         shares[index] = min(loads[index], left * weights[index] / weight if weight > 0 else 0.0)
         left -= shares[index]
         weight -= weights[index]
     return shares
+
+
+def _by_what_they_ask(loads: Sequence[float], weights: Sequence[float]) -> list[int]:
+    return sorted(range(len(loads)), key=lambda index: loads[index] / weights[index])
 
 
 def _never(utilisation: float) -> Prediction:
