@@ -26,6 +26,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.precision
 	$(BIN)/python -m bench.isolation
 	$(BIN)/python -m bench.scheduler_scale
+	$(BIN)/python -m bench.cost_model
 
 # Native code under sanitizers, a fuzzer and kills, for longer than the tests do. The fuzzer needs clang.
 sanitize: $(INSTALLED)

@@ -181,7 +181,8 @@ class _Neighbour:
         self._thread.join()
 
 
-def _generate(streams: dict[str, dict[str, Any]], seconds: float, folder: Path) -> dict[str, Any]:
+def generate(streams: dict[str, dict[str, Any]], seconds: float, folder: Path) -> dict[str, Any]:
+    """What `bench.generator` found; `held_up` says of each call whether the machine stood still meanwhile."""
     spec = folder / "spec.json"
     spec.write_text(json.dumps({"seconds": seconds, "streams": streams}))
     with stalls.watch() as spans:
@@ -208,14 +209,14 @@ def measure(contestant: Contestant, load: Load, seconds: float, seed: int, folde
         }
         for index, name in enumerate(_SERVED)
     }
-    alone = _generate({"base": streams["base"]}, seconds, folder)["streams"]["base"]
+    alone = generate({"base": streams["base"]}, seconds, folder)["streams"]["base"]
     found.alone_ms.append(_p99(alone))
     time.sleep(_PAUSE_S)
-    trials = _generate({name: streams[name] for name in _TRIALS}, seconds / 2, folder)["streams"]
+    trials = generate({name: streams[name] for name in _TRIALS}, seconds / 2, folder)["streams"]
     found.trial_alone_rate.append(_in_time(trials, load) / (seconds / 2))
     time.sleep(_PAUSE_S)
     with _Neighbour(contestant) as neighbour:
-        beside = _generate(streams, seconds, folder)
+        beside = generate(streams, seconds, folder)
     time.sleep(_PAUSE_S)
     base = beside["streams"]["base"]
     found.loads += neighbour.loads

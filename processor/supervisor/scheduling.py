@@ -74,7 +74,7 @@ class Scheduling:
         self.standing: Standing | None = None
         self.settings = Settings()
         self._meters: dict[int, DemandMeter] = {}
-        self._gateway_calls: deque[tuple[float, float]] = deque(maxlen=15)
+        self._gateway_cpu: deque[tuple[float, float]] = deque(maxlen=15)
 
     @property
     def plan(self) -> Plan | None:
@@ -89,8 +89,8 @@ class Scheduling:
         self._meters = {one.instance: self.meter(one.instance) for one in served}
         for one in served:
             self._meters[one.instance].read(one.statistics, now_s)
-        self._gateway_calls.append((now_s, gateway_cpu_s))
-        (then_s, then_cpu_s) = self._gateway_calls[0]
+        self._gateway_cpu.append((now_s, gateway_cpu_s))
+        (then_s, then_cpu_s) = self._gateway_cpu[0]
         load = (gateway_cpu_s - then_cpu_s) / (now_s - then_s) if now_s > then_s else 0.0
         self.settings = Settings(
             reserved_cores=manifest.host.reserved_cores,

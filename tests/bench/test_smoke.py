@@ -69,6 +69,12 @@ def test_isolation() -> None:
     assert all(row["goodput"] > 0 and row["loads"] >= 1 for row in rows)
 
 
+def test_cost_model() -> None:
+    rows = json.loads(run("bench.cost_model", "--smoke", "--json"))["rows"]
+    assert len(rows) == 51
+    assert all(row["predicted_ms"] > 0 and row["found_ms"] > 0 for row in rows)
+
+
 def test_scheduler_scale() -> None:
     found = json.loads(run("bench.scheduler_scale", "--smoke", "--json"))
     assert found["plan_ms"] > 0
