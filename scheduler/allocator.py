@@ -20,6 +20,7 @@ from scheduler.topology import Core, Host, core_list
 # Two hardware threads of a core make about 1.25 of one that has the core to itself, so each is this much slower.
 _SMT_SLOWDOWN = 1.6
 _SHORT_MAX = 4096
+_ENOUGH = 6.0  # the turn of who has all the cores that its sessions can use
 _GAIN_MIN = 0.005  # of p99, that a spare core must bring
 _POOL = "pool"
 _RESERVE_FROM = 4  # cores; a smaller host has none to spare
@@ -112,8 +113,8 @@ class _Own:
         self._width = width
         self._service = demand.service.scaled(slowdown)
         self._predicted: dict[int, Prediction] = {}
-        self.is_fixed = demand.sessions is not None
-        self.least = max(1, math.ceil((demand.sessions or 1) * demand.threads / width))
+        self.least = max(1, math.ceil(demand.threads / width))
+        self.most = math.inf if demand.sessions is None else math.ceil(demand.sessions * demand.threads / width)
         slo = demand.slo_p99_ms
         self.can_meet_slo = slo is None or predict(0.0, self._service, 1).p99_ms <= slo
 
@@ -129,9 +130,9 @@ class _Own:
 
     def turn(self) -> tuple[float, ...]:
         """The smaller, the sooner it gets another core."""
+        if self.units >= self.most:
+            return _ENOUGH, 0.0
         now, then = self.predict(self.units), self.predict(self.units + 1)
-        if self.is_fixed:
-            return 6.0, 0.0
         if not now.stable:
             return 0.0, -now.utilisation
         slo = self.demand.slo_p99_ms
@@ -144,7 +145,7 @@ class _Own:
         slo = self.demand.slo_p99_ms
         if slo is None or self.predict(self.units).p99_ms <= slo:
             return 0
-        if not self.can_meet_slo or self.is_fixed:
+        if not self.can_meet_slo or self.demand.sessions is not None:
             return None
         low, high = self.units, max(self.units * 2, math.ceil(self.demand.load * 2) + 2)
         while self.predict(high).p99_ms > slo:
@@ -161,7 +162,6 @@ class _Pool:
     """The A/B versions, whom cores are dealt to together."""
 
     name = _POOL
-    is_fixed = False
     least = 1
 
     def __init__(self, demands: Sequence[Demand], width: int, slowdown: float) -> None:
@@ -193,9 +193,9 @@ def _deal(groups: Sequence[_Own | _Pool], units: int) -> None:
     for group in groups:
         group.units = group.least
         units -= group.least
-    turns = [(group.turn(), index) for index, group in enumerate(groups) if not group.is_fixed]
+    turns = [(group.turn(), index) for index, group in enumerate(groups)]
     heapq.heapify(turns)
-    while units > 0 and turns:
+    while units > 0 and turns and turns[0][0][0] < _ENOUGH:
         _, index = turns[0]
         groups[index].units += 1
         units -= 1
@@ -234,7 +234,7 @@ def _threads(cores: Sequence[Core], settings: Settings) -> tuple[int, ...]:
 def _own_plan(group: _Own, cpus: tuple[int, ...]) -> VersionPlan:
     demand, found = group.demand, group.predict(group.units)
     threads = demand.threads
-    sessions = min(group.sessions(group.units), max(1, len(cpus) // threads))
+    sessions = demand.sessions or max(1, len(cpus) // threads)
     short = group.cores_short()
     why = f"{_count(len(cpus), 'core')} of its own ({core_list(cpus)})"
     if demand.sessions is not None:
@@ -252,11 +252,16 @@ def _own_plan(group: _Own, cpus: tuple[int, ...]) -> VersionPlan:
         demand=demand,
         shares=False,
         cpus=cpus,
-        sessions=tuple(tuple(cpus[i * threads : (i + 1) * threads]) for i in range(sessions)),
+        sessions=tuple(_in_turn(cpus, index * threads, threads) for index in range(sessions)),
         prediction=found,
         cores_short=short,
         why=why,
     )
+
+
+def _in_turn(cpus: tuple[int, ...], start: int, count: int) -> tuple[int, ...]:
+    """The next cores of a session, from the first again where there are more sessions than cores."""
+    return tuple(sorted({cpus[(start + step) % len(cpus)] for step in range(count)}))
 
 
 def _shared_plans(shared: SharedPool, pool: tuple[int, ...]) -> list[VersionPlan]:
@@ -272,7 +277,7 @@ def _shared_plans(shared: SharedPool, pool: tuple[int, ...]) -> list[VersionPlan
         why = beginning + _load(demand)
         if saturated:
             why += f"; it asks for more than its share of {_cores(cores)}, and gets that"
-        sessions = min(demand.sessions or len(pool), max(1, len(pool) // demand.threads))
+        sessions = demand.sessions or max(1, len(pool) // demand.threads)
         plans.append(
             VersionPlan(
                 demand=demand,

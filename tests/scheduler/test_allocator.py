@@ -76,7 +76,9 @@ def test_no_core_twice_and_none_outside_the_host(host: Host, wanted: list[Demand
     for version in plan.versions:
         assert version.sessions
         assert all(session and set(session) <= set(version.cpus) for session in version.sessions)
-        if not version.shares:
+        if version.demand.sessions is not None:
+            assert len(version.sessions) == version.demand.sessions
+        elif not version.shares:
             used = [cpu for session in version.sessions for cpu in session]
             assert len(used) == len(set(used)), "sessions of their own cores"
 
@@ -234,6 +236,9 @@ def test_fixed_sessions_are_what_the_manifest_says() -> None:
     plan = plan_of(8, one("a", rate=3000, ms=2.0, sessions=2), one("b"))
     assert len(plan.version("a/1").sessions) == 2  # type: ignore[union-attr]
     assert len(plan.version("a/1").cpus) == 2  # type: ignore[union-attr]
+    many = plan_of(2, one("a", sessions=3), one("b")).version("a/1")
+    assert many is not None
+    assert many.sessions == ((0,), (0,), (0,)), "more sessions than cores take turns on them"
     wide = plan_of(8, one("a", threads=2, sessions=2), one("b")).version("a/1")
     assert wide is not None
     assert [len(session) for session in wide.sessions] == [2, 2]
