@@ -18,10 +18,14 @@ from tests.support.server import Server, serving, wait_until
 SLOW = 400_000  # of the slow model: well over the time a test needs to act
 
 
+# A virtual machine may take the one core of a version away for longer than the default lets a request wait.
+PATIENT = "queue: {timeout_ms: 2000}"
+
+
 def two_models(folder: Path) -> str:
     onnx_models.write_scale(folder / "a/1", 1)
     onnx_models.write_scale(folder / "b/1", 1)
-    return "models: [{name: a, path: a}, {name: b, path: b}]"
+    return f"models: [{{name: a, {PATIENT}, path: a}}, {{name: b, {PATIENT}, path: b}}]"
 
 
 def slow_model(folder: Path, queue: str = "{}") -> str:
@@ -32,7 +36,7 @@ def slow_model(folder: Path, queue: str = "{}") -> str:
 def test_ten_switches_by_folders_both_ways(tmp_path: Path) -> None:
     onnx_models.write_scale(tmp_path / "a/1", 1)
     with (
-        serving(tmp_path, "models: [{name: a, path: a}]") as server,
+        serving(tmp_path, f"models: [{{name: a, {PATIENT}, path: a}}]") as server,
         ScaleLoad(server.grpc, "a") as load,
     ):
         for version in range(2, 7):
@@ -124,7 +128,7 @@ def test_killed_gateway_is_restarted_and_clients_reconnect(tmp_path: Path) -> No
 
 def test_a_gateway_that_hangs_is_replaced_and_holds_up_no_switch(tmp_path: Path) -> None:
     onnx_models.write_scale(tmp_path / "a/1", 1)
-    with serving(tmp_path, "models: [{name: a, path: a}]") as server:
+    with serving(tmp_path, f"models: [{{name: a, {PATIENT}, path: a}}]") as server:
         stuck = server.status()["gateways"][0]["pid"]
         os.kill(stuck, signal.SIGSTOP)
         onnx_models.write_scale(tmp_path / "2", 2).rename(tmp_path / "a/2")
@@ -260,7 +264,8 @@ def _slow_request(n: int) -> object:
 def test_thirty_cycles_of_load_and_unload_leak_nothing(tmp_path: Path) -> None:
     models = two_models(tmp_path)
     with serving(tmp_path, models) as server:
-        growth = cycle(server, server.manifest.read_text().replace("{name: a, path: a}, ", ""), "a", cycles=30)
+        without = server.manifest.read_text().replace(f"{{name: a, {PATIENT}, path: a}}, ", "")
+        growth = cycle(server, without, "a", cycles=30)
         assert growth.processes == 0
         assert growth.descriptors <= 1
         assert growth.memory_bytes < 8 * 2**20
