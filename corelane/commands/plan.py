@@ -10,7 +10,7 @@ from corelane.commands.report import add_html, show
 from processor.engines import choose_engine
 from processor.errors import ControlError, LoadError
 from processor.knobs import cache_folder
-from processor.manifest import Manifest, ModelSettings, load_manifest
+from processor.manifest import ModelSettings, load_manifest
 from scheduler import Demand, Profile, Settings, allocate, uniform_host
 from scheduler.report import Measured, to_report
 
@@ -56,13 +56,9 @@ def run(options: argparse.Namespace) -> int:
     known = {demand.name for demand in demands} | {model.name for model in manifest.models}
     if unknown := sorted(rates.keys() - known):
         raise ControlError(f"--rate {unknown[0]}: the manifest serves no such model or version")
-    plan = allocate(host, demands, _settings(manifest))
+    plan = allocate(host, demands, Settings(reserved_cores=manifest.host.reserved_cores))
     show(to_report(host, plan, {name: Measured(precision=found) for name, found in precisions.items()}), options)
     return 0
-
-
-def _settings(manifest: Manifest) -> Settings:
-    return Settings(reserved_cores=manifest.host.reserved_cores)
 
 
 def _rates(options: list[str]) -> dict[str, float]:
@@ -129,8 +125,8 @@ def _saved_profile(model: ModelSettings, folder: Path) -> Profile:
     engine = choose_engine(folder, model.engine)
     wanted = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]
     for precision in wanted:
-        key = profiling.key(engine, folder, precision, model.threads_per_session)
-        if (found := profiling.read(cache_folder() / "profiles" / f"{key}.json")) is not None:
+        path = profiling.path_of(cache_folder(), engine, folder, precision, model.threads_per_session)
+        if (found := profiling.read(path)) is not None:
             return found
     raise LoadError(
         f"{folder} was never profiled on this machine: run `corelane profile {folder}"

@@ -83,8 +83,8 @@ class Scheduling:
     def meter(self, instance: int) -> DemandMeter:
         return self._meters.setdefault(instance, DemandMeter())
 
-    def update(self, served: Sequence[Served], manifest: Manifest, gateway_cpu_s: float) -> bool:
-        """Plans anew from what the channels say. True if cores change hands, and then there is an event."""
+    def update(self, served: Sequence[Served], manifest: Manifest, gateway_cpu_s: float) -> None:
+        """Plans anew from what the channels say. If cores change hands, there is an event."""
         now_s = time.monotonic()
         self._meters = {one.instance: self.meter(one.instance) for one in served}
         for one in served:
@@ -98,17 +98,14 @@ class Scheduling:
             gateway_load=round(max(load, 0.0) * 4) / 4,
         )
         if not served:
-            changed = self.standing is not None
             self.standing = None
-            return changed
+            return
         demands = [self._demand(one, manifest) for one in served]
         decision = consider(self.standing, self.host, demands, self.settings, now_s)
         self.standing = decision.standing
-        if not decision.reason:
-            return False
-        self.events.append(Event(at_s=time.time(), reason=decision.reason))
-        self._log(decision.standing.plan, decision.reason)
-        return True
+        if decision.reason:
+            self.events.append(Event(at_s=time.time(), reason=decision.reason))
+            self._log(decision.standing.plan, decision.reason)
 
     def placement(self, model: str, version: int) -> control.Message | None:
         """The cores of each session of a version, and whether it shares the pool; None if it is not in the plan."""

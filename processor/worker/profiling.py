@@ -45,7 +45,7 @@ def profile(
     batches: tuple[int, ...] = BATCHES,
 ) -> Profile:
     """The version's profile, from `cache` if it was measured before."""
-    path = None if cache is None else cache / "profiles" / f"{key(engine.name, folder, precision, threads)}.json"
+    path = None if cache is None else path_of(cache, engine.name, folder, precision, threads)
     if path is not None and (known := read(path)) is not None:
         return known
     points = tuple(_measure(engine, folder, threads, batches))
@@ -53,6 +53,11 @@ def profile(
     if path is not None and points:
         _write(path, found)
     return found
+
+
+def path_of(cache: Path, engine: str, folder: Path, precision: str, threads: int) -> Path:
+    """Where a version's profile is kept."""
+    return cache / "profiles" / f"{key(engine, folder, precision, threads)}.json"
 
 
 def key(engine: str, folder: Path, precision: str, threads: int) -> str:
