@@ -1,9 +1,12 @@
 """The core allocation: who has which cores, and why."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from scheduler.demand import Demand
 from scheduler.queueing import Prediction
+
+Smt = Literal["together", "free"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,4 +54,4 @@ class Settings:
 
     reserved_cores: int | None = None
     gateway_load: float = 0.0
-    smt: str = "together"
+    smt: Smt = "together"

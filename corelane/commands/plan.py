@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from processor.engines import choose_engine
 from processor.errors import ControlError, LoadError
 from processor.knobs import cache_folder
 from processor.manifest import ModelSettings, load_manifest
+from processor.supervisor.demands import demand_of
 from scheduler import Demand, Profile, Settings, allocate, uniform_host
 from scheduler.report import Measured, to_report
 
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     known = {demand.name for demand in demands} | {model.name for model in manifest.models}
     if unknown := sorted(rates.keys() - known):
         raise ControlError(f"--rate {unknown[0]}: the manifest serves no such model or version")
-    plan = allocate(host, demands, Settings(reserved_cores=manifest.host.reserved_cores))
+    plan = allocate(host, demands, Settings(reserved_cores=manifest.host.reserved_cores, smt=manifest.host.smt))
     show(to_report(host, plan, {name: Measured(precision=found) for name, found in precisions.items()}), options)
     return 0
 
@@ -84,18 +86,8 @@ def _demands(model: ModelSettings, rates: Mapping[str, float], rows: int) -> lis
     found = []
     for entry, share, folder in zip(settings, shares, folders.values(), strict=True):
         profile = _saved_profile(model, folder)
-        assert profile.cost is not None, "only profiles with points are kept"
-        demand = Demand(
-            model=model.name,
-            version=entry.version,
-            role=entry.role,
-            rate_per_s=rates.get(f"{model.name}/{entry.version}", total * share / sum(shares)),
-            cost=profile.cost,
-            batches=((float(rows), 1.0),),
-            slo_p99_ms=model.slo_p99_ms,
-            sessions=model.sessions,
-            threads=model.threads_per_session,
-        )
+        rate = rates.get(f"{model.name}/{entry.version}", total * share / sum(shares))
+        demand = replace(demand_of(model, entry.version, profile, rate), batches=((float(rows), 1.0),))
         found.append((demand, profile))
     return found
 

@@ -108,6 +108,10 @@ class Host(_Strict):
     reserved_cores: AutoOrCount = Field(
         default=None, description="cores for gateways and the system; auto: one in eight, more as they need"
     )
+    smt: Literal["together", "free"] = Field(
+        default="together",
+        description="together: sessions run on all hardware threads of a core; free: on the first, its siblings idle",
+    )
     scheduler: Literal["auto", "disabled"] = Field(
         default="auto", description="auto: versions get cores by cost and traffic; disabled: sessions run on any core"
     )

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from scheduler.plan import Smt
+
 Role = Literal["baseline", "ab"]
 
 
@@ -21,6 +23,7 @@ class ListenSettings:
 class HostSettings:
     cores: int | None = None
     reserved_cores: int | None = None
+    smt: Smt = "together"
     scheduler: str = "auto"
     gateways: int | None = None
     drain_s: float = 30.0

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from processor.histogram import BOUNDS_US, quantile_us
-from scheduler import Service, service_of
+from processor.manifest import ModelSettings
+from scheduler import Cost, Demand, Profile, Service, service_of
 
 _WINDOW_S = 30.0
 _RATE_TIME_S = 10.0
 _SAMPLES_MIN = 200
+# Of a version that could not be profiled, until its traffic tells.
+_ASSUMED = Cost(fixed_ms=1.0, per_row_ms=0.0, cv=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,25 @@ class _Reading:
     arrived: int
     run_us: Sequence[int]
     total_us: Sequence[int]
+
+
+def demand_of(
+    model: ModelSettings, version: int, profile: Profile, rate_per_s: float, observed: Service | None = None
+) -> Demand:
+    """What a version asks of the host, as the manifest has it."""
+    settings = model.settings_of(version)
+    return Demand(
+        model=model.name,
+        version=version,
+        role=settings.role,
+        rate_per_s=rate_per_s,
+        cost=profile.cost or _ASSUMED,
+        observed=observed,
+        slo_p99_ms=model.slo_p99_ms,
+        sessions=model.sessions,
+        threads=model.threads_per_session,
+        weight=model.pool_weight,
+    )
 
 
 class DemandMeter:

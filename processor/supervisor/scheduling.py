@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from processor import control
 from processor.manifest import Manifest
-from processor.supervisor.demands import DemandMeter
-from scheduler import Cost, Demand, Host, Plan, Profile, Settings, core_list
+from processor.supervisor.demands import DemandMeter, demand_of
+from scheduler import Host, Plan, Profile, Settings, core_list
 from scheduler.replan import Standing, consider
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("corelane")
 
 _EVENTS_MAX = 100
-# Of a version that could not be profiled, until its traffic tells.
-_ASSUMED = Cost(fixed_ms=1.0, per_row_ms=0.0, cv=0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +44,6 @@ class Served:
     instance: int
     model: str
     version: int
-    threads: int
     profile: Profile
     statistics: Mapping[str, object]
 
@@ -59,7 +56,6 @@ def served_of(worker: Worker) -> Served:
         instance=worker.instance.id,
         model=spec.model,
         version=spec.version,
-        threads=spec.threads_per_session,
         profile=worker.profile,
         statistics=worker.channel.statistics(),
     )
@@ -94,13 +90,18 @@ class Scheduling:
         load = (gateway_cpu_s - then_cpu_s) / (now_s - then_s) if now_s > then_s else 0.0
         self.settings = Settings(
             reserved_cores=manifest.host.reserved_cores,
+            smt=manifest.host.smt,
             # A change of a quarter of a core is none.
             gateway_load=round(max(load, 0.0) * 4) / 4,
         )
-        if not served:
+        demands = []
+        for one in served:
+            meter = self._meters[one.instance]
+            if (model := manifest.model(one.model)) is not None:
+                demands.append(demand_of(model, one.version, one.profile, meter.rate_per_s, meter.service))
+        if not demands:
             self.standing = None
             return
-        demands = [self._demand(one, manifest) for one in served]
         decision = consider(self.standing, self.host, demands, self.settings, now_s)
         self.standing = decision.standing
         if decision.reason:
@@ -121,23 +122,6 @@ class Scheduling:
         if self.plan is None:
             return self.host.cpus
         return self.plan.pool or self.plan.reserve or self.host.cpus
-
-    def _demand(self, served: Served, manifest: Manifest) -> Demand:
-        model = manifest.model(served.model)
-        meter = self._meters[served.instance]
-        settings = model.settings_of(served.version) if model else None
-        return Demand(
-            model=served.model,
-            version=served.version,
-            role=settings.role if settings else "ab",
-            rate_per_s=meter.rate_per_s,
-            cost=served.profile.cost or _ASSUMED,
-            observed=meter.service,
-            slo_p99_ms=model.slo_p99_ms if model else None,
-            sessions=model.sessions if model else None,
-            threads=served.threads,
-            weight=model.pool_weight if model else 1.0,
-        )
 
     def _log(self, plan: Plan, reason: str) -> None:
         own = [f"{version.name} {core_list(version.cpus)}" for version in plan.versions if not version.shares]

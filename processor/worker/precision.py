@@ -11,7 +11,6 @@ import numpy as np
 from processor.engines import Engine, EngineOptions, load_engine
 from processor.engines.onednn import best_isa, has_bf16
 from processor.errors import LoadError, RequestError
-from processor.tensors import Signature
 from processor.worker import samples
 
 _logger = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ class Precision:
     isa: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Run:
     signature: str
     inputs: samples.Inputs
@@ -82,28 +81,20 @@ def load_in_precision(
 
 def _runs(engine: Engine, folder: Path, bytes_max: int) -> Iterator[_Run]:
     """Runs in fp32 to compare with: of recorded requests, and of made-up ones for signatures that have none."""
-    session, held = engine.make_session(), 0
-    seen = set()
+    held, seen = 0, set()
     for signature, inputs in samples.recorded(folder, engine.signatures(), bytes_max):
-        if (run := _try(engine, session, signature, inputs)) is not None:
+        if (taken := samples.first_taken(engine, signature, [inputs])) is not None:
             seen.add(signature.name)
-            held += sum(array.nbytes for array in (*inputs.values(), *run.outputs.values()))
+            run = _Run(signature.name, *taken)
+            held += sum(array.nbytes for array in (*run.inputs.values(), *run.outputs.values()))
             yield run
         if held > _MEMORY_BYTES:
             break
     for signature in engine.signatures().values():
-        tries = samples.made_up(signature) if signature.name not in seen else iter(())
-        found = (_try(engine, session, signature, inputs) for inputs in tries)
-        yield from [run for run in found if run is not None][:1]
-
-
-def _try(engine: Engine, session: object, signature: Signature, inputs: samples.Inputs) -> _Run | None:
-    try:
-        outputs = engine.run(session, signature, inputs, list(signature.outputs))
-    except RequestError as error:
-        _logger.info("signature %s refuses a sample: %s", signature.name, error)
-        return None
-    return _Run(signature=signature.name, inputs=inputs, outputs=outputs)
+        if signature.name not in seen:
+            taken = samples.first_taken(engine, signature, samples.made_up(signature))
+            if taken is not None:
+                yield _Run(signature.name, *taken)
 
 
 def _compare(engine: Engine, runs: Sequence[_Run]) -> tuple[str | None, float]:

@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 _OOM_SCORE = 500  # if memory runs out, a worker goes, and not the supervisor
 _DRAIN_LOOK_S = 0.01
 _LOAD_FAILED = 3
-_NICE_BESIDE_POOL = 5  # a third of the weight of nice 0
+_NICE_BESIDE_POOL = 10  # a tenth of the weight of nice 0
 
 
 def main(arguments: list[str]) -> None:
@@ -93,7 +93,7 @@ def _limit(spec: WorkerSpec) -> None:
 
 
 def _lower_priority(quietly: bool) -> None:
-    """Of this thread: to what serving leaves or, beside a pool that may never be idle, to a quarter of a core."""
+    """Of this thread: to what serving leaves or, beside a pool that may never be idle, to a tenth of a core."""
     try:
         if quietly:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -12,6 +12,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -134,16 +135,12 @@ def _measure(
 
 def _taken_inputs(engine: Engine, folder: Path, signature: Signature) -> samples.Inputs | None:
     """The first inputs that the model takes: recorded ones, else made-up ones."""
-    session = engine.make_session()
     recorded = (
         inputs for found, inputs in samples.recorded(folder, engine.signatures(), _BYTES_MAX) if found is signature
     )
-    for inputs in (*recorded, *samples.made_up(signature)):
-        try:
-            engine.run(session, signature, inputs, list(signature.outputs))
-            return inputs
-        except RequestError:
-            continue
+    taken = samples.first_taken(engine, signature, chain(recorded, samples.made_up(signature)))
+    if taken is not None:
+        return taken[0]
     _logger.warning("signature %s takes no request that can be made up: it has no profile", signature.name)
     return None
 

@@ -1,11 +1,12 @@
 """Requests to try a version with before it serves: recorded ones if it comes with them, else made up."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from processor.engines import Engine
 from processor.errors import RequestError
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, generated_inputs
 from processor.wire import messages, records
@@ -43,6 +44,19 @@ def recorded(folder: Path, signatures: Mapping[str, Signature], bytes_max: int) 
                 _logger.warning("warm-up request %d of %s does not fit: %s", number, path, error)
     except (ValueError, OSError, messages.DecodeError) as error:
         _logger.warning("%s is not read further: %s", path, error)
+
+
+def first_taken(
+    engine: Engine, signature: Signature, candidates: Iterable[Inputs]
+) -> tuple[Inputs, dict[str, np.ndarray]] | None:
+    """The first inputs that the model does not refuse, with its outputs."""
+    session = engine.make_session()
+    for inputs in candidates:
+        try:
+            return inputs, engine.run(session, signature, inputs, list(signature.outputs))
+        except RequestError as error:
+            _logger.info("signature %s refuses a sample: %s", signature.name, error)
+    return None
 
 
 def made_up(signature: Signature) -> Iterator[Inputs]:

@@ -1,9 +1,13 @@
 """What live traffic says of a worker, from a channel's statistics with made-up times."""
 
+from pathlib import Path
+
 import pytest
 
 from processor.histogram import BOUNDS_US
-from processor.supervisor.demands import DemandMeter
+from processor.manifest import ModelSettings
+from processor.supervisor.demands import DemandMeter, demand_of
+from scheduler import Profile
 
 
 def reading(accepted: int, runs: dict[float, int] | None = None, rejected: int = 0) -> dict[str, object]:
@@ -53,3 +57,13 @@ def test_too_few_runs_tell_nothing() -> None:
     meter.read(reading(10, {2.0: 10}), 2.0)
     assert meter.service is None
     assert meter.latency_ms(0.99) is not None
+
+
+def test_a_demand_is_what_the_manifest_says() -> None:
+    model = ModelSettings(name="m", path=Path("m"), pool_weight=3.0, threads_per_session=2, slo_p99_ms=9.0)
+    known = Profile(engine="onnxruntime", precision="fp32", threads=2, points=((1, 2.0, 0.0), (11, 4.0, 0.0)))
+    demand = demand_of(model, 7, known, 50.0)
+    assert (demand.name, demand.weight, demand.threads, demand.slo_p99_ms) == ("m/7", 3.0, 2, 9.0)
+    assert demand.load == pytest.approx(0.1)
+    unknown = demand_of(model, 7, Profile(engine="onnxruntime", precision="fp32", threads=2, points=()), 50.0)
+    assert unknown.load > 0, "a version without a profile is not free"

@@ -158,6 +158,14 @@ def test_report_plan_and_profile_as_commands(folder: Path) -> None:
     report = json.loads(corelane("plan", manifest, "--cores", 8, "--json", "--rate", "trial/2=7", **cache).stdout)
     rates = {(one["model"], one["version"]): one["rate_per_s"] for one in report["versions"]}
     assert rates == {("base", 1): 100, ("trial", 1): 50, ("trial", 2): 7}
+    weighted = (
+        manifest.read_text().replace("cores: 2", "smt: free").replace("path: scale", "path: scale, pool_weight: 3")
+    )
+    manifest.write_text(weighted)
+    report = json.loads(corelane("plan", manifest, "--cores", 16, "--threads", 2, "--json", **cache).stdout)
+    served = {cpu for one in report["versions"] for cpu in one["cpus"]}
+    assert served
+    assert served <= set(range(8)), "the siblings 8-15 idle"
     for arguments, problem in (
         (("--cores", 7, "--threads", 2), "cannot be dealt out"),
         (("--cores", 8, "--rate", "base"), "--rate should be MODEL=R"),
