@@ -32,12 +32,17 @@ class BuildWithDescriptors(build_py):
         super().run()
 
 
-def native(name: str, folder: str) -> Pybind11Extension:
-    """A module of every C++ file in a folder."""
+def native(name: str, folder: str, *others: str) -> Pybind11Extension:
+    """A module of every C++ file in a folder, and of those in others but their tables of contents."""
+    sources = list((ROOT / folder).glob("*.cc"))
+    for other in others:
+        sources += [path for path in (ROOT / other).glob("*.cc") if path.name != "binding.cc"]
+    headers = [path for each in (folder, *others) for path in (ROOT / each).glob("*.h")]
     return Pybind11Extension(
         name,
-        sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*.cc")),
-        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob("*.h")),
+        sorted(str(path.relative_to(ROOT)) for path in sources),
+        include_dirs=[str(ROOT / other) for other in others],
+        depends=sorted(str(path.relative_to(ROOT)) for path in headers),
         cxx_std=17,
         extra_compile_args=["-O3", "-Wall", "-Wextra"],
         libraries=["dl"],
@@ -59,6 +64,8 @@ setup(
         "corelane.commands",
         "corelane.demo",
         "kernels",
+        "kernels.compiler",
+        "kernels.compiler.rules",
         "kernels.graph",
         "processor",
         "processor.engines",
@@ -78,7 +85,7 @@ setup(
         "scheduler": ["*.pyi", "py.typed"],
     },
     ext_modules=[
-        native("processor._native", "processor/native"),
+        native("processor._native", "processor/native", "kernels/native"),
         native("kernels._native", "kernels/native"),
         native("scheduler._native", "scheduler/native"),
     ],
@@ -101,6 +108,7 @@ setup(
         "tensorflow": TENSORFLOW,
         "onnxruntime": ONNXRUNTIME,
         "openvino": OPENVINO,
+        "fused": TENSORFLOW + OPENVINO,
         "all": TENSORFLOW + ONNXRUNTIME + OPENVINO,
         "demo": [*TENSORFLOW, *ONNXRUNTIME, *OPENVINO, "onnx>=1.17,<2"],
         "plots": ["matplotlib>=3.8,<4"],  # bench.isolation --plot

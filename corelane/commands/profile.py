@@ -26,7 +26,7 @@ The profile is kept (CORELANE_CACHE) for `corelane serve` and `corelane plan`.
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, "profile", run, "measure what a request costs", _DESCRIPTION)
     parser.add_argument("path", type=Path, metavar="PATH")
-    parser.add_argument("--engine", default="auto", choices=["auto", "tensorflow", "onnxruntime", "openvino"])
+    parser.add_argument("--engine", default="auto", choices=["auto", "tensorflow", "onnxruntime", "openvino", "fused"])
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that one request may use")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--max-divergence", type=float, default=0.01, help="as in the manifest")

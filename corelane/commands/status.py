@@ -8,7 +8,7 @@ from corelane.commands.common import add_admin, add_command, add_json, call_admi
 
 _DESCRIPTION = """\
 Lists the versions of a running server: state, engine, precision, sessions, requests, latency, memory, and the last
-error. --json has more: why a precision was chosen, and which instruction set oneDNN takes (onednn_isa).
+error. --json has more: why an engine and a precision were chosen, and which instruction set oneDNN takes (onednn_isa).
 
   corelane status
   corelane status --json | jq '.models[].versions[].state'

@@ -51,12 +51,7 @@ class OpenVinoEngine(NativeEngine):
             raise LoadError("op_libraries are TensorFlow's; engine openvino cannot load them")
         file = the_only_file(folder, "*.xml" if any(folder.glob("*.xml")) else "*.onnx", "OpenVINO IR or ONNX model")
         core = openvino.Core()
-        properties = {
-            "NUM_STREAMS": str(options.sessions),
-            "INFERENCE_NUM_THREADS": str(options.sessions * options.threads_per_session),
-            "ENABLE_CPU_PINNING": "NO",
-            "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
-        }
+        properties = properties_of(options)
         try:
             graph = core.read_model(file)
             signature = _read_signature(graph)
@@ -64,7 +59,7 @@ class OpenVinoEngine(NativeEngine):
             if any(spec.dtype == "DT_STRING" for spec in specs):
                 return OpenVinoStringEngine(core.compile_model(graph, "CPU", properties), signature)
             model = OpenVinoModel.load(
-                str(_library()),
+                str(library()),
                 str(file),
                 list(properties.items()),
                 signature.name,
@@ -82,7 +77,18 @@ class OpenVinoEngine(NativeEngine):
         del self.model
 
 
-def _library() -> Path:
+def properties_of(options: EngineOptions) -> dict[str, str]:
+    """The CPU plugin's, for a version's sessions."""
+    return {
+        "NUM_STREAMS": str(options.sessions),
+        "INFERENCE_NUM_THREADS": str(options.sessions * options.threads_per_session),
+        "ENABLE_CPU_PINNING": "NO",
+        "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
+    }
+
+
+def library() -> Path:
+    """OpenVINO's C API. LoadError if this OpenVINO has none."""
     spec = importlib.util.find_spec("openvino")
     assert spec is not None, "it is imported"
     assert spec.submodule_search_locations is not None

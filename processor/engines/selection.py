@@ -8,11 +8,13 @@ from pathlib import Path
 from processor.engines.engine import Engine, EngineOptions
 from processor.errors import EngineMissing, LoadError
 
+PLAN = "plan.json"  # of a fused plan
 # engine: (module that must be importable, our module, class)
 _ENGINES = {
     "tensorflow": ("tensorflow", "processor.engines.tensorflow_engine", "TensorFlowEngine"),
     "onnxruntime": ("onnxruntime", "processor.engines.onnxruntime_engine", "OnnxRuntimeEngine"),
     "openvino": ("openvino", "processor.engines.openvino_engine", "OpenVinoEngine"),
+    "fused": ("openvino", "processor.engines.fused_engine", "FusedEngine"),
 }
 
 
@@ -23,10 +25,12 @@ def is_installed(engine: str) -> bool:
 def choose_engine(folder: Path, wanted: str = "auto", installed: Callable[[str], bool] = is_installed) -> str:
     """The engine for the version in `folder`: what the manifest wants, or what the files are made for.
 
-    A SavedModel goes to tensorflow, ONNX to onnxruntime (to openvino where only that is installed), OpenVINO IR to
-    openvino. LoadError if the folder holds none of them."""
+    A fused plan goes to fused, a SavedModel to tensorflow, ONNX to onnxruntime (to openvino where only that is
+    installed), OpenVINO IR to openvino. LoadError if the folder holds none of them."""
     if wanted != "auto":
         return wanted
+    if (folder / PLAN).exists():
+        return "fused"
     if (folder / "saved_model.pb").exists() or (folder / "saved_model.pbtxt").exists():
         return "tensorflow"
     if any(folder.glob("*.onnx")):
@@ -34,7 +38,8 @@ def choose_engine(folder: Path, wanted: str = "auto", installed: Callable[[str],
     if any(folder.glob("*.xml")):
         return "openvino"
     raise LoadError(
-        f"{folder} holds no model: expected saved_model.pb (TensorFlow), *.onnx, or *.xml with *.bin (OpenVINO)"
+        f"{folder} holds no model: expected saved_model.pb (TensorFlow), *.onnx, *.xml with *.bin (OpenVINO), "
+        "or plan.json (`corelane compile`)"
     )
 
 

@@ -84,19 +84,7 @@ class TensorFlowEngine(NativeEngine):
     ) -> "TensorFlowEngine":
         """With a serialized ConfigProto and RunOptions; empty ones are TensorFlow's defaults. `frozen`: requests run a
         copy of the graph in which dense variables are constants."""
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        try:
-            model, meta_graph = TensorFlowModel.load(
-                str(_library()), str(folder), config, run_options, list(op_libraries)
-            )
-        except RuntimeError as error:
-            raise LoadError(f"{folder} is not a SavedModel that TensorFlow can load: {error}") from error
-        parsed = messages.MetaGraphDef.FromString(meta_graph)
-        signatures = _read_signatures(parsed.signature_def)
-        if not signatures:
-            raise LoadError(
-                f"{folder} has no signature that takes and returns dense tensors; export it with signatures"
-            )
+        model, parsed, signatures = open_saved_model(folder, op_libraries, config, run_options)
         outputs = sorted({spec.engine_name for one in signatures.values() for spec in one.outputs.values()})
         if _keeps_strings(messages.GraphDef.FromString(parsed.graph_def), outputs):
             model.copy_strings()
@@ -122,6 +110,22 @@ class TensorFlowEngine(NativeEngine):
 
     def unload(self) -> None:
         del self.model
+
+
+def open_saved_model(
+    folder: Path, op_libraries: Sequence[str] = (), config: bytes = b"", run_options: bytes = b""
+) -> tuple[TensorFlowModel, Any, dict[str, Signature]]:
+    """The model, its MetaGraphDef (the GraphDef inside is bytes) and its signatures, which are not yet added to it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        model, meta_graph = TensorFlowModel.load(str(_library()), str(folder), config, run_options, list(op_libraries))
+    except RuntimeError as error:
+        raise LoadError(f"{folder} is not a SavedModel that TensorFlow can load: {error}") from error
+    parsed = messages.MetaGraphDef.FromString(meta_graph)
+    signatures = _read_signatures(parsed.signature_def)
+    if not signatures:
+        raise LoadError(f"{folder} has no signature that takes and returns dense tensors; export it with signatures")
+    return model, parsed, signatures
 
 
 def _is_of_executor(error: Exception) -> bool:

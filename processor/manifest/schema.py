@@ -143,7 +143,7 @@ class Batching(_Strict):
 class Model(_Strict):
     name: str = Field(min_length=1, pattern=r"^[^/\s]+$", description="what requests call it")
     path: str = Field(min_length=1, description="folder of numbered version folders; relative to the manifest")
-    engine: Literal["auto", "tensorflow", "onnxruntime", "openvino"] = Field(
+    engine: Literal["auto", "tensorflow", "onnxruntime", "openvino", "fused"] = Field(
         default="auto", description="what runs it; auto: read from the files"
     )
     versions: Annotated[VersionPolicy, BeforeValidator(_versions)] = Field(

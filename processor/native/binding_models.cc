@@ -6,8 +6,10 @@
 #include <tuple>
 
 #include "binding.h"
+#include "fused_model.h"
 #include "openvino_model.h"
 #include "predict_session.h"
+#include "program_binding.h"
 #include "tensorflow_model.h"
 
 namespace py = pybind11;
@@ -83,8 +85,16 @@ void BindModels(py::module_& module) {
                tensors = self.Fetch(names, &error);
              }
              if (tensors.size() != names.size()) throw std::runtime_error(error);
-             std::vector<std::tuple<int, std::vector<int64_t>, py::bytes>> found;
-             for (const auto& tensor : tensors) found.emplace_back(tensor.dtype, tensor.dims, py::bytes(tensor.data));
+             std::vector<std::tuple<int, std::vector<int64_t>, py::object>> found;
+             for (const auto& tensor : tensors) {
+               py::object data = py::bytes(tensor.data);
+               if (tensor.dtype == corelane::kString) {
+                 py::list strings;
+                 for (const std::string& text : tensor.strings) strings.append(py::bytes(text));
+                 data = std::move(strings);
+               }
+               found.emplace_back(tensor.dtype, tensor.dims, std::move(data));
+             }
              return found;
            })
       .def("ops", [](const TensorFlowModel& self) { return py::bytes(self.Ops()); });
@@ -112,6 +122,43 @@ void BindModels(py::module_& module) {
           },
           py::arg("library"), py::arg("file"), py::arg("properties"), py::arg("name"), py::arg("inputs"),
           py::arg("outputs"));
+
+  using corelane::FusedModel;
+  using corelane::FusedPart;
+  // (is a feature, index, dims: (-1, size) or (input, axis))
+  using DenseInputTuple = std::tuple<bool, uint32_t, std::vector<std::pair<int64_t, int64_t>>>;
+  py::class_<FusedPart>(module, "FusedPart")
+      .def(py::init([](const std::string& name, const std::vector<SlotTuple>& inputs,
+                       const std::vector<SlotTuple>& outputs, const py::dict& program, std::shared_ptr<Model> dense,
+                       const std::vector<DenseInputTuple>& dense_inputs) {
+             FusedPart part;
+             std::vector<std::string> unused;
+             part.signature.name = name;
+             part.signature.inputs = MakeSlots(inputs, &unused);
+             part.signature.outputs = MakeSlots(outputs, &unused);
+             part.program = corelane::ProgramFrom(program);
+             part.dense = std::move(dense);
+             for (const auto& [is_feature, index, dims] : dense_inputs) {
+               const size_t known = is_feature ? part.program->outputs.size() : part.signature.inputs.size();
+               if (index >= known) throw py::value_error("a dense input is not there");
+               for (const auto& [feed, axis] : dims) {
+                 if (feed < 0) continue;
+                 if (feed >= static_cast<int64_t>(part.signature.inputs.size()) ||
+                     axis >= static_cast<int64_t>(part.signature.inputs[feed].dims.size()) || axis < 0) {
+                   throw py::value_error("a size is of an axis that is not there");
+                 }
+               }
+               part.inputs.push_back({is_feature, index, dims});
+             }
+             for (uint32_t feed : part.program->feeds) {
+               if (feed >= part.signature.inputs.size()) throw py::value_error("a fed input is not there");
+             }
+             return part;
+           }),
+           py::kw_only(), py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::arg("program"), py::arg("dense"),
+           py::arg("dense_inputs"));
+  py::class_<FusedModel, Model, std::shared_ptr<FusedModel>>(module, "FusedModel")
+      .def(py::init([](const std::vector<FusedPart>& parts) { return std::make_shared<FusedModel>(parts); }));
 
   using Settings = corelane::PredictSettings;
   py::class_<Settings, std::shared_ptr<Settings>>(module, "PredictSettings")

@@ -273,6 +273,12 @@ std::vector<FetchedTensor> TensorFlowModel::Fetch(const std::vector<std::string>
     for (int axis = 0; axis < api_->NumDims(tensor); ++axis) found[index].dims.push_back(api_->Dim(tensor, axis));
     if (ElementBytes(found[index].dtype) != 0) {
       found[index].data.assign(static_cast<const char*>(api_->TensorData(tensor)), api_->TensorByteSize(tensor));
+    } else if (found[index].dtype == kString) {
+      const char* text = static_cast<const char*>(api_->TensorData(tensor));
+      const size_t count = api_->TensorByteSize(tensor) / sizeof(tf::StringView);
+      for (size_t item = 0; item < count; ++item, text += sizeof(tf::StringView)) {
+        found[index].strings.emplace_back(api_->StringGetDataPointer(text), api_->StringGetSize(text));
+      }
     }
     api_->DeleteTensor(tensor);
   }

@@ -14,7 +14,8 @@ namespace corelane {
 struct FetchedTensor {
   int dtype = 0;
   std::vector<int64_t> dims;
-  std::string data;
+  std::string data;                  // numbers
+  std::vector<std::string> strings;  // or strings
 };
 
 // Thread safety: AddSignature, CopyStrings and Extend before the first session runs, from one thread. Each session's thread runs the
@@ -42,7 +43,7 @@ class TensorFlowModel : public Model {
   // name may be there already. False, and `error` says why, if TensorFlow refuses.
   bool Extend(const std::string& graph_def, const std::vector<std::string>& given, std::string* error);
 
-  // Runs the graph without inputs; `names` are "operation:index" of tensors of numbers. Empty, and `error` says why, if it
+  // Runs the graph without inputs; `names` are "operation:index" of tensors of numbers or strings. Empty, and `error` says why, if it
   // fails.
   std::vector<FetchedTensor> Fetch(const std::vector<std::string>& names, std::string* error);
 

@@ -80,6 +80,7 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
     return {
         "pid": worker.child.pid,
         "engine": worker.engine,
+        "engine_why": worker.engine_why,
         "precision": worker.precision["name"],
         "precision_why": worker.precision["why"],
         "onednn_isa": worker.precision["isa"],

@@ -54,6 +54,7 @@ class Worker:
     fingerprint: str
     epoch: int | None = None  # of the first routing table in which its phase shows
     engine: str = ""
+    engine_why: str = ""
     load_s: float = 0.0
     precision: dict[str, str] = dataclasses.field(default_factory=dict)  # name, why and isa, as the worker chose
     profile: Profile | None = None
@@ -399,7 +400,8 @@ class Supervisor:
         if message["type"] == "failed":
             worker.error = message["error"]
         elif message["type"] == "available":
-            worker.engine, worker.load_s, worker.precision = (message[k] for k in ("engine", "load_s", "precision"))
+            worker.engine, worker.engine_why = message["engine"], message["engine_why"]
+            worker.load_s, worker.precision = message["load_s"], message["precision"]
             # `failed` attempts at another version of the files are over; crashes are counted on.
             trouble = self.troubles.get(worker.instance.spec)
             if trouble is not None and not trouble.was_available:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from processor import _native
 from processor.engines import EngineOptions, choose_engine
+from processor.engines.selection import PLAN
 from processor.errors import LoadError
+from processor.knobs import cache_folder
 from processor.worker.precision import Precision, load_in_precision
 from processor.worker.profiling import profile
 from processor.worker.session_group import SessionGroup
@@ -20,6 +22,7 @@ from scheduler import Profile
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion:
     engine: str
+    engine_why: str
     precision: Precision
     profile: Profile
     load_s: float
@@ -36,8 +39,8 @@ def load_version(
 ) -> LoadedVersion:
     """Loads and warms up; starts no thread that will run requests. LoadError says what is wrong with the version."""
     started_s = time.monotonic()
-    folder = Path(spec.folder)
-    engine_name = choose_engine(folder, spec.engine)
+    cache = Path(spec.profile_folder) if spec.profile_folder else None
+    engine_name, folder, engine_why = _engine_of(spec, cache)
     options = EngineOptions(
         sessions=spec.sessions,
         threads_per_session=spec.threads_per_session,
@@ -48,7 +51,6 @@ def load_version(
         engine, precision = load_in_precision(engine_name, folder, options, spec.max_divergence, spec.message_bytes_max)
         sessions = [engine.make_session() for _ in range(spec.sessions)]
         warm_up(engine, sessions, folder, spec.message_bytes_max)
-        cache = Path(spec.profile_folder) if spec.profile_folder else None
         measured = profile(engine, folder, precision.name, spec.threads_per_session, cache)
     except MemoryError as error:
         raise LoadError("the load ran out of memory") from error
@@ -65,4 +67,24 @@ def load_version(
         member=member,
     )
     load_s = time.monotonic() - started_s
-    return LoadedVersion(engine=engine_name, precision=precision, profile=measured, load_s=load_s, group=group)
+    return LoadedVersion(
+        engine=engine_name,
+        engine_why=engine_why,
+        precision=precision,
+        profile=measured,
+        load_s=load_s,
+        group=group,
+    )
+
+
+def _engine_of(spec: WorkerSpec, cache: Path | None) -> tuple[str, Path, str]:
+    """The engine, the folder that it loads, and why: a SavedModel for engine `fused` is compiled before."""
+    folder = Path(spec.folder)
+    engine = choose_engine(folder, spec.engine)
+    if engine != "fused" or (folder / PLAN).exists():
+        return engine, folder, "the files are made for it" if spec.engine == "auto" else "the manifest says so"
+    # Only a compilation needs both TensorFlow's and OpenVINO's sides.
+    from processor.worker import fusing
+
+    plan, found = fusing.plan_of(folder, cache or cache_folder(), spec.op_libraries)
+    return engine, plan, found

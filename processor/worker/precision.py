@@ -15,7 +15,7 @@ from processor.worker import samples
 
 _logger = logging.getLogger(__name__)
 
-_WITH_BF16 = ("tensorflow", "openvino")
+_WITH_BF16 = ("tensorflow", "openvino", "fused")
 _MEMORY_BYTES = 64 << 20  # of outputs to compare
 
 

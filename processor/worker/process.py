@@ -58,6 +58,7 @@ def main(arguments: list[str]) -> None:
             "type": "available",
             "engine": version.engine,
             "load_s": version.load_s,
+            "engine_why": version.engine_why,
             "precision": dataclasses.asdict(version.precision),
             "profile": version.profile.to_json(),
         }

@@ -4,7 +4,6 @@ A profile is measured on the path that requests take, from their bytes to the re
 the model's files, the engine, the precision, the threads and the machine; all of these make its key.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -25,6 +24,7 @@ from processor.methods import Method
 from processor.tensors import Signature
 from processor.wire import messages, tensors
 from processor.worker import samples
+from processor.worker.content import content_key
 from processor.worker.inference import Inference
 from scheduler import Profile
 
@@ -63,14 +63,7 @@ def path_of(cache: Path, engine: str, folder: Path, precision: str, threads: int
 
 def key(engine: str, folder: Path, precision: str, threads: int) -> str:
     """Changes with the content of the files, and with the machine."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((Profile.SCHEMA, engine, precision, threads, _machine())).encode())
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(repr((str(path.relative_to(folder)), path.stat().st_size)).encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
+    return content_key(folder, Profile.SCHEMA, engine, precision, threads, _machine())
 
 
 def read(path: Path) -> Profile | None:

@@ -1,0 +1,86 @@
+"""`corelane compile`."""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from corelane.commands.common import add_command, add_json, table
+from corelane.commands.profile import version_folder
+from processor.engines import Engine, EngineOptions, load_engine
+from processor.errors import LoadError
+
+_DESCRIPTION = """\
+Makes a fused plan of a SavedModel: features by native kernels, the rest by OpenVINO. The plan is compared with the
+original on recorded requests and on inputs made to tell them apart, and is written only if they agree. It can be
+served as a version: copy OUT to MODEL/NUMBER, or leave it to `engine: fused`, which compiles at the first load.
+
+  corelane compile models/ctr/3 plans/ctr/3
+  corelane compile models/ctr/3 plans/ctr/3 --explain
+"""
+
+
+def add_parser(commands: Any) -> None:
+    parser = add_command(commands, "compile", run, "make a fused plan of a SavedModel", _DESCRIPTION)
+    parser.add_argument("saved_model", type=Path, metavar="SAVED_MODEL", help="a version's folder, or a model's")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the plan; must not be there")
+    parser.add_argument("--explain", action="store_true", help="which rules were used, and what is not fused and why")
+    parser.add_argument(
+        "--stop-after", type=int, metavar="N", help="use no more than N rules, to find one that goes wrong"
+    )
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from processor.worker.fusing import compile_and_compare
+
+    folder = version_folder(options.saved_model)
+    print(f"compiling {folder} ...", file=sys.stderr, flush=True)
+    began_s = time.perf_counter()
+    result = compile_and_compare(folder, options.out, stop_after=options.stop_after)
+    took_s = time.perf_counter() - began_s
+    speed = _speed(folder, options.out)
+    if options.json:
+        reports = [dataclasses.asdict(report) for report in result.reports]
+        found = {"out": str(options.out), "seconds": took_s, "signatures": reports}
+        print(json.dumps({**found, "equality": dataclasses.asdict(result.equality), "ms": speed}, indent=2))
+        return 0
+    rows = [[one.signature, one.nodes_before, one.nodes_after, one.columns] for one in result.reports]
+    print(table(["signature", "nodes before", "after", "columns fused"], rows))
+    if options.explain:
+        for one in result.reports:
+            print(f"\n{one.signature}: rules used")
+            for rule, count in sorted(one.rules.items(), key=lambda item: -item[1]):
+                print(f"  {count:6}  {rule}")
+            for name, why in one.blocked.items():
+                print(f"  input {name} is not fused: {why}")
+    same = result.equality
+    print(
+        f"\nequal to the original within {same.difference:.1g} of the largest output on {same.accepted} requests; "
+        f"{same.requests - same.accepted} are refused by both\n"
+    )
+    print(table(["rows", "tensorflow ms", "fused ms", "speed-up"], [_row(one) for one in speed]))
+    print(f"\n{options.out} written in {took_s:.1f} s")
+    return 0
+
+
+def _row(measured: dict[str, float]) -> list[str]:
+    before, after = measured["tensorflow_ms"], measured["fused_ms"]
+    return [f"{measured['rows']:.0f}", f"{before:.3f}", f"{after:.3f}", f"{before / after:.1f}x"]
+
+
+def _speed(original: Path, plan: Path) -> list[dict[str, float]]:
+    """CPU time of a request, by batch size."""
+    from processor.worker.profiling import profile
+
+    def points(engine: Engine, folder: Path) -> dict[int, float]:
+        return {rows: ms for rows, ms, _ in profile(engine, folder, "fp32", 1, None).points}
+
+    before = points(load_engine("tensorflow", original, EngineOptions()), original)
+    after = points(load_engine("fused", plan, EngineOptions()), original)
+    if before.keys() != after.keys():
+        raise LoadError("the plan takes other batches than the original")
+    return [{"rows": rows, "tensorflow_ms": before[rows], "fused_ms": after[rows]} for rows in before]

@@ -1,0 +1,130 @@
+"""What each tensor of a graph is, op by op, by rules that look at one op and at what its inputs are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kernels.compiler.flow import Flow, key
+from kernels.compiler.sizes import BATCH, Size
+from kernels.compiler.terms import Opaque, Shape, Term, Vector
+from kernels.compiler.values import INT64, Values
+from kernels.graph.constants import FLOAT, INT32, STRING
+from kernels.graph.constants import INT64 as DT_INT64
+
+KINDS = {STRING: "strings", INT32: "ints", DT_INT64: "ints", FLOAT: "floats"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """An input of the signature. `shape` has -1 where any size goes, None if even the rank is unknown."""
+
+    name: str
+    tensor: str
+    dtype: int
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ids:
+    """The ids that a vocabulary has: the least, the largest, and how many keys it has."""
+
+    least: int
+    largest: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """A rule that was used at a node."""
+
+    rule: str
+    node: str
+    op: str
+
+
+# What a rule returns: a term for each output, one for the only output, or None if it does not apply.
+RuleBody = Callable[["Analysis", Any, "list[Term]"], "Term | list[Term] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    name: str
+    body: RuleBody
+
+
+_RULES: dict[str, list[Rule]] = {}
+
+
+def rule(name: str, *ops: str) -> Callable[[RuleBody], RuleBody]:
+    """Registers a rule for these ops. Rules of an op are tried in the order of their registration."""
+
+    def register(body: RuleBody) -> RuleBody:
+        for op in ops:
+            _RULES.setdefault(op, []).append(Rule(name, body))
+        return body
+
+    return register
+
+
+@dataclass(kw_only=True)
+class Analysis:
+    """`terms` by tensor. `ids` are the ids of each vocabulary, by its handle."""
+
+    flow: Flow
+    feeds: Sequence[Feed]
+    ids: Mapping[str, Ids] = field(default_factory=dict)
+    values: Values = field(default_factory=Values)
+    terms: dict[str, Term] = field(default_factory=dict)
+    applied: list[Application] = field(default_factory=list)
+
+    def run(self, stop_after: int | None = None) -> None:
+        """Looks at every node once. No more than `stop_after` rules are used, to find the one that is wrong."""
+        for feed in self.feeds:
+            self.terms[key(feed.tensor)] = self._fed(feed)
+        fed = set(self.terms)
+        for node in self.flow.in_order():
+            if f"{node.name}:0" in fed:
+                continue
+            inputs = [self.terms.get(reference, Opaque()) for reference in self.flow.data_inputs(node)]
+            for index, term in enumerate(self._apply(node, inputs, stop_after)):
+                self.terms[f"{node.name}:{index}"] = term
+
+    def _apply(self, node: Any, inputs: list[Term], stop_after: int | None) -> list[Term]:
+        for candidate in _RULES.get(node.op, []):
+            if stop_after is not None and len(self.applied) >= stop_after:
+                break
+            found = candidate.body(self, node, inputs)
+            if found is not None:
+                self.applied.append(Application(rule=candidate.name, node=node.name, op=node.op))
+                return found if isinstance(found, list) else [found]
+        return []
+
+    def _fed(self, feed: Feed) -> Term:
+        if feed.dtype not in KINDS or not feed.shape or feed.shape[0] != -1:
+            return Opaque(f"input {feed.name} has no axis of rows, or a type that is not fused")
+        shape: Shape = tuple(
+            BATCH if axis == 0 else Size.of(size) if size >= 0 else Size.symbol("axis", feed.name, axis)
+            for axis, size in enumerate(feed.shape)
+        )
+        kind = KINDS[feed.dtype]
+        domain = Size.of(1)
+        for size in shape:
+            domain = domain * size
+        interval = (-(2**31), 2**31 - 1) if feed.dtype == INT32 else INT64
+        value = self.values.add(f"load_{kind}", kind=kind, domain=domain, feed=feed.name, interval=interval)
+        return Vector(value, shape, feed.dtype)
+
+
+def attribute(node: Any, name: str, default: Any = None) -> Any:
+    """A node's attribute as a plain value."""
+    if name not in node.attr:
+        return default
+    value = node.attr[name]
+    which = value.WhichOneof("value")
+    return value.s if which == "s" else getattr(value, which) if which else default
+
+
+def terms_of(analysis: Analysis, references: Sequence[str]) -> Mapping[str, Term]:
+    return {reference: analysis.terms.get(key(reference), Opaque()) for reference in references}

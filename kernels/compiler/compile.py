@@ -1,0 +1,170 @@
+"""One signature's graph, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import kernels.compiler.rules  # noqa: F401, registers the rules
+from kernels.compiler.analysis import Analysis, Application, Feed, Ids
+from kernels.compiler.flow import Flow
+from kernels.compiler.lower import Instruction, lower
+from kernels.compiler.partition import Partition, axis_of, partition, tables_of
+from kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
+from kernels.graph.inline import inline_calls
+from kernels.graph.reach import producer
+
+# Ops with state whose state a run only reads.
+_READ_ONLY = frozenset(
+    {"Assert", "HashTable", "HashTableV2", "LookupTableFind", "LookupTableFindV2", "LookupTableSize"}
+    | {"LookupTableSizeV2", "Placeholder", "ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarHandleOp"}
+    | {"VarIsInitializedOp", "Variable", "VariableShape", "VariableV2"}
+)
+
+
+class NotFused(Exception):
+    """A graph that is not fused, and why not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """`features` are what the program's outputs are fed to, by name, with their shapes, where a size may be an axis
+    of an input: (name, number). `rows` are the inputs whose first axis is the batch. `blocked`
+    says, by the name of an input, which op keeps it from being fused."""
+
+    dense: Any
+    features: Mapping[str, tuple[int | tuple[str, int], ...]]
+    fed: Sequence[str]
+    variables: Mapping[str, str]
+    where: Mapping[str, str]
+    instructions: Sequence[Instruction]
+    outputs: Sequence[Instruction]
+    registers: int
+    rows: Sequence[str]
+    tables: Sequence[Table]
+    maps: Sequence[str]
+    nodes_before: int
+    applied: Sequence[Application]
+    fused: Sequence[str]
+    blocked: Mapping[str, str]
+
+
+def compile_graph(
+    graph: Any,
+    ops: Mapping[str, Any],
+    feeds: Sequence[Feed],
+    outputs: Sequence[str],
+    ids: Mapping[str, Ids],
+    stop_after: int | None = None,
+) -> Compiled:
+    """`graph` is a GraphDef, which is changed; `ops` are OpDefs by name, `ids` those of each vocabulary by its handle.
+
+    NotFused if nothing of it can be a feature, or
+    if a run would change what the next one sees. `stop_after`: use no more rules than that."""
+    where = inline_calls(graph, ops, outputs)
+    _refuse_state(graph, ops)
+    _spell_out_defaults(graph, ops)
+    flow = Flow(graph)
+    analysis = Analysis(flow=flow, feeds=feeds, ids=ids)
+    analysis.run(stop_after)
+    cut = partition(analysis, graph, list(where.values()))
+    blocked = _blocked(analysis, cut)
+    if not any(part.table or part.opcode == "one_hot" for one in cut.features.values() for part in one.parts):
+        why = next(iter(blocked.values()), "no input of it is looked up in a table")
+        raise NotFused(f"no feature column was found: {why}")
+    used = _feeds_used(analysis, cut.features)
+    numbers = {feed.name: index for index, feed in enumerate(feeds)}
+    tables = tables_of(cut.features)
+    instructions, written, maps, registers = lower(
+        analysis.values, cut.features, numbers, {table: index for index, table in enumerate(tables)}
+    )
+    return Compiled(
+        dense=cut.graph,
+        features={name: _shape(feature, used[0]) for name, feature in cut.features.items()},
+        fed=cut.fed,
+        variables=cut.variables,
+        where={reference: cut.where[now] for reference, now in where.items()},
+        instructions=instructions,
+        outputs=written,
+        registers=registers,
+        rows=[feed.name for feed in feeds if feed.shape and feed.shape[0] == -1 and feed.name in {*used, *cut.fed}],
+        tables=tables,
+        maps=maps,
+        nodes_before=len(flow.nodes),
+        applied=analysis.applied,
+        fused=[name for name in used if name not in cut.fed],
+        blocked=blocked,
+    )
+
+
+def _refuse_state(graph: Any, ops: Mapping[str, Any]) -> None:
+    for node in graph.node:
+        definition = ops.get(node.op)
+        if definition is None:
+            raise NotFused(f"op {node.op} is not known")
+        if definition.is_stateful and node.op not in _READ_ONLY:
+            raise NotFused(f"op {node.op} ({node.name}) keeps state or has none to be compared by")
+
+
+def _spell_out_defaults(graph: Any, ops: Mapping[str, Any]) -> None:
+    """Attributes that a SavedModel leaves out because they are as the op has them."""
+    for node in graph.node:
+        for attribute in ops[node.op].attr:
+            if attribute.name not in node.attr and attribute.HasField("default_value"):
+                node.attr[attribute.name].CopyFrom(attribute.default_value)
+
+
+def _shape(feature: Feature, rows: str) -> tuple[int | tuple[str, int], ...]:
+    """`rows` is an input whose first axis is the batch."""
+    found: list[int | tuple[str, int]] = [(rows, 0)]
+    for size in feature.shape[1:]:
+        axis = axis_of(size)
+        assert axis is not None or size.constant is not None, "nothing else is cut"
+        found.append(size.constant if axis is None else axis)  # type: ignore[arg-type]
+    return tuple(found)
+
+
+def _feeds_used(analysis: Analysis, features: Mapping[str, Feature]) -> list[str]:
+    waiting = [number for feature in features.values() for part in feature.parts for number in part.inputs]
+    seen: set[int] = set()
+    found = set()
+    while waiting:
+        number = waiting.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        value = analysis.values[number]
+        if value.opcode.startswith("load"):
+            found.add(value.attribute("feed"))
+        waiting.extend(value.inputs)
+    return [feed.name for feed in analysis.feeds if feed.name in found]
+
+
+def _blocked(analysis: Analysis, cut: Partition) -> dict[str, str]:
+    """For each input that the dense graph still takes, the first op that no rule makes anything of, if what it is given
+    is more than floats."""
+    remaining = {node.name for node in cut.graph.node}
+    order = [node for node in analysis.flow.in_order() if node.name in remaining]
+    found = {}
+    for feed in analysis.feeds:
+        reached = {producer(feed.tensor)}
+        for node in order if feed.name in cut.fed else ():
+            if not any(producer(one) in reached for one in node.input):
+                continue
+            reached.add(node.name)
+            if f"{node.name}:0" not in analysis.terms and not _is_dense(analysis, node):
+                found[feed.name] = f"{node.op} ({node.name})"
+                break
+    return found
+
+
+def _is_dense(analysis: Analysis, node: Any) -> bool:
+    """Whether a node computes with floats as they were fed, or with what was made of them."""
+    for reference in analysis.flow.data_inputs(node):
+        term = analysis.terms.get(reference, Opaque())
+        if isinstance(term, Vector) and analysis.values[term.value].kind != "floats":
+            return False
+        if not isinstance(term, Vector | Opaque | Known | Table | Feature | Sizes):
+            return False
+    return True

@@ -1,0 +1,113 @@
+"""From features to the instructions of `kernels/native/program.h`, in an order that keeps few vectors alive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kernels.compiler.sizes import Size
+from kernels.compiler.terms import Feature, Part, Table
+from kernels.compiler.values import INT64, Values
+
+Instruction = dict[str, Any]
+
+
+def lower(
+    values: Values, features: Mapping[str, Feature], feeds: Mapping[str, int], tables: Mapping[Table, int]
+) -> tuple[list[Instruction], list[Instruction], list[str], int]:
+    """Instructions; the outputs that they write, one for each feature; the vocabularies' handles; how many registers.
+
+    `feeds` and `tables` are numbered by the caller."""
+    return _Lowering(values, feeds, tables).run(list(features.values()))
+
+
+class _Lowering:
+    def __init__(self, values: Values, feeds: Mapping[str, int], tables: Mapping[Table, int]) -> None:
+        self._values, self._feeds, self._tables = values, feeds, tables
+        self._made: list[tuple[Instruction, tuple[int, ...], tuple[int, ...]]] = []  # instruction, takes, makes
+        self._done: set[int] = set()
+        self._maps: dict[str, int] = {}
+
+    def run(self, features: Sequence[Feature]) -> tuple[list[Instruction], list[Instruction], list[str], int]:
+        outputs: list[Instruction] = []
+        for number, feature in enumerate(features):
+            offset = Size.of(0)
+            widths = [part.width.constant for part in feature.parts]
+            for part in feature.parts:
+                self._part(part, number, offset.constant or 0)
+                offset = offset + part.width
+            kind = "ints" if feature.parts[0].opcode == "copy_ints" else "floats"
+            total = -1 if None in widths else sum(width for width in widths if width is not None)
+            outputs.append({"kind": kind, "width": total})
+        registers = self._allocate()
+        return [instruction for instruction, _, _ in self._made], outputs, list(self._maps), registers
+
+    def _part(self, part: Part, output: int, offset: int) -> None:
+        for number in part.inputs:
+            self._value(number)
+        instruction: Instruction = {"opcode": part.opcode, "output": output, "offset": offset, **dict(part.attributes)}
+        if part.table is not None:
+            instruction["table"] = self._tables[part.table]
+            low, high = self._values[part.inputs[0]].interval or INT64
+            instruction["flag"] = low >= 0 and high < part.table.rows
+        self._made.append((instruction, part.inputs, ()))
+
+    def _value(self, wanted: int) -> None:
+        waiting = [wanted]
+        while waiting:
+            number = waiting[-1]
+            missing = [one for one in self._values[number].inputs if one not in self._done]
+            if number in self._done or not missing:
+                waiting.pop()
+                if number not in self._done:
+                    self._make(number)
+            else:
+                waiting.extend(missing)
+
+    def _make(self, number: int) -> None:
+        value = self._values[number]
+        attributes = dict(value.attributes)
+        attributes.pop("interval", None)
+        attributes.pop("ids", None)
+        makes: tuple[int, ...] = (number,)
+        if value.opcode in ("split", "split_rows"):
+            # One instruction makes both.
+            rows = value.domain if value.opcode == "split" else number
+            assert isinstance(rows, int), "pieces are of rows"
+            pieces = self._values.add("split", value.inputs, kind="strings", domain=rows, **dict(value.attributes))
+            makes = (pieces, rows)
+            instruction = {"opcode": "split", **attributes}
+        else:
+            instruction = {"opcode": value.opcode, **attributes}
+        if "feed" in attributes:
+            instruction["number"] = self._feeds[instruction.pop("feed")]
+        if "map" in attributes:
+            instruction["table"] = self._maps.setdefault(instruction.pop("map"), len(self._maps))
+        kind = value.kind if value.opcode in ("keep", "fill", "pad") else None
+        if kind is None and value.inputs:
+            kind = self._values[value.inputs[0]].kind
+        instruction["kind"] = kind if kind in ("strings", "floats") else "ints"
+        self._made.append((instruction, value.inputs, makes))
+        self._done.update(makes)
+
+    def _allocate(self) -> int:
+        """Gives every vector a register, which is free again after its last use."""
+        last = {number: at for at, (_, takes, makes) in enumerate(self._made) for number in (*makes, *takes)}
+        free: list[int] = []
+        registers: dict[int, int] = {}
+        count = 0
+        for at, (instruction, takes, makes) in enumerate(self._made):
+            for number in makes:
+                if not free:
+                    free.append(count)
+                    count += 1
+                registers[number] = free.pop()
+            instruction["inputs"] = [registers[number] for number in takes]
+            if makes:
+                instruction["out"] = registers[makes[0]]
+            if len(makes) > 1:
+                instruction["rows_out"] = registers[makes[1]]
+            done = {number for number in {*takes, *makes} if last[number] == at}
+            # Strings made here are looked at by others that were kept or filled from them.
+            free.extend(registers[number] for number in done if self._values[number].opcode != "text")
+        return count

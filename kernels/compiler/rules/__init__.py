@@ -1,0 +1,16 @@
+"""The rewrite rules, by what they are about. Importing this registers all of them."""
+
+from kernels.compiler.rules import (
+    bags,
+    constants,
+    counting,
+    features,
+    folding,
+    ids,
+    indicators,
+    lookups,
+    shapes,
+    sources,
+)
+
+__all__ = ["bags", "constants", "counting", "features", "folding", "ids", "indicators", "lookups", "shapes", "sources"]

@@ -1,0 +1,55 @@
+"""Features put together: each writes its part of a dense tensor's rows."""
+
+from typing import Any
+
+from kernels.compiler.analysis import Analysis, rule
+from kernels.compiler.rules.shapes import known_int
+from kernels.compiler.rules.sources import new_shape
+from kernels.compiler.sizes import BATCH, Size, product
+from kernels.compiler.terms import Feature, Part, Shape, Term, Vector
+from kernels.graph.constants import FLOAT
+
+
+@rule("layout of a feature", "Reshape", "ExpandDims", "Squeeze")
+def layout(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """As long as rows stay rows, only the shape changes."""
+    feature = inputs[0]
+    if not isinstance(feature, Feature):
+        return None
+    shape = new_shape(node, inputs, feature.shape)
+    if shape is None or shape[:1] != (BATCH,):
+        return None
+    return Feature(feature.parts, shape, feature.dtype)
+
+
+@rule("one dense input", "ConcatV2")
+def concat(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """Along the last axis, of [batch, n] tensors; fed floats are copied to their place."""
+    features = [as_feature(analysis, one) for one in inputs[:-1]]
+    if any(one is None or len(one.shape) != 2 or one.dtype != FLOAT for one in features):
+        return None
+    if known_int(inputs[-1]) not in (1, -1):
+        return None
+    parts: list[Part] = []
+    width = Size.of(0)
+    for feature in features:
+        assert feature is not None, "looked at above"
+        if feature.shape[1].constant is None:
+            return None
+        parts.extend(feature.parts)
+        width = width + feature.shape[1]
+    return Feature(tuple(parts), (BATCH, width), FLOAT)
+
+
+def as_feature(analysis: Analysis, term: Term) -> Feature | None:
+    """A feature, or what can be copied to be one: a dense tensor of numbers, row by row."""
+    if isinstance(term, Feature):
+        return term
+    if not isinstance(term, Vector) or term.shape[:1] != (BATCH,):
+        return None
+    value = analysis.values[term.value]
+    if isinstance(value.domain, int) or value.kind == "strings":
+        return None
+    shape: Shape = term.shape
+    opcode = "copy" if value.kind == "floats" else "copy_as_floats" if term.dtype == FLOAT else "copy_ints"
+    return Feature((Part(opcode, (term.value,), product(shape[1:])),), shape, term.dtype)

@@ -1,0 +1,167 @@
+"""Embedding tables, rows of them, and sums of those rows."""
+
+from typing import Any
+
+from kernels.compiler.analysis import Analysis, attribute, rule
+from kernels.compiler.rules.shapes import known_int
+from kernels.compiler.sizes import BATCH, Size
+from kernels.compiler.terms import (
+    Distinct,
+    Embedded,
+    Feature,
+    Known,
+    Part,
+    Same,
+    Segments,
+    Shape,
+    Sizes,
+    Table,
+    Term,
+    Vector,
+)
+from kernels.graph.constants import FLOAT
+
+_COMBINERS = {
+    "SparseSegmentSum": "sum",
+    "SparseSegmentMean": "mean",
+    "SparseSegmentSqrtN": "sqrtn",
+    "SegmentSum": "sum",
+    "SegmentMean": "mean",
+    "SegmentSumV2": "sum",
+}
+
+
+@rule("embedding table", "VarHandleOp", "VariableV2", "Variable")
+def variable(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    shape = node.attr["shape"].shape
+    sizes = [dim.size for dim in shape.dim]
+    if attribute(node, "dtype") != FLOAT or shape.unknown_rank or len(sizes) != 2 or min(sizes) < 1:
+        return None
+    return Table(node.name, True, sizes[0], sizes[1], is_handle=node.op == "VarHandleOp")
+
+
+@rule("embedding table", "ReadVariableOp")
+def read(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    if not isinstance(inputs[0], Table):
+        return None
+    return Table(inputs[0].source, True, inputs[0].rows, inputs[0].dimension)
+
+
+def as_table(node: Any, position: int, term: Term) -> Table | None:
+    """A table to look rows up in: a variable's, or a constant's."""
+    if isinstance(term, Table):
+        return term
+    if isinstance(term, Known) and term.array.ndim == 2 and term.array.dtype == "float32" and term.array.size:
+        name = node.input[position].split(":")[0]
+        return Table(name, False, term.array.shape[0], term.array.shape[1])
+    return None
+
+
+@rule("lookup", "GatherV2", "Gather", "ResourceGather")
+def lookup(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    table = as_table(node, 0, inputs[0])
+    ids = inputs[1]
+    if node.op == "GatherV2" and (known_int(inputs[2]) != 0 or attribute(node, "batch_dims", 0)):
+        return None
+    if table is None or table.is_handle != (node.op == "ResourceGather"):
+        return None
+    table = Table(table.source, table.is_variable, table.rows, table.dimension)
+    dimension = Size.of(table.dimension)
+    if isinstance(ids, Distinct):
+        return None if ids.is_index else Embedded(table, ids.value, (), is_distinct=True)
+    if not isinstance(ids, Vector) or analysis.values[ids.value].kind != "ints":
+        return None
+    shape = (*ids.shape, dimension)
+    if isinstance(analysis.values[ids.value].domain, int):
+        return Embedded(table, ids.value, shape)
+    if ids.shape[:1] != (BATCH,):
+        return None
+    return gathered(table, ids.value, shape)
+
+
+def gathered(table: Table, value: int, shape: Shape) -> Feature:
+    width = Size.of(1)
+    for size in shape[1:]:
+        width = width * size
+    return Feature((Part("gather", (value,), width, table=table),), shape, FLOAT)
+
+
+@rule("lookup of each element", "GatherV2", "Gather")
+def spread(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """The rows of distinct ids, given back to each element."""
+    rows, index = inputs[0], inputs[1]
+    if not isinstance(rows, Embedded) or not rows.is_distinct or not isinstance(index, Distinct):
+        return None
+    if index.value != rows.value or not index.is_index:
+        return None
+    shape = (analysis.values.length(analysis.values[rows.value].domain), Size.of(rows.table.dimension))
+    return Embedded(rows.table, rows.value, shape)
+
+
+@rule("sum of rows", *(op for op in _COMBINERS if op.startswith("Sparse")))
+def pool(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    table, ids, segments = inputs[0], inputs[1], inputs[2]
+    if not isinstance(segments, Segments):
+        return None
+    value = None
+    if isinstance(table, Embedded) and table.is_distinct and isinstance(ids, Distinct) and ids.is_index:
+        value = table.value if ids.value == table.value else None
+        found: Table | None = table.table
+    else:
+        found = as_table(node, 0, table)
+        value = ids.value if isinstance(ids, Vector) else None
+    if found is None or found.is_handle or value is None:
+        return None
+    return pooled(analysis, found, value, segments.rows, _COMBINERS[node.op])
+
+
+@rule("sum of rows", *(op for op in _COMBINERS if not op.startswith("Sparse")))
+def pool_embedded(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    rows, segments = inputs[0], inputs[1]
+    if not isinstance(rows, Embedded) or not isinstance(segments, Segments) or rows.is_distinct:
+        return None
+    return pooled(analysis, rows.table, rows.value, segments.rows, _COMBINERS[node.op])
+
+
+def pooled(analysis: Analysis, table: Table, value: int, rows: int, combiner: str) -> Feature | None:
+    if not analysis.values.are_of(value, rows) or analysis.values[value].kind != "ints":
+        return None
+    attributes = (("combiner", combiner), ("empty", "error"))
+    width = Size.of(table.dimension)
+    return Feature((Part("pool", (value, rows), width, attributes, table),), (BATCH, width), FLOAT)
+
+
+@rule("zeros for empty rows", "Select", "SelectV2")
+def zeros_for_empty(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """A lookup of filled rows whose filling is thrown away: a lookup that knows empty rows."""
+    mask, zeros, feature = inputs
+    values = analysis.values
+    if not isinstance(feature, Feature) or len(feature.parts) != 1 or not isinstance(zeros, Same) or zeros.element != 0:
+        return None
+    part = feature.parts[0]
+    if not isinstance(mask, Vector) or part.opcode != "pool" or zeros.shape != feature.shape:
+        return None
+    if mask.shape not in ((BATCH,), (BATCH, Size.of(1)), feature.shape):
+        return None
+    test, ids, rows = values[mask.value], values[part.inputs[0]], values[part.inputs[1]]
+    if test.opcode != "is_empty" or rows.opcode != "fill_rows" or ids.opcode != "fill":
+        return None
+    if not test.inputs == rows.inputs == ids.inputs[1:]:
+        return None
+    attributes = tuple((name, "zeros" if name == "empty" else value) for name, value in part.attributes)
+    inside = Part("pool", (ids.inputs[0], rows.inputs[0]), part.width, attributes, part.table)
+    return Feature((inside,), feature.shape, FLOAT)
+
+
+@rule("mask for each column", "Tile")
+def tile(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """A mask of rows, for each element of them."""
+    mask, times = inputs
+    if not isinstance(mask, Vector) or mask.shape != (BATCH, Size.of(1)):
+        return None
+    if analysis.values[mask.value].opcode != "is_empty":
+        return None
+    by = times.values if isinstance(times, Sizes) else times.array if isinstance(times, Known) else None
+    if by is None or len(by) != 2 or Size.of(by[0]) != Size.of(1):
+        return None
+    return Vector(mask.value, (BATCH, Size.of(by[1])), mask.dtype)

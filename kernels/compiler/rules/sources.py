@@ -1,0 +1,123 @@
+"""Where elements come from: cells of dense inputs, pieces of strings, elements of sparse ones."""
+
+from typing import Any
+
+from kernels.compiler.analysis import Analysis, attribute, rule
+from kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of
+from kernels.compiler.sizes import BATCH, Size, product
+from kernels.compiler.terms import Coordinates, Known, Positions, Shape, Term, Vector
+from kernels.graph.constants import BOOL, STRING
+
+DT_INT64 = 9
+
+
+@rule("split", "StringSplitV2")
+def split_v2(analysis: Analysis, node: Any, inputs: list[Term]) -> list[Term] | None:
+    separator = _text(inputs[1])
+    if separator is None or attribute(node, "maxsplit", -1) != -1:
+        return None
+    return _split(analysis, inputs[0], separator, skip=False)
+
+
+@rule("split", "StringSplit")
+def split_v1(analysis: Analysis, node: Any, inputs: list[Term]) -> list[Term] | None:
+    separator = _text(inputs[1])
+    if not separator or not attribute(node, "skip_empty", True):
+        return None
+    return _split(analysis, inputs[0], separator, skip=True)
+
+
+def _text(term: Term) -> bytes | None:
+    if isinstance(term, Known) and term.array.size == 1 and term.array.dtype == object:
+        return bytes(term.array.ravel()[0])
+    return None
+
+
+def _split(analysis: Analysis, text: Term, separator: bytes, *, skip: bool) -> list[Term] | None:
+    if not isinstance(text, Vector) or text.shape != (BATCH,):
+        return None
+    values = analysis.values
+    # The rows are an instruction of their own to those who use them; making either makes both.
+    rows = values.add("split_rows", (text.value,), kind="rows", domain=BATCH, text=separator, flag=skip)
+    pieces = values.add("split", (text.value,), kind="strings", domain=rows, text=separator, flag=skip)
+    shape = (BATCH, Size.symbol("width", rows))
+    return [
+        Coordinates(rows, shape),
+        Vector(pieces, (values.length(rows),), STRING),
+        sizes_of(list(shape)),
+    ]
+
+
+@rule("coordinates of what is kept", "Where")
+def where(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    mask = inputs[0]
+    if not isinstance(mask, Vector) or mask.dtype != BOOL:
+        return None
+    values = analysis.values
+    rows = values.grid(mask.value)
+    kept = values.keep_rows(rows, mask.value)
+    if len(mask.shape) == 1:
+        kept = rows if values.always(mask.value) else kept
+        return Positions(kept, (values.length(kept), Size.of(1)))
+    if mask.shape[0] != BATCH or len(mask.shape) != 2:
+        return None
+    # Even where all are kept, elements are told apart from cells: they have coordinates.
+    return Coordinates(kept, mask.shape)
+
+
+@rule("elements that are kept", "GatherNd")
+def gather_nd(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    cells, which = inputs
+    if not isinstance(cells, Vector) or not isinstance(which, Coordinates | Positions):
+        return None
+    is_of_cells = cells.shape == which.dense_shape if isinstance(which, Coordinates) else len(cells.shape) == 1
+    values = analysis.values
+    rows = values[which.rows]
+    if not is_of_cells or rows.opcode != "keep_rows" or not values.are_of(cells.value, rows.inputs[0]):
+        return None
+    kept = values.keep(cells.value, rows.inputs[1], which.rows)
+    return Vector(kept, (values.length(which.rows),), cells.dtype)
+
+
+@rule("layout of cells", "Reshape", "ExpandDims", "Squeeze")
+def layout(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    term = inputs[0]
+    if isinstance(term, Positions) and node.op in ("Reshape", "Squeeze"):
+        return Positions(term.rows, (term.shape[0],))
+    if not isinstance(term, Vector):
+        return None
+    shape = new_shape(node, inputs, term.shape)
+    return None if shape is None else Vector(term.value, shape, term.dtype)
+
+
+def new_shape(node: Any, inputs: list[Term], shape: Shape) -> Shape | None:
+    """What Reshape, ExpandDims and Squeeze make of a shape."""
+    one = Size.of(1)
+    if node.op == "Squeeze":
+        axes = [axis % len(shape) for axis in attribute(node, "squeeze_dims").i] if "squeeze_dims" in node.attr else []
+        if not axes:
+            axes = [axis for axis, size in enumerate(shape) if size == one]
+            if any(size.constant is None and size != BATCH for size in shape):
+                return None  # a size that happens to be 1 would go, too
+            if shape and shape[0] == BATCH and not axes:
+                return shape
+        if any(shape[axis] != one for axis in axes):
+            return None
+        return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+    if node.op == "ExpandDims":
+        axis = known_int(inputs[1])
+        if axis is None:
+            return None
+        axis = axis % (len(shape) + 1)
+        return (*shape[:axis], one, *shape[axis:])
+    wanted = as_sizes(inputs[1])
+    if wanted is None or wanted.ndim != 1:
+        return None
+    sizes = [Size.of(size) for size in wanted]
+    if sizes.count(Size.of(-1)) == 1:
+        rest = product(tuple(size for size in sizes if size != Size.of(-1)))
+        resolved = product(shape).divided_by(rest)
+        if resolved is None:
+            return None
+        sizes[sizes.index(Size.of(-1))] = resolved
+    return tuple(sizes) if product(tuple(sizes)) == product(shape) else None

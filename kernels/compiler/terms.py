@@ -1,0 +1,227 @@
+"""What a tensor of the graph is, in terms of the features: what analysis finds out, one op at a time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kernels.compiler.sizes import Size
+
+Shape = tuple[Size, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Nothing is known but that TensorFlow computes it. `reason` names the op that ended a feature's path, if one
+    did."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """A constant; strings as an array of bytes objects."""
+
+    array: np.ndarray
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(map(Size.of, self.array.shape))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sizes:
+    """A scalar or vector of ints that follow from the shapes of what is fed: an object array of Size."""
+
+    values: np.ndarray
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(map(Size.of, self.values.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """The value of that number, laid out in row-major order. `dtype` is TensorFlow's number."""
+
+    value: int
+    shape: Shape
+    dtype: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Where in a tensor of `dense_shape` the elements of a domain are: [n, rank]; row by row."""
+
+    rows: int
+    dense_shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Which elements of the domain before, by number, are those of `rows`: [n], or [n, 1]."""
+
+    rows: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """The row that each element is of: [n]."""
+
+    rows: int
+    dtype: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offsets:
+    """The rows of a ragged tensor: how many elements each has ("counts", [batch]), where each ends ("ends", [batch]),
+    or both ends of each ("splits", [batch + 1])."""
+
+    rows: int
+    form: str
+    dtype: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """A scalar that is this size or more."""
+
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """The distinct elements of a value, or for each element which of those it is."""
+
+    value: int
+    is_index: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An embedding table: a variable's handle or a constant's node, [rows, dimension] of floats."""
+
+    source: str
+    is_variable: bool
+    rows: int
+    dimension: int
+    is_handle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The handle of a hash table."""
+
+    handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Rows of a table, one for each element of `value`: its shape with the dimension after it."""
+
+    table: Table
+    value: int
+    shape: Shape
+    is_distinct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A slice of each row of a feature: an instruction that writes (`opcode`), on values. `width` elements."""
+
+    opcode: str
+    inputs: tuple[int, ...]
+    width: Size
+    attributes: tuple[tuple[str, Any], ...] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A dense tensor [batch, ...] whose rows are parts one after another. `dtype` is TensorFlow's number."""
+
+    parts: tuple[Part, ...]
+    shape: Shape
+    dtype: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A sparse tensor made dense, with `default` where nothing is."""
+
+    value: int
+    rows: int
+    shape: Shape
+    default: int
+
+
+@dataclass(frozen=True, slots=True)
+class OneHots:
+    """A one-hot vector of floats for each cell."""
+
+    value: int
+    rows: int
+    shape: Shape
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowNumbers:
+    """The number of the row that each element is of."""
+
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinateColumns:
+    """The coordinates of every cell of [batch, width], as [2, batch * width]."""
+
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """A tensor of one number or string everywhere."""
+
+    element: Any
+    shape: Shape
+    dtype: int
+
+
+Term = (
+    Opaque
+    | Known
+    | Sizes
+    | Vector
+    | Coordinates
+    | Positions
+    | Segments
+    | Offsets
+    | AtLeast
+    | Distinct
+    | Table
+    | Vocabulary
+    | Embedded
+    | Feature
+    | Same
+    | Cells
+    | OneHots
+    | RowNumbers
+    | CoordinateColumns
+)
+
+
+def shape_of(term: Term) -> Shape | None:
+    """Its symbolic shape; None if that is unknown."""
+    if isinstance(term, Coordinates):
+        return (Size.symbol("count", term.rows), Size.of(len(term.dense_shape)))
+    if isinstance(term, Segments):
+        return (Size.symbol("count", term.rows),)
+    if isinstance(term, Table):
+        return None if term.is_handle else (Size.of(term.rows), Size.of(term.dimension))
+    if isinstance(term, Opaque | Offsets | AtLeast | Distinct | Vocabulary | CoordinateColumns):
+        return None
+    if isinstance(term, Embedded) and term.is_distinct:
+        return None
+    return term.shape

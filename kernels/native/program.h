@@ -1,0 +1,156 @@
+// The features of a model as a flat program over vectors: what the graph compiler makes, and a session runs.
+//
+// Contract, as pseudocode. A register holds a vector of strings, ints (int64; 0 and 1 for bools) or floats, or `rows`:
+// offsets, one more than the batch has rows, so that elements rows[r] to rows[r + 1] of a vector are of row r.
+//
+//   load f                out = the tensor fed to f, row by row
+//   grid v                rows[r] = r * len(v) / batch
+//   even_rows n           rows[r] = r * n
+//   split v, sep, skip    for each row r: its string at every `sep` (at runs of white space if empty); with `skip`, at any
+//                         character of `sep` and without empty pieces; out = the pieces, rows with them
+//   keep v, mask          out = [v[i] for i if mask[i]]
+//   keep_rows rows, mask  rows[r] = how many of mask[0 .. rows[r]) are set
+//   fill v, rows, x       as v, with x where a row has no element
+//   pad v, rows, n, x     the first n elements of each row, and x for those that it has not
+//   fill_rows rows        rows with one element where they have none
+//   is_empty rows         out[r] = rows[r] == rows[r + 1]
+//   hash v, n             out = Fingerprint64(v[i]) % n
+//   cross v, w.., n, k    out = k, joined with Fingerprint64 of v[i], of w[i] and so on, % n
+//   text v                out = decimal v[i]
+//   find v, table, x      out = table[v[i]], x if it is not there
+//   bucketize v, bounds   out = how many of `bounds` are <= v[i]
+//   equal, less, ...      out = v[i] op (w[i] or x)
+//   select m, a, b        out = m[i] ? a[i] : b[i]
+//   constant v, x         out = x for each of v
+//
+// These write to an output, at `offset` floats of each row:
+//   pool ids, rows, t     sum, mean or sqrtn over a row's ids of table t's rows, times weights if there are any
+//   gather ids, t         the rows of table t one after another
+//   copy v                v itself; ints as floats by copy_as_floats
+//   one_hot ids, depth    1 at each id of the row, added up unless `flag`; ids out of range are left out
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fingerprint.h"
+#include "id_map.h"
+#include "pooling.h"
+
+namespace corelane {
+
+enum class Opcode : uint8_t {
+  kLoadStrings, kLoadInts, kLoadFloats,
+  kGrid, kEvenRows, kSplit, kKeep, kKeepRows, kFill, kPad, kFillRows, kIsEmpty,
+  kHash, kCross, kText, kFindString, kFindInt, kBucketize,
+  kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kAnd, kOr, kNot,
+  kAdd, kSubtract, kMultiply, kFloorMod, kMaximum, kMinimum, kSelect, kConstant,
+  kPool, kGather, kCopy, kCopyInts, kCopyAsFloats, kOneHot,
+};
+
+enum class Kind : uint8_t { kStrings, kInts, kFloats };
+enum class Combiner : uint8_t { kSum, kMean, kSqrtN };
+enum class Empty : uint8_t { kError, kZeros };  // what a row without an element gets; kError only at the batch's end
+
+// `inputs` are registers, -1 for one that is not there. What else is read depends on the opcode.
+struct Instruction {
+  Opcode opcode = Opcode::kConstant;
+  Kind kind = Kind::kInts;  // of the vectors it works on
+  int32_t out = -1;         // register
+  int32_t rows_out = -1;    // a second register, of rows
+  int32_t inputs[4] = {-1, -1, -1, -1};
+  int64_t number = 0;   // feed, buckets, the other operand, default, depth, width
+  std::string text;     // separator, the other operand
+  bool flag = false;    // split: skip; pool and gather: ids are in range; one_hot: no more than 1
+  int32_t table = -1;   // of rows or of ids
+  Combiner combiner = Combiner::kSum;
+  Empty empty = Empty::kError;
+  std::vector<float> bounds;  // of buckets; a float operand or default
+  int64_t other = 0;          // pad: the default
+  int32_t output = -1;  // where it writes to
+  int64_t offset = 0;   // of its part of a row; of cross, the key
+};
+
+// What a request feeds, whoever holds it. Each reads a whole tensor, its elements in order; false if it is malformed.
+class Feeds {
+ public:
+  virtual ~Feeds() = default;
+  virtual const std::vector<int64_t>& Dims(uint32_t feed) const = 0;
+  virtual bool Strings(uint32_t feed, std::vector<std::string_view>* out) const = 0;
+  virtual bool Ints(uint32_t feed, std::vector<int64_t>* out) const = 0;
+  virtual bool Floats(uint32_t feed, std::vector<float>* out) const = 0;
+};
+
+// A tensor that instructions write: [batch, width], a part of each row by each. A width of -1 is what the only
+// instruction that writes it makes of a row.
+struct OutputSpec {
+  Kind kind = Kind::kFloats;
+  int64_t width = 0;
+};
+
+struct Program {
+  std::vector<Instruction> instructions;
+  std::vector<uint32_t> feeds;  // those that it reads; their first axis is the batch
+  std::vector<OutputSpec> outputs;
+  std::vector<std::shared_ptr<const RowTable>> tables;
+  std::vector<std::shared_ptr<const IdMap>> maps;
+  int32_t registers = 0;
+};
+
+// Memory for the runs of a program.
+//
+// Thread safety: none; one session, one thread. The program is shared.
+class ProgramSession {
+ public:
+  explicit ProgramSession(std::shared_ptr<const Program> program);
+
+  // False, and `error` says why, if the values are at fault. No allocation once it has seen its largest batch.
+  bool Run(const Feeds& feeds, std::string* error);
+
+  int64_t batch() const { return batch_; }
+  int64_t width(size_t output) const { return widths_[output]; }
+  const float* floats(size_t output) const { return floats_[output].data(); }
+  const int64_t* ints(size_t output) const { return ints_[output].data(); }
+
+ private:
+  struct Register {
+    std::vector<std::string_view> strings;
+    std::vector<int64_t> ints;
+    std::vector<float> floats;
+    std::vector<int64_t> rows;
+    std::vector<char> arena;  // what `text` wrote
+    size_t size(Kind kind) const {
+      return kind == Kind::kStrings ? strings.size() : kind == Kind::kInts ? ints.size() : floats.size();
+    }
+  };
+
+  bool Step(const Instruction& instruction, const Feeds& feeds, std::string* error);
+  bool Load(const Instruction& instruction, const Feeds& feeds, std::string* error);
+  void Split(const Instruction& instruction);
+  void Keep(const Instruction& instruction);
+  void Fill(const Instruction& instruction);
+  void Pad(const Instruction& instruction);
+  void Text(const Instruction& instruction);
+  void Compare(const Instruction& instruction);
+  void Calculate(const Instruction& instruction);
+  bool Pool(const Instruction& instruction, std::string* error);
+  bool Gather(const Instruction& instruction, std::string* error);
+  void Copy(const Instruction& instruction);
+  void OneHot(const Instruction& instruction);
+
+  // Where an instruction that makes `made` elements a row writes, and the stride between rows.
+  template <typename T>
+  T* Target(const Instruction& instruction, int64_t made, int64_t* stride);
+
+  const std::shared_ptr<const Program> program_;
+  std::vector<Register> registers_;
+  std::vector<std::vector<float>> floats_;  // by output
+  std::vector<std::vector<int64_t>> ints_;
+  std::vector<int64_t> widths_;
+  int64_t batch_ = 0;
+};
+
+}  // namespace corelane

@@ -1,0 +1,295 @@
+"""A SavedModel into a fused plan: a folder that engine `fused` serves.
+
+    plan.json          signatures, programs, vocabularies, what was fused and what was not
+    tables/HASH.fp32   embedding tables, named after their content: whoever serves equal ones shares the memory
+    dense-N.xml, .bin  what remains of each signature, in OpenVINO's form
+
+Needs TensorFlow and OpenVINO; serving the plan needs OpenVINO only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kernels.compiler import Compiled, Feed, Ids, NotFused, Table, compile_graph
+from kernels.graph import GraphError
+from kernels.graph.constants import fill_tensor
+from processor._native import TensorFlowModel
+from processor.engines.fused_engine import SCHEMA
+from processor.engines.selection import PLAN
+from processor.engines.tensorflow_engine import open_saved_model
+from processor.errors import LoadError
+from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
+from processor.wire import messages, tensors
+
+_OUTPUT = "corelane_output_"
+_REF_VARIABLES = ("Variable", "VariableV2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureReport:
+    """`columns` are the inputs that features are made of; `blocked` says, by input, which op keeps it in the dense
+    graph; `rules` count the rules used."""
+
+    signature: str
+    nodes_before: int
+    nodes_after: int
+    columns: int
+    blocked: Mapping[str, str]
+    rules: Mapping[str, int]
+
+
+def compile_saved_model(
+    folder: Path, out: Path, op_libraries: Sequence[str] = (), stop_after: int | None = None
+) -> list[SignatureReport]:
+    """Writes the plan of the SavedModel in `folder` to the folder `out`, which appears when it is complete.
+
+    LoadError if the SavedModel cannot be read, NotFused if nothing of it can be fused."""
+    import openvino  # noqa: F401, said here rather than after all the work
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    model, meta_graph, signatures = open_saved_model(folder, op_libraries)
+    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        (unfinished / "tables").mkdir()
+        reports = _Compilation(model, meta_graph.graph_def, unfinished).run(signatures, stop_after)
+        if out.exists():
+            raise LoadError(f"{out} is there already")
+        unfinished.chmod(0o755)
+        unfinished.replace(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return reports
+
+
+class _Compilation:
+    def __init__(self, model: TensorFlowModel, graph_def: bytes, out: Path) -> None:
+        self._model, self._graph_def, self._out = model, graph_def, out
+        self._ops = {op.name: op for op in messages.OpList.FromString(model.ops()).op}
+        self._nodes = {node.name: node for node in messages.GraphDef.FromString(graph_def).node}
+        self._values: dict[str, list[np.ndarray]] = {}  # of a variable; keys and ids of a vocabulary
+        self._files: dict[Table, dict[str, Any]] = {}
+
+    def run(self, signatures: Mapping[str, Signature], stop_after: int | None) -> list[SignatureReport]:
+        plans, reports = [], []
+        for index, signature in enumerate(signatures.values()):
+            compiled = self._compile(signature, stop_after)
+            plan, nodes_after = self._plan(signature, compiled, f"dense-{index}.xml")
+            plans.append(plan)
+            rules: dict[str, int] = {}
+            for one in compiled.applied:
+                rules[one.rule] = rules.get(one.rule, 0) + 1
+            report = SignatureReport(
+                signature=signature.name,
+                nodes_before=compiled.nodes_before,
+                nodes_after=nodes_after,
+                columns=len(compiled.fused),
+                blocked=dict(compiled.blocked),
+                rules=rules,
+            )
+            reports.append(report)
+        (self._out / PLAN).write_text(json.dumps({"schema": SCHEMA, "signatures": plans}))
+        return reports
+
+    def _compile(self, signature: Signature, stop_after: int | None) -> Compiled:
+        feeds = [
+            Feed(name=spec.name, tensor=spec.engine_name, dtype=tensors.type_number(spec.dtype), shape=spec.shape)
+            for spec in signature.inputs.values()
+        ]
+        graph = messages.GraphDef.FromString(self._graph_def)
+        outputs = [spec.engine_name for spec in signature.outputs.values()]
+        try:
+            return compile_graph(graph, self._ops, feeds, outputs, self._ids(), stop_after)
+        except NotFused as error:
+            raise NotFused(f"signature {signature.name}: {error}") from error
+        except GraphError as error:
+            raise NotFused(f"signature {signature.name}: its graph cannot be rewritten: {error}") from error
+
+    def _ids(self) -> dict[str, Ids]:
+        """Of each vocabulary of ids."""
+        handles = [
+            node.name
+            for node in self._nodes.values()
+            if node.op == "HashTableV2" and tensors.type_name(node.attr["value_dtype"].type) == "DT_INT64"
+        ]
+        self._load(handles)
+        ids = {handle: self._values[handle][1] for handle in handles}
+        return {
+            handle: Ids(least=int(found.min()), largest=int(found.max()), keys=found.size)
+            for handle, found in ids.items()
+            if found.size
+        }
+
+    def _plan(self, signature: Signature, compiled: Compiled, dense: str) -> tuple[dict[str, Any], int]:
+        inputs = list(signature.inputs)
+        self._load(table.source for table in compiled.tables if table.is_variable)
+        self._load(compiled.variables.values())
+        self._fill_variables(compiled)
+        tables = [self._table(table) for table in compiled.tables]
+        order, nodes_after = self._write_dense(signature, compiled, self._out / dense)
+        features = {name: number for number, name in enumerate(compiled.features)}
+        placeholders = {_node(signature.inputs[name].engine_name): name for name in compiled.fed}
+        dense_inputs = []
+        for name in order:
+            if name in features:
+                shape = compiled.features[name]
+                dims = [size if isinstance(size, int) else [inputs.index(size[0]), size[1]] for size in shape]
+                dense_inputs.append([True, features[name], dims])
+            else:
+                dense_inputs.append([False, inputs.index(placeholders[name]), []])
+        program = {
+            "instructions": [_plain(instruction) for instruction in compiled.instructions],
+            "outputs": list(compiled.outputs),
+            "registers": compiled.registers,
+            "feeds": [inputs.index(name) for name in compiled.rows],
+            "tables": tables,
+            "maps": [self._vocabulary(handle) for handle in compiled.maps],
+        }
+        plan = {
+            "name": signature.name,
+            "method": signature.method,
+            "inputs": [_spec(spec) for spec in signature.inputs.values()],
+            "outputs": [_spec(spec) for spec in signature.outputs.values()],
+            "program": program,
+            "dense": dense,
+            "dense_inputs": dense_inputs,
+        }
+        return plan, nodes_after
+
+    def _load(self, handles: Iterable[str]) -> None:
+        """Reads variables and vocabularies that are not read yet, in one run."""
+        wanted = sorted(set(handles) - self._values.keys())
+        if not wanted:
+            return
+        graph = messages.GraphDef()
+        fetches: list[str] = []
+        counts = []
+        for handle in wanted:
+            node = graph.node.add(name=f"corelane_fused/{len(self._values)}/{len(fetches)}")
+            counts.append(self._make_read(node, handle))
+            fetches += [f"{node.name}:{index}" for index in range(counts[-1])]
+        self._model.extend(graph.SerializeToString(), wanted)
+        found = iter([_array(*one) for one in self._model.fetch(fetches)])
+        for handle, count in zip(wanted, counts, strict=True):
+            self._values[handle] = [next(found) for _ in range(count)]
+
+    def _make_read(self, node: Any, handle: str) -> int:
+        """Makes a node read a handle; how many tensors that gives."""
+        original = self._node(handle)
+        node.input.append(handle)
+        if original.op == "HashTableV2":
+            node.op = "LookupTableExportV2"
+            node.attr["Tkeys"].type = original.attr["key_dtype"].type
+            node.attr["Tvalues"].type = original.attr["value_dtype"].type
+            return 2
+        is_reference = original.op in _REF_VARIABLES
+        node.op = "Identity" if is_reference else "ReadVariableOp"
+        node.attr["T" if is_reference else "dtype"].type = original.attr["dtype"].type
+        return 1
+
+    def _node(self, name: str) -> Any:
+        if name not in self._nodes:
+            raise NotFused(f"a function makes a resource of its own, {name}")
+        return self._nodes[name]
+
+    def _fill_variables(self, compiled: Compiled) -> None:
+        for node in compiled.dense.node:
+            if node.name in compiled.variables:
+                (array,) = self._values[compiled.variables[node.name]]
+                fill_tensor(node.attr["value"].tensor, array)
+                node.attr["dtype"].type = node.attr["value"].tensor.dtype
+
+    def _table(self, table: Table) -> dict[str, Any]:
+        """Its file, named after its content."""
+        if table not in self._files:
+            if not table.is_variable:
+                raise NotFused(f"table {table.source} is a constant, which is not fused yet")
+            (array,) = self._values[table.source]
+            data = np.ascontiguousarray(array, np.float32)
+            name = f"tables/{hashlib.blake2b(data.data, digest_size=16).hexdigest()}.fp32"
+            if not (self._out / name).exists():
+                data.tofile(self._out / name)
+            self._files[table] = {"file": name, "type": "fp32", "rows": table.rows, "dimension": table.dimension}
+        return self._files[table]
+
+    def _vocabulary(self, handle: str) -> dict[str, Any]:
+        keys, ids = self._values[handle]
+        kind = "strings" if keys.dtype == object else "ints"
+        # JSON has no bytes: one character a byte.
+        found = [key.decode("latin-1") for key in keys.tolist()] if kind == "strings" else keys.tolist()
+        return {kind: found, "ids": ids.tolist()}
+
+    def _write_dense(self, signature: Signature, compiled: Compiled, path: Path) -> tuple[list[str], int]:
+        """Converts the rest of the graph; the order of its inputs, and how many operations it has."""
+        import openvino
+
+        names = []
+        for index, spec in enumerate(signature.outputs.values()):
+            node = compiled.dense.node.add(name=f"{_OUTPUT}{index}", op="Identity")
+            node.input.append(compiled.where[spec.engine_name])
+            node.attr["T"].type = tensors.type_number(spec.dtype)
+            names.append(node.name)
+        with tempfile.NamedTemporaryFile(dir=self._out, suffix=".pb") as file:
+            file.write(compiled.dense.SerializeToString())
+            file.flush()
+            try:
+                converted = openvino.convert_model(file.name)
+            except Exception as error:  # a dozen kinds, of the front end's own
+                raise NotFused(f"OpenVINO cannot run what remains: {_first_line(error)}") from error
+        known = set(compiled.features) | {_node(signature.inputs[name].engine_name) for name in compiled.fed}
+        order = [next(_node(name) for name in sorted(port.names)) for port in converted.inputs]
+        results = {_node(name): port.node for port in converted.outputs for name in port.names}
+        if set(order) - known or set(names) - results.keys():
+            raise NotFused(f"OpenVINO made other inputs or outputs of what remains: {', '.join(order)[:200]}")
+        converted = openvino.Model([results[name] for name in names], converted.get_parameters(), signature.name)
+        for port, spec in zip(converted.outputs, signature.outputs.values(), strict=True):
+            found, wanted = port.element_type.to_dtype(), NUMPY_TYPES[spec.dtype]
+            if found != wanted:
+                raise NotFused(f"OpenVINO makes output {spec.name} {found}, not {wanted}")
+        openvino.save_model(converted, str(path), compress_to_fp16=False)
+        return order, len(converted.get_ops())
+
+
+def _array(dtype: int, dims: Sequence[int], data: bytes | list[bytes]) -> np.ndarray:
+    if isinstance(data, list):
+        found = np.empty(len(data), np.object_)
+        found[:] = data
+        return found.reshape(dims)
+    return np.frombuffer(data, NUMPY_TYPES[tensors.type_name(dtype)]).reshape(dims)
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    if spec.default is not None:
+        raise NotFused(f"input {spec.name} has a default")
+    return {"name": spec.name, "dtype": spec.dtype, "shape": None if spec.shape is None else list(spec.shape)}
+
+
+def _plain(instruction: Mapping[str, Any]) -> dict[str, Any]:
+    """For JSON: one character a byte."""
+    return {
+        name: value.decode("latin-1")
+        if isinstance(value, bytes)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for name, value in instruction.items()
+    }
+
+
+def _node(reference: str) -> str:
+    return reference.split(":")[0]
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    wanted = [line for line in lines if "No translator" in line or "Internal error" in line or "onversion" in line]
+    return (wanted or lines or [type(error).__name__])[0][:300]

@@ -1,0 +1,120 @@
+"""Fused plans, which `fused_compiler` makes: features by our own kernels, the dense part by OpenVINO."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from processor._native import FusedModel, FusedPart, OpenVinoModel
+from processor.engines.engine import EngineOptions, NativeEngine
+from processor.engines.openvino_engine import library, properties_of
+from processor.engines.selection import PLAN
+from processor.errors import LoadError
+from processor.tensors import Signature, TensorSpec
+from processor.wire import tensors
+
+SCHEMA = 1
+
+
+class FusedEngine(NativeEngine):
+    name = "fused"
+
+    def __init__(self, model: FusedModel, signatures: dict[str, Signature]) -> None:
+        self.model = model
+        self._signatures = signatures
+
+    @classmethod
+    def load(cls, folder: Path, options: EngineOptions) -> "FusedEngine":
+        try:
+            plan = json.loads((folder / PLAN).read_text())
+        except (OSError, ValueError) as error:
+            raise LoadError(f"{folder} holds no fused plan: {error}") from error
+        if plan.get("schema") != SCHEMA:
+            raise LoadError(f"{folder} is a fused plan of schema {plan.get('schema')}; compile it again for {SCHEMA}")
+        parts, signatures = [], {}
+        try:
+            for entry in plan["signatures"]:
+                signature = _signature(entry)
+                signatures[signature.name] = signature
+                parts.append(_part(folder, entry, signature, options))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
+        return cls(FusedModel(parts), signatures)
+
+    def signatures(self) -> Mapping[str, Signature]:
+        return self._signatures
+
+    def unload(self) -> None:
+        del self.model
+
+
+def _signature(entry: Mapping[str, Any]) -> Signature:
+    def specs(found: list[dict[str, Any]]) -> dict[str, TensorSpec]:
+        return {
+            one["name"]: TensorSpec(
+                name=one["name"],
+                dtype=one["dtype"],
+                shape=None if one["shape"] is None else tuple(one["shape"]),
+                engine_name=one["name"],
+            )
+            for one in found
+        }
+
+    return Signature(
+        name=entry["name"], method=entry["method"], inputs=specs(entry["inputs"]), outputs=specs(entry["outputs"])
+    )
+
+
+def _part(folder: Path, entry: Mapping[str, Any], signature: Signature, options: EngineOptions) -> FusedPart:
+    inputs = [_slot(spec) for spec in signature.inputs.values()]
+    outputs = [_slot(spec) for spec in signature.outputs.values()]
+    program = entry["program"]
+    dense_inputs: list[tuple[str, str, int, tuple[int, ...] | None]] = []
+    for index, (is_feature, number, _) in enumerate(entry["dense_inputs"]):
+        if is_feature:
+            floats = program["outputs"][number]["kind"] == "floats"
+            dense_inputs.append(
+                (f"feature_{index}", "", tensors.type_number("DT_FLOAT" if floats else "DT_INT64"), None)
+            )
+        else:
+            dense_inputs.append(inputs[number])
+    dense = OpenVinoModel.load(
+        str(library()),
+        str(folder / entry["dense"]),
+        list(properties_of(options).items()),
+        signature.name,
+        dense_inputs,
+        outputs,
+    )
+    return FusedPart(
+        name=signature.name,
+        inputs=inputs,
+        outputs=outputs,
+        program={
+            **program,
+            "instructions": [_with_bytes(one) for one in program["instructions"]],
+            "tables": [{**table, "file": str(folder / table["file"])} for table in program["tables"]],
+            "maps": [_with_bytes(one) for one in program["maps"]],
+        },
+        dense=dense,
+        dense_inputs=[
+            (is_feature, number, [(size[0], size[1]) if isinstance(size, list) else (-1, size) for size in dims])
+            for is_feature, number, dims in entry["dense_inputs"]
+        ],
+    )
+
+
+def _with_bytes(found: dict[str, Any]) -> dict[str, Any]:
+    """Strings of bytes, which JSON holds as one character each."""
+    return {
+        name: value.encode("latin-1")
+        if name == "text"
+        else [one.encode("latin-1") for one in value]
+        if name == "strings"
+        else value
+        for name, value in found.items()
+    }
+
+
+def _slot(spec: TensorSpec) -> tuple[str, str, int, tuple[int, ...] | None]:
+    return spec.name, "", tensors.type_number(spec.dtype), spec.shape

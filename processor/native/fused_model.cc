@@ -1,0 +1,175 @@
+#include "fused_model.h"
+
+#include <cstring>
+
+namespace corelane {
+namespace {
+
+// The inputs of a run, as their requests have them.
+class RequestFeeds : public Feeds {
+ public:
+  void Set(const Signature& signature, uint32_t index, const std::vector<int64_t>& dims,
+           const std::vector<InputPart>& parts) {
+    inputs_.resize(signature.inputs.size());
+    inputs_[index].dtype = signature.inputs[index].dtype;
+    inputs_[index].dims = dims;
+    inputs_[index].parts = parts;
+  }
+
+  const std::vector<int64_t>& Dims(uint32_t feed) const override { return inputs_[feed].dims; }
+  const std::vector<InputPart>& Parts(uint32_t feed) const { return inputs_[feed].parts; }
+
+  bool Strings(uint32_t feed, std::vector<std::string_view>* out) const override {
+    std::string_view* next = Room(feed, out);
+    for (const InputPart& part : inputs_[feed].parts) {
+      if (!FillStrings(*part.tensor, part.count, [next](int64_t index, std::string_view text) { next[index] = text; })) {
+        return false;
+      }
+      next += part.count;
+    }
+    return true;
+  }
+
+  bool Ints(uint32_t feed, std::vector<int64_t>* out) const override {
+    if (inputs_[feed].dtype == kInt64) return Numbers(feed, out);
+    // 32 bits each: read into the upper half of their room, and spread from its beginning.
+    Room(feed, out);
+    int32_t* const narrow = reinterpret_cast<int32_t*>(out->data()) + out->size();
+    int32_t* next = narrow;
+    for (const InputPart& part : inputs_[feed].parts) {
+      if (!FillNumbers(*part.tensor, part.count, next)) return false;
+      next += part.count;
+    }
+    for (size_t index = 0; index < out->size(); ++index) {
+      int32_t value;
+      std::memcpy(&value, narrow + index, sizeof(value));
+      const int64_t wide = value;
+      std::memcpy(out->data() + index, &wide, sizeof(wide));
+    }
+    return true;
+  }
+
+  bool Floats(uint32_t feed, std::vector<float>* out) const override { return Numbers(feed, out); }
+
+ private:
+  struct Input {
+    int32_t dtype = 0;
+    std::vector<int64_t> dims;
+    std::vector<InputPart> parts;
+  };
+
+  template <typename T>
+  T* Room(uint32_t feed, std::vector<T>* out) const {
+    int64_t count = 0;
+    for (const InputPart& part : inputs_[feed].parts) count += part.count;
+    out->resize(static_cast<size_t>(count));
+    return out->data();
+  }
+
+  template <typename T>
+  bool Numbers(uint32_t feed, std::vector<T>* out) const {
+    T* next = Room(feed, out);
+    for (const InputPart& part : inputs_[feed].parts) {
+      if (!FillNumbers(*part.tensor, part.count, next)) return false;
+      next += part.count;
+    }
+    return true;
+  }
+
+  std::vector<Input> inputs_;
+};
+
+}  // namespace
+
+class FusedSession : public ModelSession {
+ public:
+  explicit FusedSession(const FusedModel* model) : model_(model) {
+    for (const FusedPart& part : model->parts_) {
+      lanes_.push_back({std::make_unique<ProgramSession>(part.program), part.dense->MakeSession(), {}});
+    }
+  }
+
+  bool SetInput(const Signature& signature, uint32_t index, const std::vector<int64_t>& dims,
+                const std::vector<InputPart>& parts) override {
+    feeds_.Set(signature, index, dims, parts);
+    return true;
+  }
+
+  Code Run(const Signature& signature, const std::vector<uint32_t>& outputs, std::string* message) override {
+    size_t index = 0;
+    while (model_->signatures_[index].get() != &signature) ++index;
+    const FusedPart& part = model_->parts_[index];
+    Lane& lane = lanes_[index];
+    if (!lane.program->Run(feeds_, message)) return kInvalidArgument;
+    const Signature& dense = *part.dense->signatures()[0];
+    lane.features.resize(part.inputs.size());
+    for (uint32_t position = 0; position < part.inputs.size(); ++position) {
+      const FusedPart::DenseInput& input = part.inputs[position];
+      const bool fits = input.is_feature ? SetFeature(*lane.program, dense, position, input, &lane)
+                                         : lane.dense->SetInput(dense, position, feeds_.Dims(input.index),
+                                                                feeds_.Parts(input.index));
+      if (!fits) {
+        *message = "an input's values cannot be read";
+        return kInvalidArgument;
+      }
+    }
+    running_ = lane.dense.get();
+    return running_->Run(dense, outputs, message);
+  }
+
+  bool Output(size_t position, OutputTensor* output) override { return running_->Output(position, output); }
+
+  void Reset() override {
+    if (running_ != nullptr) running_->Reset();
+    running_ = nullptr;
+  }
+
+ private:
+  struct Lane {
+    std::unique_ptr<ProgramSession> program;
+    std::unique_ptr<ModelSession> dense;
+    std::vector<TensorMessage> features;  // views of what the program wrote
+  };
+
+  bool SetFeature(const ProgramSession& program, const Signature& dense, uint32_t position,
+                  const FusedPart::DenseInput& input, Lane* lane) {
+    dims_.clear();
+    int64_t count = 1;
+    for (const auto& [feed, size] : input.dims) {
+      dims_.push_back(feed < 0 ? size : feeds_.Dims(static_cast<uint32_t>(feed))[size]);
+      count *= dims_.back();
+    }
+    if (count != program.batch() * program.width(input.index)) return false;
+    TensorMessage& message = lane->features[position];
+    message.dtype = dense.inputs[position].dtype;
+    const size_t bytes = static_cast<size_t>(count) * ElementBytes(message.dtype);
+    if (message.dtype == kFloat) {
+      message.content = {reinterpret_cast<const char*>(program.floats(input.index)), bytes};
+    } else if (message.dtype == kInt64) {
+      message.content = {reinterpret_cast<const char*>(program.ints(input.index)), bytes};
+    } else {
+      return false;
+    }
+    parts_.assign(1, {&message, count});
+    return lane->dense->SetInput(dense, position, dims_, parts_);
+  }
+
+  const FusedModel* const model_;
+  RequestFeeds feeds_;
+  std::vector<Lane> lanes_;  // by signature
+  ModelSession* running_ = nullptr;
+  std::vector<int64_t> dims_;
+  std::vector<InputPart> parts_;
+};
+
+FusedModel::FusedModel(std::vector<FusedPart> parts) : parts_(std::move(parts)) {
+  for (FusedPart& part : parts_) {
+    part.signature.Finish();
+    signatures_.push_back(std::make_unique<Signature>(part.signature));
+    signatures_.back()->Finish();
+  }
+}
+
+std::unique_ptr<ModelSession> FusedModel::MakeSession() { return std::make_unique<FusedSession>(this); }
+
+}  // namespace corelane

@@ -1,0 +1,16 @@
+"""What a version's files hold, as a key."""
+
+import hashlib
+from pathlib import Path
+
+
+def content_key(folder: Path, *about: object) -> str:
+    """Changes with the content of the files, and with whatever else it is `about`."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr(about).encode())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(repr((str(path.relative_to(folder)), path.stat().st_size)).encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()

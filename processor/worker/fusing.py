@@ -1,0 +1,134 @@
+"""Fused plans for versions: compiled, compared with the original, and kept for the next load.
+
+`python -m processor.worker.fusing FOLDER OUT [OP_LIBRARY...]` is how a worker compiles: in a process of its own, so
+that TensorFlow's memory goes when the plan is there. It prints what became of it as JSON.
+"""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kernels.compiler import NotFused
+from processor.engines import EngineOptions, load_engine
+from processor.engines.fused_compiler import SignatureReport, compile_saved_model
+from processor.engines.selection import PLAN
+from processor.errors import CorelaneError, LoadError
+from processor.worker import samples
+from processor.worker.content import content_key
+from processor.worker.equality import Equality, Hints, compare
+
+_WORDS_MAX = 1000
+_COMPILER = 1  # changes when plans of the same model do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    reports: Sequence[SignatureReport]
+    equality: Equality
+
+
+def compile_and_compare(
+    folder: Path, out: Path, op_libraries: Sequence[str] = (), stop_after: int | None = None
+) -> Result:
+    """Writes the plan of the SavedModel in `folder` to `out`. LoadError, and no plan, if it cannot be fused or does not
+    answer as the original does."""
+    if not (folder / "saved_model.pb").exists():
+        raise LoadError(f"{folder} holds no saved_model.pb; only SavedModels are compiled")
+    if out.exists():
+        raise LoadError(f"{out} is there already; choose another folder, or remove it")
+    try:
+        reports = compile_saved_model(folder, out, op_libraries, stop_after)
+    except NotFused as error:
+        raise LoadError(f"{folder} is not fused: {error}") from error
+    options = EngineOptions(op_libraries=tuple(op_libraries))
+    equality = compare(
+        load_engine("tensorflow", folder, options), load_engine("fused", out, EngineOptions()), folder, hints_of(out)
+    )
+    if equality.problem is not None:
+        shutil.rmtree(out)
+        raise LoadError(f"{folder} is not fused: the plan differs from the original: {equality.problem}")
+    if (recorded := folder / samples.RECORDED).is_file():
+        (out / samples.RECORDED).parent.mkdir()
+        shutil.copy(recorded, out / samples.RECORDED)
+    return Result(reports=reports, equality=equality)
+
+
+def plan_of(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> tuple[Path, str]:
+    """The plan of the SavedModel in `folder`, compiled now unless `cache` has it, and what is known of it in words.
+    LoadError if there is none; that is kept, too."""
+    versions = tuple(importlib.metadata.version(name) for name in ("tensorflow-cpu", "openvino"))
+    key = content_key(folder, _COMPILER, versions, tuple(op_libraries))
+    plan, outcome = cache / "fused" / key, cache / "fused" / f"{key}.json"
+    if not outcome.is_file():
+        plan.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = plan.parent / f".{key}.{os.getpid()}"
+        found = _compile_apart(folder, unfinished, op_libraries)
+        if "error" not in found:
+            try:
+                unfinished.rename(plan)
+            except OSError:
+                shutil.rmtree(unfinished)  # another worker was quicker
+        written = outcome.with_suffix(f".{os.getpid()}")
+        written.write_text(json.dumps(found))
+        written.replace(outcome)
+    found = json.loads(outcome.read_text())
+    if "error" in found:
+        raise LoadError(found["error"])
+    columns = max(report["columns"] for report in found["reports"])
+    accepted = found["equality"]["accepted"]
+    return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests"
+
+
+def _compile_apart(folder: Path, out: Path, op_libraries: Sequence[str]) -> dict[str, Any]:
+    command = [sys.executable, "-P", "-m", "processor.worker.fusing", str(folder), str(out), *op_libraries]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        # It died: that is not the model's word, and so not kept.
+        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise LoadError(f"compiling {folder} ended with {done.returncode}: {last[0][:300]}") from None
+    return found
+
+
+def hints_of(plan: Path) -> Hints:
+    """What a plan's features look for in their inputs."""
+    separators: set[bytes] = set()
+    words: list[bytes] = []
+    numbers: set[float] = set()
+    for signature in json.loads((plan / PLAN).read_text())["signatures"]:
+        for instruction in signature["program"]["instructions"]:
+            text = instruction.get("text", "").encode("latin-1")
+            if instruction["opcode"] == "split" and text:
+                separators.update([text] if not instruction.get("flag") else [bytes([byte]) for byte in text])
+            elif text:
+                words.append(text)
+            for bound in instruction.get("bounds", []):
+                numbers.update((bound, bound - 0.5, bound + 0.5))
+            if instruction["opcode"] in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"):
+                number = instruction.get("number", 0)
+                numbers.update((number - 1, number, number + 1))
+        for vocabulary in signature["program"]["maps"]:
+            words.extend(one.encode("latin-1") for one in vocabulary.get("strings", [])[:_WORDS_MAX])
+            numbers.update(vocabulary.get("ints", [])[:_WORDS_MAX])
+    return Hints(separators=tuple(sorted(separators)), words=tuple(words), numbers=tuple(sorted(numbers)))
+
+
+def main(arguments: Sequence[str]) -> None:
+    folder, out, *op_libraries = arguments
+    try:
+        found = asdict(compile_and_compare(Path(folder), Path(out), op_libraries))
+    except CorelaneError as error:
+        found = {"error": str(error)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,202 @@
+"""`python -m tests.support.fused_models FOLDER [KIND...]`: a SavedModel for each kind of feature column, KIND/1.
+
+Every model has one or two columns of its kind, beside fed floats, through a small dense layer. Kinds are made by the
+libraries that people use: tf.feature_column (TF1), tf.nn's lookups over split strings (TF2) and Keras' layers.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+v1 = tf.compat.v1
+column = tf.feature_column
+
+WORDS = ["v1", "v2", "v3", "v10", "a", "", "-1", "7"]
+_STRING, _INT, _FLOAT = (tf.string, [None, 1]), (tf.int64, [None, 1]), (tf.float32, [None, 1])
+
+
+def _columns_v1(kind: str) -> tuple[dict[str, tuple[Any, list[int | None]]], list[Any]]:
+    """Inputs, and columns over them."""
+    words, numbers = {"x": _STRING}, {"x": _INT}
+    hashed = column.categorical_column_with_hash_bucket("x", 50)
+    match kind:
+        case "hash":
+            return words, [column.embedding_column(hashed, 8)]
+        case "hash_sum":
+            return words, [column.embedding_column(hashed, 4, combiner="sum")]
+        case "hash_sqrtn":
+            return words, [column.embedding_column(hashed, 3, combiner="sqrtn")]
+        case "hash_wide":
+            return {"x": (tf.string, [None, 3])}, [column.embedding_column(hashed, 8)]
+        case "hash_int":
+            ints = column.categorical_column_with_hash_bucket("x", 20, tf.int64)
+            return numbers, [column.embedding_column(ints, 8)]
+        case "vocabulary":
+            listed = column.categorical_column_with_vocabulary_list("x", WORDS)
+            return words, [column.embedding_column(listed, 8)]
+        case "vocabulary_oov":
+            listed = column.categorical_column_with_vocabulary_list("x", WORDS[:5], num_oov_buckets=3)
+            return words, [column.embedding_column(listed, 8)]
+        case "vocabulary_default":
+            listed = column.categorical_column_with_vocabulary_list("x", WORDS[:5], default_value=2)
+            return words, [column.embedding_column(listed, 8)]
+        case "vocabulary_int":
+            listed = column.categorical_column_with_vocabulary_list("x", [3, 1, 0, 9], tf.int64)
+            return numbers, [column.embedding_column(listed, 8)]
+        case "identity":
+            return numbers, [column.embedding_column(column.categorical_column_with_identity("x", 10), 8)]
+        case "identity_default":
+            limited = column.categorical_column_with_identity("x", 5, default_value=2)
+            return numbers, [column.embedding_column(limited, 8)]
+        case "bucketized":
+            buckets = column.bucketized_column(column.numeric_column("x"), [-1.0, 0.0, 0.5, 2.0])
+            return {"x": _FLOAT}, [column.embedding_column(buckets, 8)]
+        case "bucketized_one_hot":
+            return {"x": _FLOAT}, [column.bucketized_column(column.numeric_column("x"), [-1.0, 0.0, 0.5, 2.0])]
+        case "indicator":
+            listed = column.categorical_column_with_vocabulary_list("x", WORDS[:5], num_oov_buckets=1)
+            return words, [column.indicator_column(listed)]
+        case "indicator_hash":
+            return {"x": (tf.string, [None, 3])}, [column.indicator_column(hashed)]
+        case "crossed":
+            crossed = column.crossed_column(["x", "y"], 40)
+            return {"x": _STRING, "y": _STRING}, [column.embedding_column(crossed, 8)]
+        case "shared":
+            other = column.categorical_column_with_hash_bucket("y", 50)
+            columns = v1.feature_column.shared_embedding_columns([hashed, other], 8)
+            return {"x": _STRING, "y": _STRING}, list(columns)
+        case "max_norm":
+            return words, [column.embedding_column(hashed, 8, max_norm=0.5)]
+        case "numeric":
+            scaled = column.numeric_column("y", normalizer_fn=lambda y: (y - 3) / 2)
+            return {"x": _STRING, "y": _FLOAT}, [column.embedding_column(hashed, 8), scaled]
+    raise KeyError(kind)
+
+
+# fmt: off
+COLUMNS_V1 = (
+    "hash", "hash_sum", "hash_sqrtn", "hash_wide", "hash_int", "vocabulary", "vocabulary_oov",
+    "vocabulary_default", "vocabulary_int", "identity", "identity_default", "bucketized", "bucketized_one_hot",
+    "indicator", "indicator_hash", "crossed", "shared", "max_norm", "numeric",
+)
+# fmt: on
+
+
+def _write_v1(kind: str, folder: Path) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.set_random_seed(1)
+        inputs, columns = _columns_v1(kind)
+        placeholders = {name: v1.placeholder(dtype, shape, name) for name, (dtype, shape) in inputs.items()}
+        floats = v1.placeholder(tf.float32, [None, 3], "floats")
+        x = tf.concat([v1.feature_column.input_layer(placeholders, columns), floats], 1)
+        weights = v1.get_variable("w", [x.shape[1], 4], initializer=v1.random_normal_initializer())
+        y = tf.nn.softmax(x @ weights)
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        info = v1.saved_model.build_tensor_info
+        signature = v1.saved_model.build_signature_def(
+            {name: info(tensor) for name, tensor in {**placeholders, "floats": floats}.items()},
+            {"y": info(y)},
+            "tensorflow/serving/predict",
+        )
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], {"serving_default": signature}, main_op=v1.tables_initializer()
+        )
+        builder.save()
+
+
+class _Split(tf.Module):
+    """Strings split to lists, their hashes looked up."""
+
+    def __init__(self, look_up: Callable[[Any, Any], Any], rows: int = 40, dimension: int = 8) -> None:
+        super().__init__()
+        source = np.random.default_rng(1)
+        self.rows = rows
+        self.table = tf.Variable(source.standard_normal((rows, dimension), np.float32))
+        self.weights = tf.Variable(source.standard_normal((dimension + 3, 2), np.float32))
+        self.look_up = look_up
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "x"), tf.TensorSpec([None, 3], tf.float32, "f")])
+    def serve(self, x: tf.Tensor, f: tf.Tensor) -> dict[str, tf.Tensor]:
+        pieces = tf.strings.split(x, ";")
+        ids = pieces.with_flat_values(tf.strings.to_hash_bucket_fast(pieces.flat_values, self.rows))
+        features = self.look_up(self.table, ids)
+        return {"y": tf.concat([features, f], 1) @ self.weights}
+
+
+SPLIT: dict[str, Callable[[Any, Any], Any]] = {
+    "split_mean": lambda table, ids: tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="mean"),
+    "split_sum": lambda table, ids: tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="sum"),
+    "split_ragged": lambda table, ids: tf.nn.embedding_lookup_sparse(table, ids, None, combiner="sqrtn"),
+    "split_safe": lambda table, ids: tf.nn.safe_embedding_lookup_sparse(table, ids.to_sparse(), combiner="sum"),
+    "split_default": lambda table, ids: tf.nn.safe_embedding_lookup_sparse(table, ids.to_sparse(), default_id=3),
+    "split_reduce": lambda table, ids: tf.reduce_sum(tf.gather(table, ids), 1),
+}
+
+
+def _keras(kind: str) -> tuple[dict[str, Any], Any]:
+    import keras
+
+    layers = keras.layers
+    floats = keras.Input((3,), name="f")
+
+    def table(ids: Any, rows: int = 30) -> Any:
+        return layers.Flatten()(layers.Embedding(rows, 8)(ids))
+
+    match kind:
+        case "keras_hashing":
+            x = keras.Input((1,), dtype="string", name="x")
+            features = table(layers.Hashing(30)(x))
+        case "keras_string_lookup":
+            x = keras.Input((1,), dtype="string", name="x")
+            features = table(layers.StringLookup(vocabulary=[w for w in WORDS if w], num_oov_indices=2)(x))
+        case "keras_integer_lookup":
+            x = keras.Input((1,), dtype="int64", name="x")
+            features = table(layers.IntegerLookup(vocabulary=[3, 1, 9, 12])(x))
+        case "keras_discretization":
+            x = keras.Input((1,), name="x")
+            features = table(layers.Discretization([-1.0, 0.0, 2.0])(x))
+        case "keras_category":
+            x = keras.Input((1,), dtype="string", name="x")
+            ids = layers.StringLookup(vocabulary=[w for w in WORDS if w])(x)
+            features = layers.CategoryEncoding(num_tokens=9, output_mode="multi_hot")(ids)
+        case "keras_embedding":
+            x = keras.Input((4,), dtype="int64", name="x")
+            features = table(x)
+        case "keras_sequence":
+            x = keras.Input((None,), dtype="int64", name="x")
+            features = layers.GlobalAveragePooling1D()(layers.Embedding(30, 8, mask_zero=True)(x))
+    y = layers.Dense(2)(layers.Concatenate()([features, floats]))
+    return {"x": x, "f": floats}, y
+
+
+# fmt: off
+KERAS = (
+    "keras_hashing", "keras_string_lookup", "keras_integer_lookup", "keras_discretization", "keras_category",
+    "keras_embedding", "keras_sequence",
+)
+# fmt: on
+KINDS = (*COLUMNS_V1, *SPLIT, *KERAS)
+
+
+def write(kind: str, folder: Path) -> None:
+    if kind in COLUMNS_V1:
+        _write_v1(kind, folder)
+    elif kind in SPLIT:
+        model = _Split(SPLIT[kind])
+        tf.saved_model.save(model, str(folder), {"serving_default": model.serve})
+    else:
+        import keras
+
+        keras.utils.set_random_seed(1)
+        inputs, y = _keras(kind)
+        keras.Model(inputs, {"y": y}).export(str(folder), verbose=False)
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:] or KINDS:
+        write(name, Path(sys.argv[1]) / name / "1")
