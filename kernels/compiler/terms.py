@@ -167,6 +167,24 @@ class OneHots:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskedRows:
+    """Looked-up rows [batch, length, dimension], zero where the mask is."""
+
+    table: Table
+    value: int
+    mask: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCounts:
+    """How many elements each row has, as floats."""
+
+    rows: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
 class RowNumbers:
     """The number of the row that each element is of."""
 
@@ -207,6 +225,8 @@ Term = (
     | Same
     | Cells
     | OneHots
+    | MaskedRows
+    | KeptCounts
     | RowNumbers
     | CoordinateColumns
 )

@@ -257,6 +257,7 @@ bool ProgramSession::Step(const Instruction& instruction, const Feeds& feeds, st
     case Opcode::kAdd:
     case Opcode::kSubtract:
     case Opcode::kMultiply:
+    case Opcode::kDivide:
     case Opcode::kFloorMod:
     case Opcode::kMaximum:
     case Opcode::kMinimum: Calculate(instruction); return true;
@@ -369,13 +370,13 @@ void ProgramSession::Compare(const Instruction& instruction) {
     }
     case Kind::kInts: return compare(left.ints, right ? &right->ints : nullptr, instruction.number);
     case Kind::kFloats: {
-      return compare(left.floats, right ? &right->floats : nullptr,
-                     instruction.bounds.empty() ? 0.0f : instruction.bounds[0]);
+      return compare(left.floats, right ? &right->floats : nullptr, right ? 0.0f : instruction.bounds[0]);
     }
   }
 }
 
 void ProgramSession::Calculate(const Instruction& instruction) {
+  if (instruction.kind == Kind::kFloats) return CalculateFloats(instruction);
   const std::vector<int64_t>& left = registers_[instruction.inputs[0]].ints;
   const std::vector<int64_t>* right = instruction.inputs[1] < 0 ? nullptr : &registers_[instruction.inputs[1]].ints;
   std::vector<int64_t>& out = registers_[instruction.out].ints;
@@ -383,6 +384,22 @@ void ProgramSession::Calculate(const Instruction& instruction) {
   for (size_t index = 0; index < left.size(); ++index) {
     out[index] =
         Calculated(instruction.opcode, left[index], right == nullptr ? instruction.number : (*right)[index]);
+  }
+}
+
+void ProgramSession::CalculateFloats(const Instruction& instruction) {
+  const std::vector<float>& from = registers_[instruction.inputs[0]].floats;
+  std::vector<float>& out = registers_[instruction.out].floats;
+  const float other = instruction.bounds[0];
+  out.resize(from.size());
+  const auto each = [&](auto compute) {
+    for (size_t index = 0; index < from.size(); ++index) out[index] = compute(from[index]);
+  };
+  switch (instruction.opcode) {
+    case Opcode::kAdd: return each([other](float value) { return value + other; });
+    case Opcode::kSubtract: return each([other](float value) { return value - other; });
+    case Opcode::kMultiply: return each([other](float value) { return value * other; });
+    default: return each([other](float value) { return value / other; });
   }
 }
 

@@ -20,6 +20,7 @@
 //   find v, table, x      out = table[v[i]], x if it is not there
 //   bucketize v, bounds   out = how many of `bounds` are <= v[i]
 //   equal, less, ...      out = v[i] op (w[i] or x)
+//   add, subtract, ...    the same; of floats, with x only
 //   select m, a, b        out = m[i] ? a[i] : b[i]
 //   constant v, x         out = x for each of v
 //
@@ -47,7 +48,7 @@ enum class Opcode : uint8_t {
   kGrid, kEvenRows, kSplit, kKeep, kKeepRows, kFill, kPad, kFillRows, kIsEmpty,
   kHash, kCross, kText, kFindString, kFindInt, kBucketize,
   kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kAnd, kOr, kNot,
-  kAdd, kSubtract, kMultiply, kFloorMod, kMaximum, kMinimum, kSelect, kConstant,
+  kAdd, kSubtract, kMultiply, kDivide, kFloorMod, kMaximum, kMinimum, kSelect, kConstant,
   kPool, kGather, kCopy, kCopyInts, kCopyAsFloats, kOneHot,
 };
 
@@ -136,6 +137,7 @@ class ProgramSession {
   void Text(const Instruction& instruction);
   void Compare(const Instruction& instruction);
   void Calculate(const Instruction& instruction);
+  void CalculateFloats(const Instruction& instruction);
   bool Pool(const Instruction& instruction, std::string* error);
   bool Gather(const Instruction& instruction, std::string* error);
   void Copy(const Instruction& instruction);

@@ -30,6 +30,7 @@ const std::map<std::string, Opcode>& Opcodes() {
       {"floor_mod", Opcode::kFloorMod},       {"maximum", Opcode::kMaximum},    {"minimum", Opcode::kMinimum},
       {"select", Opcode::kSelect},            {"constant", Opcode::kConstant},  {"pool", Opcode::kPool},
       {"gather", Opcode::kGather},            {"copy", Opcode::kCopy},          {"copy_ints", Opcode::kCopyInts},
+      {"divide", Opcode::kDivide},
       {"one_hot", Opcode::kOneHot},           {"pad", Opcode::kPad},            {"copy_as_floats", Opcode::kCopyAsFloats},
   };
   return kOpcodes;
@@ -162,6 +163,9 @@ std::shared_ptr<const Program> ProgramFrom(const py::dict& from) {
     Check(!looks_up || (last.table >= 0 && last.table < static_cast<int32_t>(made->tables.size())));
     Check((last.opcode != Opcode::kHash && last.opcode != Opcode::kCross) || last.number > 0);
     Check(last.opcode != Opcode::kPad || last.number >= 0);
+    const bool has_operand = last.opcode == Opcode::kFill || last.opcode == Opcode::kPad ||
+                             (last.opcode >= Opcode::kEqual && last.opcode <= Opcode::kMinimum && last.inputs[1] < 0);
+    Check(!has_operand || last.kind != Kind::kFloats || last.bounds.size() == 1);
     Check(last.opcode != Opcode::kFloorMod || last.inputs[1] >= 0 || last.number > 0);
   }
   return made;

@@ -9,8 +9,21 @@ from kernels.compiler.rules import (
     ids,
     indicators,
     lookups,
+    masked,
     shapes,
     sources,
 )
 
-__all__ = ["bags", "constants", "counting", "features", "folding", "ids", "indicators", "lookups", "shapes", "sources"]
+__all__ = [
+    "bags",
+    "constants",
+    "counting",
+    "features",
+    "folding",
+    "ids",
+    "indicators",
+    "lookups",
+    "masked",
+    "shapes",
+    "sources",
+]

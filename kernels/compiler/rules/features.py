@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, rule
+from kernels.compiler.analysis import Analysis, attribute, rule
 from kernels.compiler.rules.shapes import known_int
 from kernels.compiler.rules.sources import new_shape
 from kernels.compiler.sizes import BATCH, Size, product
@@ -39,6 +39,21 @@ def concat(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
         parts.extend(feature.parts)
         width = width + feature.shape[1]
     return Feature(tuple(parts), (BATCH, width), FLOAT)
+
+
+@rule("one dense input", "Pack")
+def stack(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """Along a new axis after the batch."""
+    features = [as_feature(analysis, one) for one in inputs]
+    first = features[0]
+    if first is None or first.dtype != FLOAT or any(one is None or one.shape != first.shape for one in features):
+        return None
+    if attribute(node, "axis") not in (1, -1 if len(first.shape) == 1 else 1):
+        return None
+    if any(size.constant is None for size in first.shape[1:]):
+        return None
+    parts = [part for feature in features if feature is not None for part in feature.parts]
+    return Feature(tuple(parts), (BATCH, Size.of(len(inputs)), *first.shape[1:]), FLOAT)
 
 
 def as_feature(analysis: Analysis, term: Term) -> Feature | None:

@@ -171,6 +171,23 @@ def arithmetic(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None
     return found
 
 
+@rule("arithmetic on numbers", "Add", "AddV2", "Sub", "Mul", "RealDiv")
+def scale(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """A fed number, shifted and scaled by constants."""
+    number, by = inputs
+    if node.op in ("Add", "AddV2", "Mul") and not isinstance(number, Vector):
+        number, by = by, number
+    if not isinstance(number, Vector) or analysis.values[number.value].kind != "floats":
+        return None
+    if not isinstance(by, Known) or by.array.size != 1 or len(by.array.shape) > len(number.shape):
+        return None
+    opcode = _ARITHMETIC.get(node.op, "divide")
+    operand = float(by.array.item())
+    domain = analysis.values[number.value].domain
+    value = analysis.values.add(opcode, (number.value,), kind="floats", domain=domain, bounds=(operand,))
+    return Vector(value, number.shape, FLOAT)
+
+
 @rule("logic", *_LOGIC)
 def logic(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     return _binary(analysis, _LOGIC[node.op], inputs, BOOL)

@@ -3,9 +3,9 @@
 from typing import Any
 
 from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of
+from kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of, slice_of
 from kernels.compiler.sizes import BATCH, Size, product
-from kernels.compiler.terms import Coordinates, Known, Positions, Shape, Term, Vector
+from kernels.compiler.terms import Coordinates, Feature, Known, Positions, Shape, Term, Vector
 from kernels.graph.constants import BOOL, STRING
 
 DT_INT64 = 9
@@ -88,6 +88,28 @@ def layout(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
         return None
     shape = new_shape(node, inputs, term.shape)
     return None if shape is None else Vector(term.value, shape, term.dtype)
+
+
+@rule("layout of cells", "StridedSlice")
+def new_axes(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """All of a tensor, with axes of 1 between."""
+    term = inputs[0]
+    index = slice_of(node, inputs[1:])
+    if not isinstance(term, Vector | Feature) or index is None or None not in index:
+        return None
+    shape: list[Size] = []
+    rest = list(term.shape)
+    for one in index:
+        if one is None:
+            shape.append(Size.of(1))
+        elif one == slice(None, None, 1) and rest:
+            shape.append(rest.pop(0))
+        else:
+            return None
+    shape += rest
+    if isinstance(term, Feature):
+        return Feature(term.parts, tuple(shape), term.dtype) if shape[0] == BATCH else None
+    return Vector(term.value, tuple(shape), term.dtype)
 
 
 def new_shape(node: Any, inputs: list[Term], shape: Shape) -> Shape | None:
