@@ -58,6 +58,19 @@ def serving_api() -> Iterator[ServingApi]:
 
 
 @pytest.fixture(scope="session")
+def fused_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.support.fused_models`."""
+    folder = tmp_path_factory.mktemp("fused")
+    subprocess.run(
+        [sys.executable, "-m", "tests.support.fused_models", str(folder)],
+        check=True,
+        capture_output=True,
+        env={**os.environ, **_QUIET},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.tensorflow_models`."""
     folder = tmp_path_factory.mktemp("tensorflow")

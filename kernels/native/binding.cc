@@ -1,11 +1,92 @@
 // The table of contents of kernels._native.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstring>
+#include <tuple>
+
 #include "instruction_sets.h"
+#include "program_binding.h"
+
+namespace py = pybind11;
+
+namespace {
+
+// A fed tensor: its shape, and its elements as strings, ints or floats.
+using FedTuple = std::tuple<std::vector<int64_t>, std::vector<std::string>, std::vector<int64_t>, std::vector<float>>;
+
+class ListFeeds : public corelane::Feeds {
+ public:
+  explicit ListFeeds(const std::vector<FedTuple>& feeds) : feeds_(feeds) {}
+
+  const std::vector<int64_t>& Dims(uint32_t feed) const override { return std::get<0>(feeds_.at(feed)); }
+  bool Strings(uint32_t feed, std::vector<std::string_view>* out) const override {
+    const auto& strings = std::get<1>(feeds_.at(feed));
+    out->assign(strings.begin(), strings.end());
+    return true;
+  }
+  bool Ints(uint32_t feed, std::vector<int64_t>* out) const override {
+    *out = std::get<2>(feeds_.at(feed));
+    return true;
+  }
+  bool Floats(uint32_t feed, std::vector<float>* out) const override {
+    *out = std::get<3>(feeds_.at(feed));
+    return true;
+  }
+
+ private:
+  const std::vector<FedTuple>& feeds_;
+};
+
+py::list RunProgram(const py::dict& description, const std::vector<FedTuple>& feeds) {
+  const auto program = corelane::ProgramFrom(description);
+  corelane::ProgramSession session(program);
+  std::string error;
+  if (!session.Run(ListFeeds(feeds), &error)) throw py::value_error(error);
+  py::list outputs;
+  for (size_t index = 0; index < program->outputs.size(); ++index) {
+    const std::vector<int64_t> shape = {session.batch(), session.width(index)};
+    if (program->outputs[index].kind == corelane::Kind::kFloats) {
+      outputs.append(py::array_t<float>(shape, session.floats(index)));
+    } else {
+      outputs.append(py::array_t<int64_t>(shape, session.ints(index)));
+    }
+  }
+  return outputs;
+}
+
+py::array_t<float> SumRows(const std::string& kernels, const std::string& type, const py::bytes& rows, int64_t dimension,
+                           const std::vector<int64_t>& ids, const std::vector<float>& weights, float scale) {
+  const corelane::RowKernels* found = corelane::RowKernelsNamed(kernels);
+  if (found == nullptr) throw py::value_error("this processor has no " + kernels);
+  const std::string_view data(rows);
+  corelane::RowTable table;
+  table.type = type == "fp32"   ? corelane::RowType::kFloat32
+               : type == "bf16" ? corelane::RowType::kBfloat16
+                                : corelane::RowType::kInt8;
+  table.dimension = dimension;
+  table.rows = static_cast<int64_t>(data.size() / corelane::RowBytes(table.type, dimension));
+  table.data = data.data();
+  for (int64_t id : ids) {
+    if (id < 0 || id >= table.rows) throw py::index_error("an id is not in the table");
+  }
+  py::array_t<float> out(dimension);
+  found->sum(table, ids.data(), weights.empty() ? nullptr : weights.data(), static_cast<int64_t>(ids.size()), scale,
+             out.mutable_data());
+  return out;
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_native, module) {
   module.doc() = "Native kernels and what they may use.";
   module.def("instruction_sets", &corelane::InstructionSets,
              "Names of the vector instruction sets that processor and operating system support.");
+  module.def("fingerprint64", [](const py::bytes& text) { return corelane::Fingerprint64(std::string_view(text)); },
+             "FarmHash's Fingerprint64, by which StringToHashBucketFast chooses its bucket.");
+  module.def("run_program", &RunProgram, py::arg("program"), py::arg("feeds"),
+             "Runs a program of features once; its outputs as [batch, width].");
+  module.def("sum_rows", &SumRows, py::arg("kernels"), py::arg("type"), py::arg("rows"), py::arg("dimension"),
+             py::arg("ids"), py::arg("weights"), py::arg("scale"), "The weighted sum of rows of a table.");
 }

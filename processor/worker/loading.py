@@ -8,7 +8,7 @@ from pathlib import Path
 
 from processor import _native
 from processor.engines import EngineOptions, choose_engine
-from processor.engines.selection import PLAN
+from processor.engines.selection import PLAN, is_installed
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.worker.precision import Precision, load_in_precision
@@ -78,13 +78,20 @@ def load_version(
 
 
 def _engine_of(spec: WorkerSpec, cache: Path | None) -> tuple[str, Path, str]:
-    """The engine, the folder that it loads, and why: a SavedModel for engine `fused` is compiled before."""
+    """The engine, the folder that it loads, and why. A SavedModel for engine `fused` is compiled first; with `auto` every
+    SavedModel is tried, and TensorFlow runs what is not fused."""
     folder = Path(spec.folder)
     engine = choose_engine(folder, spec.engine)
-    if engine != "fused" or (folder / PLAN).exists():
+    is_tried = engine == "tensorflow" and spec.engine == "auto" and is_installed("fused")
+    if not is_tried and (engine != "fused" or (folder / PLAN).exists()):
         return engine, folder, "the files are made for it" if spec.engine == "auto" else "the manifest says so"
     # Only a compilation needs both TensorFlow's and OpenVINO's sides.
     from processor.worker import fusing
 
-    plan, found = fusing.plan_of(folder, cache or cache_folder(), spec.op_libraries)
-    return engine, plan, found
+    try:
+        plan, found = fusing.plan_of(folder, cache or cache_folder(), spec.op_libraries)
+    except LoadError as error:
+        if not is_tried:
+            raise
+        return engine, folder, str(error)
+    return "fused", plan, found

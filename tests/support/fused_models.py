@@ -1,7 +1,7 @@
 """`python -m tests.support.fused_models FOLDER [KIND...]`: a SavedModel for each kind of feature column, KIND/1.
 
-Every model has one or two columns of its kind, beside fed floats, through a small dense layer. Kinds are made by the
-libraries that people use: tf.feature_column (TF1), tf.nn's lookups over split strings (TF2) and Keras' layers.
+Every model has one or two columns of its kind (random_N several of any), beside fed floats,
+through a small dense layer. Kinds are made by the libraries that people use: tf.feature_column (TF1), tf.nn's lookups over split strings (TF2) and Keras' layers.
 """
 
 import sys
@@ -19,10 +19,10 @@ WORDS = ["v1", "v2", "v3", "v10", "a", "", "-1", "7"]
 _STRING, _INT, _FLOAT = (tf.string, [None, 1]), (tf.int64, [None, 1]), (tf.float32, [None, 1])
 
 
-def _columns_v1(kind: str) -> tuple[dict[str, tuple[Any, list[int | None]]], list[Any]]:
+def _columns_v1(kind: str, x: str = "x") -> tuple[dict[str, tuple[Any, list[int | None]]], list[Any]]:
     """Inputs, and columns over them."""
-    words, numbers = {"x": _STRING}, {"x": _INT}
-    hashed = column.categorical_column_with_hash_bucket("x", 50)
+    words, numbers = {x: _STRING}, {x: _INT}
+    hashed = column.categorical_column_with_hash_bucket(x, 50)
     match kind:
         case "hash":
             return words, [column.embedding_column(hashed, 8)]
@@ -31,49 +31,49 @@ def _columns_v1(kind: str) -> tuple[dict[str, tuple[Any, list[int | None]]], lis
         case "hash_sqrtn":
             return words, [column.embedding_column(hashed, 3, combiner="sqrtn")]
         case "hash_wide":
-            return {"x": (tf.string, [None, 3])}, [column.embedding_column(hashed, 8)]
+            return {x: (tf.string, [None, 3])}, [column.embedding_column(hashed, 8)]
         case "hash_int":
-            ints = column.categorical_column_with_hash_bucket("x", 20, tf.int64)
+            ints = column.categorical_column_with_hash_bucket(x, 20, tf.int64)
             return numbers, [column.embedding_column(ints, 8)]
         case "vocabulary":
-            listed = column.categorical_column_with_vocabulary_list("x", WORDS)
+            listed = column.categorical_column_with_vocabulary_list(x, WORDS)
             return words, [column.embedding_column(listed, 8)]
         case "vocabulary_oov":
-            listed = column.categorical_column_with_vocabulary_list("x", WORDS[:5], num_oov_buckets=3)
+            listed = column.categorical_column_with_vocabulary_list(x, WORDS[:5], num_oov_buckets=3)
             return words, [column.embedding_column(listed, 8)]
         case "vocabulary_default":
-            listed = column.categorical_column_with_vocabulary_list("x", WORDS[:5], default_value=2)
+            listed = column.categorical_column_with_vocabulary_list(x, WORDS[:5], default_value=2)
             return words, [column.embedding_column(listed, 8)]
         case "vocabulary_int":
-            listed = column.categorical_column_with_vocabulary_list("x", [3, 1, 0, 9], tf.int64)
+            listed = column.categorical_column_with_vocabulary_list(x, [3, 1, 0, 9], tf.int64)
             return numbers, [column.embedding_column(listed, 8)]
         case "identity":
-            return numbers, [column.embedding_column(column.categorical_column_with_identity("x", 10), 8)]
+            return numbers, [column.embedding_column(column.categorical_column_with_identity(x, 10), 8)]
         case "identity_default":
-            limited = column.categorical_column_with_identity("x", 5, default_value=2)
+            limited = column.categorical_column_with_identity(x, 5, default_value=2)
             return numbers, [column.embedding_column(limited, 8)]
         case "bucketized":
-            buckets = column.bucketized_column(column.numeric_column("x"), [-1.0, 0.0, 0.5, 2.0])
-            return {"x": _FLOAT}, [column.embedding_column(buckets, 8)]
+            buckets = column.bucketized_column(column.numeric_column(x), [-1.0, 0.0, 0.5, 2.0])
+            return {x: _FLOAT}, [column.embedding_column(buckets, 8)]
         case "bucketized_one_hot":
-            return {"x": _FLOAT}, [column.bucketized_column(column.numeric_column("x"), [-1.0, 0.0, 0.5, 2.0])]
+            return {x: _FLOAT}, [column.bucketized_column(column.numeric_column(x), [-1.0, 0.0, 0.5, 2.0])]
         case "indicator":
-            listed = column.categorical_column_with_vocabulary_list("x", WORDS[:5], num_oov_buckets=1)
+            listed = column.categorical_column_with_vocabulary_list(x, WORDS[:5], num_oov_buckets=1)
             return words, [column.indicator_column(listed)]
         case "indicator_hash":
-            return {"x": (tf.string, [None, 3])}, [column.indicator_column(hashed)]
+            return {x: (tf.string, [None, 3])}, [column.indicator_column(hashed)]
         case "crossed":
-            crossed = column.crossed_column(["x", "y"], 40)
-            return {"x": _STRING, "y": _STRING}, [column.embedding_column(crossed, 8)]
+            crossed = column.crossed_column([x, "y"], 40)
+            return {x: _STRING, "y": _STRING}, [column.embedding_column(crossed, 8)]
         case "shared":
             other = column.categorical_column_with_hash_bucket("y", 50)
             columns = v1.feature_column.shared_embedding_columns([hashed, other], 8)
-            return {"x": _STRING, "y": _STRING}, list(columns)
+            return {x: _STRING, "y": _STRING}, list(columns)
         case "max_norm":
             return words, [column.embedding_column(hashed, 8, max_norm=0.5)]
         case "numeric":
             scaled = column.numeric_column("y", normalizer_fn=lambda y: (y - 3) / 2)
-            return {"x": _STRING, "y": _FLOAT}, [column.embedding_column(hashed, 8), scaled]
+            return {x: _STRING, "y": _FLOAT}, [column.embedding_column(hashed, 8), scaled]
     raise KeyError(kind)
 
 
@@ -86,10 +86,26 @@ COLUMNS_V1 = (
 # fmt: on
 
 
+# Columns that a random model takes several of, each over inputs of its own.
+_MIXED = [kind for kind in COLUMNS_V1 if kind not in ("crossed", "shared", "numeric", "max_norm")]
+
+
+def _random_columns(seed: int) -> tuple[dict[str, tuple[Any, list[int | None]]], list[Any]]:
+    source = np.random.default_rng(seed)
+    inputs: dict[str, tuple[Any, list[int | None]]] = {}
+    columns = []
+    for number, kind in enumerate(source.choice(_MIXED, size=source.integers(2, 7))):
+        found, made = _columns_v1(str(kind), f"x{number}")
+        inputs |= found
+        columns += made
+    return inputs, columns
+
+
 def _write_v1(kind: str, folder: Path) -> None:
     with tf.Graph().as_default(), v1.Session() as session:
         v1.set_random_seed(1)
-        inputs, columns = _columns_v1(kind)
+        random = kind.startswith("random_")
+        inputs, columns = _random_columns(int(kind.split("_")[1])) if random else _columns_v1(kind)
         placeholders = {name: v1.placeholder(dtype, shape, name) for name, (dtype, shape) in inputs.items()}
         floats = v1.placeholder(tf.float32, [None, 3], "floats")
         x = tf.concat([v1.feature_column.input_layer(placeholders, columns), floats], 1)
@@ -180,11 +196,12 @@ KERAS = (
     "keras_embedding", "keras_sequence",
 )
 # fmt: on
-KINDS = (*COLUMNS_V1, *SPLIT, *KERAS)
+RANDOM = tuple(f"random_{seed}" for seed in range(8))
+KINDS = (*COLUMNS_V1, *SPLIT, *KERAS, *RANDOM)
 
 
 def write(kind: str, folder: Path) -> None:
-    if kind in COLUMNS_V1:
+    if kind in (*COLUMNS_V1, *RANDOM):
         _write_v1(kind, folder)
     elif kind in SPLIT:
         model = _Split(SPLIT[kind])

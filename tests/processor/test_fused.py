@@ -1,0 +1,167 @@
+"""Engine `fused`: plans of SavedModels that libraries made answer as TensorFlow does, or are not made."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from processor.engines import EngineOptions, choose_engine, load_engine
+from processor.errors import InvalidRequest, LoadError
+from processor.worker import fusing
+from processor.worker.equality import Hints, compare
+from processor.worker.fusing import compile_and_compare, plan_of
+from tests.support.fused_models import COLUMNS_V1, KERAS, RANDOM, SPLIT
+from tests.support.server import serving
+
+# What is known not to be fused, and the op that keeps it from it.
+NOT_FUSED = {"max_norm": "Mul", "split_reduce": "Max"}
+KINDS = (*COLUMNS_V1, *SPLIT, *KERAS, *RANDOM)
+
+
+def compiled(models: Path, kind: str, out: Path, **options: Any) -> fusing.Result:
+    return compile_and_compare(models / kind / "1", out, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_column(fused_models: Path, tmp_path: Path, kind: str) -> None:
+    """Compiling compares with the original on a hundred requests of every sort, and fails if they differ."""
+    if kind in NOT_FUSED:
+        with pytest.raises(LoadError, match=rf"no feature column was found: {NOT_FUSED[kind]} \("):
+            compiled(fused_models, kind, tmp_path / "plan")
+        assert not (tmp_path / "plan").exists()
+        return
+    result = compiled(fused_models, kind, tmp_path / "plan")
+    assert result.equality.problem is None
+    assert result.equality.accepted > 90
+    for report in result.reports:
+        assert report.nodes_after < report.nodes_before
+        assert kind == "keras_sequence" or (report.columns >= 2 - (kind == "numeric"), report.blocked) == (True, {})
+
+
+def test_a_plan_that_answers_otherwise_is_found_out(fused_models: Path, tmp_path: Path) -> None:
+    compiled(fused_models, "hash", tmp_path / "plan")
+    file = next((tmp_path / "plan/tables").iterdir())
+    table = np.fromfile(file, np.float32)
+    table[8 * 33] += 0.01  # of one row in fifty
+    table.tofile(file)
+    original = load_engine("tensorflow", fused_models / "hash/1", EngineOptions())
+    plan = load_engine("fused", tmp_path / "plan", EngineOptions())
+    found = compare(original, plan, tmp_path, Hints())
+    assert found.problem is not None
+    assert "output y is" in found.problem
+
+
+@pytest.mark.parametrize("stop_after", [0, 5, 20, 60])
+def test_fewer_rules_are_as_right(fused_models: Path, tmp_path: Path, stop_after: int) -> None:
+    """Bisecting: a plan with fewer rules is no plan, or an equal one."""
+    try:
+        result = compiled(fused_models, "random_1", tmp_path / "plan", stop_after=stop_after)
+    except LoadError as error:
+        assert "differs" not in str(error)
+    else:
+        assert result.equality.problem is None
+
+
+def test_equal_tables_are_one_file(fused_models: Path, tmp_path: Path) -> None:
+    compiled(fused_models, "shared", tmp_path / "plan")
+    assert len(list((tmp_path / "plan/tables").iterdir())) == 1
+
+
+def test_bad_values_are_refused(fused_models: Path, tmp_path: Path) -> None:
+    compiled(fused_models, "identity", tmp_path / "plan")
+    engine = load_engine("fused", tmp_path / "plan", EngineOptions())
+    signature = engine.signatures()["serving_default"]
+    session = engine.make_session()
+
+    def run(x: list[int], rows: int) -> dict[str, np.ndarray]:
+        inputs = {"x": np.array(x, np.int64)[:, None], "floats": np.zeros((rows, 3), np.float32)}
+        return engine.run(session, signature, inputs, ["y"])
+
+    assert run([1, 2], 2)["y"].shape == (2, 4)
+    with pytest.raises(InvalidRequest, match=r"is not in \[0, 10\)"):
+        run([1, 10], 2)
+    with pytest.raises(InvalidRequest, match="differ in their number of rows"):
+        run([1, 2], 1)
+    assert run([], 0)["y"].shape == (0, 4)
+    assert run([3], 1)["y"].shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ({"schema": 99}, "a fused plan of schema 99; compile it again"),
+        ({"signatures": [{}]}, "a damaged fused plan"),
+    ],
+)
+def test_damaged_plans_are_load_errors(
+    fused_models: Path, tmp_path: Path, damage: dict[str, Any], problem: str
+) -> None:
+    compiled(fused_models, "hash", tmp_path / "plan")
+    path = tmp_path / "plan/plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(LoadError, match=problem):
+        load_engine("fused", tmp_path / "plan", EngineOptions())
+    path.write_text("{")
+    with pytest.raises(LoadError, match="holds no fused plan"):
+        load_engine("fused", tmp_path / "plan", EngineOptions())
+
+
+def test_plans_are_kept_by_content(fused_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, found = plan_of(fused_models / "hash/1", tmp_path)
+    assert choose_engine(plan) == "fused"
+    assert "2 columns fused; equal to TensorFlow on" in found
+    with pytest.raises(LoadError, match="no feature column was found"):
+        plan_of(fused_models / "max_norm/1", tmp_path)
+    monkeypatch.setattr(fusing, "_compile_apart", lambda *_: pytest.fail("it is there already"))
+    copy = tmp_path / "copy"
+    shutil.copytree(fused_models / "hash/1", copy)
+    assert plan_of(copy, tmp_path) == (plan, found)
+    with pytest.raises(LoadError, match="no feature column was found"):
+        plan_of(fused_models / "max_norm/1", tmp_path)
+
+
+def test_served(fused_models: Path, tmp_path: Path) -> None:
+    """A SavedModel compiled at its load, and one that cannot be."""
+    manifest = (
+        f"models: [{{name: good, path: {fused_models / 'split_safe'}, engine: fused, slo_p99_ms: 50}},"
+        f" {{name: bad, path: {fused_models / 'max_norm'}, engine: fused}}]"
+    )
+    with serving(tmp_path, manifest) as server:
+        good = server.wait_state("good", 1, "AVAILABLE")
+        assert good["engine"] == "fused"
+        assert "2 columns fused" in good["engine_why"]
+        bad = server.wait_state("bad", 1, "END")
+        assert "is not fused: signature serving_default" in bad["error"]
+        x = np.array([b"a;b", b"", b"v1;v1;v2"], np.object_)
+        inputs = {"x": x, "f": np.ones((3, 3), np.float32)}
+        found = server.client().predict("good", inputs)["y"]
+        original = load_engine("tensorflow", fused_models / "split_safe/1", EngineOptions())
+        expected = original.run(original.make_session(), original.signatures()["serving_default"], inputs, ["y"])["y"]
+        assert np.allclose(found, expected, rtol=1e-5)
+
+
+def test_compile_command(fused_models: Path, tmp_path: Path) -> None:
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "corelane", "compile", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    plan = tmp_path / "plans/1"
+    done = run(fused_models / "numeric", plan, "--explain")
+    assert done.returncode == 0, done.stderr
+    for text in ("columns fused", "hash bucket", "equal to the original within", "speed-up", "written in"):
+        assert text in done.stdout
+    for arguments, problem in (
+        ((fused_models / "numeric", plan), "is there already"),
+        ((plan, tmp_path / "again"), "only SavedModels are compiled"),
+        ((fused_models / "max_norm", tmp_path / "not"), "is not fused"),
+    ):
+        failed = run(*arguments)
+        assert (failed.returncode, problem in failed.stderr) == (1, True), failed.stderr
+    found = json.loads(run(fused_models / "hash", tmp_path / "other", "--json").stdout)
+    assert found["signatures"][0]["columns"] == 2
+    assert {row["rows"] for row in found["ms"]} == {1, 10, 100}
