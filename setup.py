@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent
 ParallelCompile().install()
 PROTO_FOLDER = "processor/wire/proto"
 
-# tbb: the allocator that workers run with (processor/supervisor/allocator.py).
+# tbb: the allocator that workers run with (processor/worker/allocator.py).
 TENSORFLOW = ["tensorflow-cpu>=2.18,<2.22", "tbb>=2021.13,<2023; platform_machine == 'x86_64'"]
 ONNXRUNTIME = ["onnxruntime>=1.20,<2"]
 OPENVINO = ["openvino>=2025.0,<2027"]

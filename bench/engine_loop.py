@@ -16,10 +16,10 @@ from typing import Any
 
 from processor._native import PredictResult, PredictSession, PredictSettings
 from processor.engines import Engine, EngineOptions, NativeEngine, choose_engine, load_engine
-from processor.supervisor.allocator import worker_environment
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages
 from processor.worker import validation
+from processor.worker.allocator import worker_environment
 
 _SETTINGS = PredictSettings(
     model="m", version=1, tensor_content=False, response_bytes_max=1 << 30, tensor_bytes_max=1 << 30

@@ -28,8 +28,8 @@ import psutil
 from bench import models, prepared, stalls
 from bench.environment import describe, header
 from corelane.commands.common import table
-from processor.supervisor.allocator import worker_environment
 from processor.wire import messages, tensors
+from processor.worker.allocator import worker_environment
 from tests.support import onnx_models
 from tests.support.server import Server, serving
 

@@ -34,6 +34,23 @@ def demo_models() -> dict[str, Path]:
     return folders
 
 
+def recom_model(name: str) -> Path:
+    """The version's folder of a model of `bench.recom`."""
+    folder = _CACHE / name / "1"
+    if not folder.is_dir():
+        _say(f"making {name} (some minutes, once) ...")
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [sys.executable, "-m", "bench.recom", str(_CACHE), name]
+        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+    return folder.resolve()
+
+
+def plans() -> Path:
+    """Where fused plans are kept."""
+    (_CACHE / "plans").mkdir(parents=True, exist_ok=True)
+    return (_CACHE / "plans").resolve()
+
+
 def demo_clicks(rows: int) -> Clicks:
     """Rows that the demo's models never saw in training."""
     return generate(rows, seed=1)

@@ -28,8 +28,8 @@ from corelane.commands.common import table
 from processor._native import PredictResult, PredictSession, PredictSettings
 from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.engines.tensorflow_engine import TensorFlowEngine
-from processor.supervisor.allocator import worker_environment
 from processor.wire import messages, tensors
+from processor.worker.allocator import worker_environment
 
 _DEFAULT_CALLERS = {f"default pools ({count})": count for count in (1, 2, 4, 8)}
 _GROUP_FORMS = ("one session", "round robin", "shared queue")

@@ -16,4 +16,4 @@ def run_program(
 def sum_rows(
     kernels: str, type: str, rows: bytes, dimension: int, ids: list[int], weights: list[float], scale: float
 ) -> np.ndarray:
-    """The weighted sum of rows of a table. `kernels`: scalar, avx2 or avx512; ValueError if the processor lacks them."""
+    """The weighted sum of rows of a table. `kernels`: scalar, avx2 or avx512; ValueError without such a processor."""

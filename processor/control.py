@@ -68,12 +68,13 @@ def die_with_parent(parent: int) -> None:
 def connect(arguments: list[str]) -> tuple[ControlClient, Message]:
     """What a child does first: bound to its parent, deaf to the terminal's Ctrl-C, and told what it is for.
 
-    `arguments` are [control descriptor, parent's pid, a name for listings of processes]."""
+    `arguments` are [control descriptor, parent's pid, a name for listings of processes] and, from a process that has
+    read it already, the first message as JSON."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent(int(arguments[1]))
     client = ControlClient(int(arguments[0]))
-    first = client.receive()
+    first = json.loads(arguments[3]) if len(arguments) > 3 else client.receive()
     if first is None:
         os._exit(1)
     return client, first

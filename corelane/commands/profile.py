@@ -11,7 +11,7 @@ from corelane.commands.common import add_command, add_json, table
 from processor.engines import EngineOptions, choose_engine
 from processor.errors import LoadError
 from processor.knobs import cache_folder
-from processor.supervisor.allocator import worker_environment
+from processor.worker.allocator import worker_environment
 
 _DESCRIPTION = """\
 Measures a model in this process: milliseconds of CPU per request by batch size, for the threads and the precision

@@ -12,6 +12,7 @@ from kernels.compiler.flow import Flow
 from kernels.compiler.lower import Instruction, lower
 from kernels.compiler.partition import Partition, axis_of, partition, tables_of
 from kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
+from kernels.graph.constants import STRING
 from kernels.graph.inline import inline_calls
 from kernels.graph.reach import producer
 
@@ -73,6 +74,7 @@ def compile_graph(
     if not any(part.table or part.opcode == "one_hot" for one in cut.features.values() for part in one.parts):
         why = next(iter(blocked.values()), "no input of it is looked up in a table")
         raise NotFused(f"no feature column was found: {why}")
+    _refuse_strings(cut, blocked)
     used = _feeds_used(analysis, cut.features)
     numbers = {feed.name: index for index, feed in enumerate(feeds)}
     tables = tables_of(cut.features)
@@ -105,6 +107,13 @@ def _refuse_state(graph: Any, ops: Mapping[str, Any]) -> None:
             raise NotFused(f"op {node.op} is not known")
         if definition.is_stateful and node.op not in _READ_ONLY:
             raise NotFused(f"op {node.op} ({node.name}) keeps state or has none to be compared by")
+
+
+def _refuse_strings(cut: Partition, blocked: Mapping[str, str]) -> None:
+    """OpenVINO computes with numbers only; some operations on strings crash it."""
+    for node in cut.graph.node:
+        if any(value.type == STRING for value in node.attr.values()):
+            raise NotFused(f"strings are left to the dense graph: {next(iter(blocked.values()), node.op)}")
 
 
 def _spell_out_defaults(graph: Any, ops: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from processor._native import FusedModel, FusedPart, OpenVinoModel
 from processor.engines.engine import EngineOptions, NativeEngine
-from processor.engines.openvino_engine import library, properties_of
+from processor.engines.openvino_library import library, properties_of
 from processor.engines.selection import PLAN
 from processor.errors import LoadError
 from processor.tensors import Signature, TensorSpec

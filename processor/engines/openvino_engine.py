@@ -5,7 +5,6 @@ wait for each other; a session is one infer request. Requests go through OpenVIN
 which that cannot pass on whole, are run by its Python.
 """
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import openvino
 
 from processor._native import OpenVinoModel
 from processor.engines.engine import Engine, EngineOptions, NativeEngine
+from processor.engines.openvino_library import library, properties_of
 from processor.engines.openvino_strings import OpenVinoStringEngine, last_line
 from processor.engines.selection import the_only_file
 from processor.errors import LoadError
@@ -75,28 +75,6 @@ class OpenVinoEngine(NativeEngine):
 
     def unload(self) -> None:
         del self.model
-
-
-def properties_of(options: EngineOptions) -> dict[str, str]:
-    """The CPU plugin's, for a version's sessions."""
-    return {
-        "NUM_STREAMS": str(options.sessions),
-        "INFERENCE_NUM_THREADS": str(options.sessions * options.threads_per_session),
-        "ENABLE_CPU_PINNING": "NO",
-        "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
-    }
-
-
-def library() -> Path:
-    """OpenVINO's C API. LoadError if this OpenVINO has none."""
-    spec = importlib.util.find_spec("openvino")
-    assert spec is not None, "it is imported"
-    assert spec.submodule_search_locations is not None
-    folder = Path(spec.submodule_search_locations[0]) / "libs"
-    found = sorted(folder.glob("libopenvino_c.so*"))
-    if not found:
-        raise LoadError(f"this OpenVINO has no C API: {folder}/libopenvino_c.so is missing; reinstall openvino")
-    return found[0]
 
 
 def _slots(specs: Mapping[str, TensorSpec]) -> list[tuple[str, str, int, tuple[int, ...] | None]]:

@@ -114,8 +114,6 @@ def _explain(item: Any, lines: dict[Location, int]) -> tuple[int, str]:
     if kind == "manifest":
         return line, f"{where}: {item['msg']}"
     if kind == "literal_error":
-        if location[-1] == "engine" and given == "fused":
-            return line, f"{where}: fused is not in this version yet; use auto"
         near = difflib.get_close_matches(str(given), item["ctx"]["expected"].replace("'", "").split(), n=1, cutoff=0.5)
         hint = f"; did you mean {near[0].rstrip(',')}?" if near else ""
         return line, f"{where}: should be {item['ctx']['expected']}, not {given!r}{hint}"

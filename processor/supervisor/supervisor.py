@@ -21,7 +21,6 @@ from processor.errors import ControlError, ManifestError, ModelsNotAvailable, Re
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, load_manifest
 from processor.supervisor import lifecycle, runtime, tasks
-from processor.supervisor.allocator import environment_of
 from processor.supervisor.child import Child
 from processor.supervisor.folders import FolderWatch, ModelFolder
 from processor.supervisor.gateways import Gateways
@@ -33,6 +32,7 @@ from processor.supervisor.scheduling import Scheduling, Served, limited, pin, se
 from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.wire import messages
 from processor.wire.status import number_of
+from processor.worker.allocator import environment_of
 from processor.worker.spec import WorkerSpec
 from scheduler import Host, Profile
 

@@ -1,7 +1,7 @@
 """Fused plans for versions: compiled, compared with the original, and kept for the next load.
 
-`python -m processor.worker.fusing FOLDER OUT [OP_LIBRARY...]` is how a worker compiles: in a process of its own, so
-that TensorFlow's memory goes when the plan is there. It prints what became of it as JSON.
+`python -m processor.worker.fusing PARENT FOLDER OUT [OP_LIBRARY...]` is how a worker compiles: in a process of its own,
+so that TensorFlow's memory goes when the plan is there. It prints what became of it as JSON.
 """
 
 import importlib.metadata
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from kernels.compiler import NotFused
+from processor.control import die_with_parent
 from processor.engines import EngineOptions, load_engine
 from processor.engines.fused_compiler import SignatureReport, compile_saved_model
-from processor.engines.selection import PLAN
-from processor.errors import CorelaneError, LoadError
+from processor.engines.selection import PLAN, is_installed
+from processor.errors import CorelaneError, EngineMissing, LoadError
 from processor.worker import samples
 from processor.worker.content import content_key
 from processor.worker.equality import Equality, Hints, compare
@@ -41,6 +42,8 @@ def compile_and_compare(
     answer as the original does."""
     if not (folder / "saved_model.pb").exists():
         raise LoadError(f"{folder} holds no saved_model.pb; only SavedModels are compiled")
+    if not (is_installed("tensorflow") and is_installed("openvino")):
+        raise EngineMissing("fused")
     if out.exists():
         raise LoadError(f"{out} is there already; choose another folder, or remove it")
     try:
@@ -63,22 +66,15 @@ def compile_and_compare(
 def plan_of(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> tuple[Path, str]:
     """The plan of the SavedModel in `folder`, compiled now unless `cache` has it, and what is known of it in words.
     LoadError if there is none; that is kept, too."""
-    versions = tuple(importlib.metadata.version(name) for name in ("tensorflow-cpu", "openvino"))
+    versions = tuple(map(_version, ("tensorflow-cpu", "tensorflow", "openvino")))
     key = content_key(folder, _COMPILER, versions, tuple(op_libraries))
     plan, outcome = cache / "fused" / key, cache / "fused" / f"{key}.json"
-    if not outcome.is_file():
-        plan.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = plan.parent / f".{key}.{os.getpid()}"
-        found = _compile_apart(folder, unfinished, op_libraries)
-        if "error" not in found:
-            try:
-                unfinished.rename(plan)
-            except OSError:
-                shutil.rmtree(unfinished)  # another worker was quicker
-        written = outcome.with_suffix(f".{os.getpid()}")
-        written.write_text(json.dumps(found))
-        written.replace(outcome)
-    found = json.loads(outcome.read_text())
+    try:
+        if not outcome.is_file():
+            _compile_into(plan, outcome, folder, op_libraries)
+        found = json.loads(outcome.read_text())
+    except (OSError, ValueError) as error:
+        raise LoadError(f"a plan cannot be kept in {cache}: {error}") from error
     if "error" in found:
         raise LoadError(found["error"])
     columns = max(report["columns"] for report in found["reports"])
@@ -86,9 +82,33 @@ def plan_of(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> tupl
     return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests"
 
 
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _compile_into(plan: Path, outcome: Path, folder: Path, op_libraries: Sequence[str]) -> None:
+    plan.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = plan.parent / f".{plan.name}.{os.getpid()}"
+    found = _compile_apart(folder, unfinished, op_libraries)
+    if "error" not in found:
+        try:
+            unfinished.rename(plan)
+        except OSError:
+            shutil.rmtree(unfinished)  # another worker was quicker
+    written = outcome.with_suffix(f".{os.getpid()}")
+    written.write_text(json.dumps(found))
+    written.replace(outcome)
+
+
 def _compile_apart(folder: Path, out: Path, op_libraries: Sequence[str]) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "processor.worker.fusing", str(folder), str(out), *op_libraries]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    parent = str(os.getpid())
+    command = [sys.executable, "-P", "-m", "processor.worker.fusing", parent, str(folder), str(out), *op_libraries]
+    # OpenVINO's Python crashes with the allocator of TensorFlow's workers.
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     try:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
@@ -122,7 +142,8 @@ def hints_of(plan: Path) -> Hints:
 
 
 def main(arguments: Sequence[str]) -> None:
-    folder, out, *op_libraries = arguments
+    parent, folder, out, *op_libraries = arguments
+    die_with_parent(int(parent))
     try:
         found = asdict(compile_and_compare(Path(folder), Path(out), op_libraries))
     except CorelaneError as error:

@@ -20,17 +20,50 @@ from scheduler import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedVersion:
+class Choice:
+    """The engine of a version, the folder that it loads, and why."""
+
     engine: str
-    engine_why: str
+    folder: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedVersion:
+    choice: Choice
     precision: Precision
     profile: Profile
     load_s: float
     group: SessionGroup
 
 
+def choose(spec: WorkerSpec) -> Choice:
+    """A SavedModel for engine `fused` is compiled here, unless it was before. With `auto` every SavedModel is tried,
+    and TensorFlow runs what is not fused. LoadError if nothing can run the version."""
+    engine = choose_engine(Path(spec.folder), spec.engine)
+    is_tried = engine == "tensorflow" and spec.engine == "auto" and is_installed("fused")
+    if not is_tried and (engine != "fused" or (Path(spec.folder) / PLAN).exists()):
+        why = "the files are made for it" if spec.engine == "auto" else "the manifest says so"
+        return Choice(engine=engine, folder=spec.folder, why=why)
+    # Only a compilation needs both TensorFlow's and OpenVINO's sides.
+    from processor.worker import fusing
+
+    try:
+        plan, found = fusing.plan_of(Path(spec.folder), _cache(spec) or cache_folder(), spec.op_libraries)
+    except LoadError as error:
+        if not is_tried:
+            raise
+        return Choice(engine=engine, folder=spec.folder, why=str(error))
+    return Choice(engine="fused", folder=str(plan), why=found)
+
+
+def _cache(spec: WorkerSpec) -> Path | None:
+    return Path(spec.profile_folder) if spec.profile_folder else None
+
+
 def load_version(
     spec: WorkerSpec,
+    choice: Choice,
     channel: _native.SharedChannel,
     allowed: Sequence[int],
     cores_max: int,
@@ -39,8 +72,7 @@ def load_version(
 ) -> LoadedVersion:
     """Loads and warms up; starts no thread that will run requests. LoadError says what is wrong with the version."""
     started_s = time.monotonic()
-    cache = Path(spec.profile_folder) if spec.profile_folder else None
-    engine_name, folder, engine_why = _engine_of(spec, cache)
+    folder = Path(choice.folder)
     options = EngineOptions(
         sessions=spec.sessions,
         threads_per_session=spec.threads_per_session,
@@ -48,10 +80,12 @@ def load_version(
         op_libraries=spec.op_libraries,
     )
     try:
-        engine, precision = load_in_precision(engine_name, folder, options, spec.max_divergence, spec.message_bytes_max)
+        engine, precision = load_in_precision(
+            choice.engine, folder, options, spec.max_divergence, spec.message_bytes_max
+        )
         sessions = [engine.make_session() for _ in range(spec.sessions)]
         warm_up(engine, sessions, folder, spec.message_bytes_max)
-        measured = profile(engine, folder, precision.name, spec.threads_per_session, cache)
+        measured = profile(engine, folder, precision.name, spec.threads_per_session, _cache(spec))
     except MemoryError as error:
         raise LoadError("the load ran out of memory") from error
     gc.collect()
@@ -68,30 +102,9 @@ def load_version(
     )
     load_s = time.monotonic() - started_s
     return LoadedVersion(
-        engine=engine_name,
-        engine_why=engine_why,
+        choice=choice,
         precision=precision,
         profile=measured,
         load_s=load_s,
         group=group,
     )
-
-
-def _engine_of(spec: WorkerSpec, cache: Path | None) -> tuple[str, Path, str]:
-    """The engine, the folder that it loads, and why. A SavedModel for engine `fused` is compiled first; with `auto` every
-    SavedModel is tried, and TensorFlow runs what is not fused."""
-    folder = Path(spec.folder)
-    engine = choose_engine(folder, spec.engine)
-    is_tried = engine == "tensorflow" and spec.engine == "auto" and is_installed("fused")
-    if not is_tried and (engine != "fused" or (folder / PLAN).exists()):
-        return engine, folder, "the files are made for it" if spec.engine == "auto" else "the manifest says so"
-    # Only a compilation needs both TensorFlow's and OpenVINO's sides.
-    from processor.worker import fusing
-
-    try:
-        plan, found = fusing.plan_of(folder, cache or cache_folder(), spec.op_libraries)
-    except LoadError as error:
-        if not is_tried:
-            raise
-        return engine, folder, str(error)
-    return "fused", plan, found

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import logging
 import os
 import queue
 import resource
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from processor import control
 from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
+from processor.worker.allocator import environment_for
 from processor.worker.spec import SessionPlacement, WorkerSpec
 
 if TYPE_CHECKING:
@@ -35,8 +40,10 @@ def main(arguments: list[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     client, first = control.connect(arguments)
     spec = WorkerSpec(**{**first["spec"], "op_libraries": tuple(first["spec"]["op_libraries"])})
-    channel = SharedChannel.map(first["channel"], first["instance"])
     _limit(spec)
+    if "choice" not in first:
+        _choose(client, spec, first, arguments)
+    channel = SharedChannel.map(first["channel"], first["instance"])
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
     loading = threading.Thread(target=lambda: loaded.put(_load(client, spec, channel, first)), name="load", daemon=True)
     drain_asked = threading.Event()
@@ -56,9 +63,9 @@ def main(arguments: list[str]) -> None:
     client.send(
         {
             "type": "available",
-            "engine": version.engine,
+            "engine": version.choice.engine,
+            "engine_why": version.choice.why,
             "load_s": version.load_s,
-            "engine_why": version.engine_why,
             "precision": dataclasses.asdict(version.precision),
             "profile": version.profile.to_json(),
         }
@@ -68,6 +75,44 @@ def main(arguments: list[str]) -> None:
         time.sleep(_DRAIN_LOOK_S)
     version.group.stop()
     os._exit(0)
+
+
+def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Message, arguments: list[str]) -> None:
+    """Puts the engine's choice into what the supervisor said first. Choosing may take a compilation; if the engine
+    needs another allocator than the process has, the process starts over with the choice made."""
+
+    def choose() -> None:
+        _lower_priority(first["quietly"])
+        with _failing(client, spec):
+            from processor.worker.loading import choose
+
+            first["choice"] = dataclasses.asdict(choose(spec))
+
+    thread = threading.Thread(target=choose, name="choose")
+    thread.start()
+    thread.join()
+    environment = environment_for(first["choice"]["engine"])
+    if environment is not None:
+        for descriptor in (int(arguments[0]), first["channel"], first["gate"]):
+            os.set_inheritable(descriptor, True)
+        command = [sys.executable, "-P", "-m", "processor.worker", *arguments[:3], json.dumps(first)]
+        os.execve(sys.executable, command, environment)
+
+
+@contextlib.contextmanager
+def _failing(client: control.ControlClient, spec: WorkerSpec) -> Iterator[None]:
+    """Tells the supervisor why a load failed, and ends the process."""
+    try:
+        yield
+        return
+    except LoadError as error:
+        reason = str(error)
+    except BaseException as error:
+        # Whatever an engine raises on a broken model, the supervisor hears of it.
+        _logger.exception("loading %s failed", spec.name)
+        reason = f"{type(error).__name__}: {error}"[:1000]
+    client.send({"type": "failed", "error": reason})
+    os._exit(_LOAD_FAILED)
 
 
 def _place(group: SessionGroup, placements: queue.Queue[control.Message]) -> None:
@@ -111,17 +156,11 @@ def _load(
     # Threads that an engine makes inherit the priority, so it is lowered only where none of them will run requests.
     if spec.threads_per_session == 1:
         _lower_priority(first["quietly"])
-    try:
+    with _failing(client, spec):
         # Importing an engine is most of many a load: it belongs on this thread.
-        from processor.worker.loading import load_version
+        from processor.worker.loading import Choice, load_version
 
         gate = PoolGate.map(first["gate"])
-        return load_version(spec, channel, first["cpus"], first["cores"], gate, first["member"])
-    except LoadError as error:
-        reason = str(error)
-    except BaseException as error:
-        # Whatever an engine raises on a broken model, the supervisor hears of it.
-        _logger.exception("loading %s failed", spec.name)
-        reason = f"{type(error).__name__}: {error}"[:1000]
-    client.send({"type": "failed", "error": reason})
-    os._exit(_LOAD_FAILED)
+        choice = Choice(**first["choice"])
+        return load_version(spec, choice, channel, first["cpus"], first["cores"], gate, first["member"])
+    raise AssertionError("the process has ended")

@@ -88,3 +88,10 @@ def test_session_group() -> None:
     assert [row["how"] for row in rows[1:]] == ["one session", "round robin", "shared queue"]
     assert rows[0]["how"].startswith("default pools")
     assert all(row["rate"] > 0 for row in rows)
+
+
+def test_fused() -> None:
+    found = json.loads(run("bench.fused", "--smoke", "--json"))
+    assert found["refused"] == {}
+    assert [row["batch"] for row in found["rows"]] == [1, 8]
+    assert all(row["ratio"] > 0 for row in found["rows"])

@@ -165,3 +165,18 @@ def test_compile_command(fused_models: Path, tmp_path: Path) -> None:
     found = json.loads(run(fused_models / "hash", tmp_path / "other", "--json").stdout)
     assert found["signatures"][0]["columns"] == 2
     assert {row["rows"] for row in found["ms"]} == {1, 10, 100}
+
+
+def test_auto(fused_models: Path, tensorflow_models: Path, tmp_path: Path) -> None:
+    """A SavedModel is fused if it can be, in a process that started over without TensorFlow's allocator."""
+    manifest = (
+        f"models: [{{name: fused, path: {fused_models / 'hash'}}}, {{name: plain, path: {tensorflow_models / 'tf2'}}}]"
+    )
+    with serving(tmp_path, manifest) as server:
+        fused, plain = (server.wait_state(name, 1, "AVAILABLE") for name in ("fused", "plain"))
+        assert (fused["engine"], plain["engine"]) == ("fused", "tensorflow")
+        assert "is not fused: signature" in plain["engine_why"]
+        environment = Path(f"/proc/{fused['pid']}/environ").read_bytes()
+        assert b"tbbmalloc" not in environment
+        inputs = {"x": np.array([[b"v1"], [b""]], np.object_), "floats": np.ones((2, 3), np.float32)}
+        assert server.client().predict("fused", inputs)["y"].shape == (2, 4)

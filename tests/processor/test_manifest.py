@@ -67,10 +67,9 @@ def test_short_forms(text: str, kind: str, latest: int) -> None:
         ("queue: {size: 3}", "m.yaml:4: models[0].queue.size is not a key; known keys: capacity, timeout_ms"),
         (
             "engine: tensorflw",
-            "m.yaml:4: models[0].engine: should be 'auto', 'tensorflow', 'onnxruntime' or 'openvino', "
+            "m.yaml:4: models[0].engine: should be 'auto', 'tensorflow', 'onnxruntime', 'openvino' or 'fused', "
             "not 'tensorflw'; did you mean tensorflow?",
         ),
-        ("engine: fused", "m.yaml:4: models[0].engine: fused is not in this version yet; use auto"),
         ("sessions: 0", "m.yaml:4: models[0].sessions: should be auto or a whole number of at least 1, not 0"),
         ("sessions: true", "m.yaml:4: models[0].sessions: should be auto or a whole number of at least 1, not True"),
         ("slo_p99_ms: fast", "m.yaml:4: models[0].slo_p99_ms: input should be a valid number, not 'fast'"),

@@ -14,9 +14,9 @@ from processor import errors
 from processor.errors import StartError
 from processor.histogram import BOUNDS_US, quantile_us
 from processor.knobs import Knobs, read_knobs
-from processor.supervisor.allocator import worker_environment
 from processor.supervisor.ports import ReservedPort, listening_socket
 from processor.wire.status import code_of, error_of_number, number_of
+from processor.worker.allocator import worker_environment
 
 
 @given(st.lists(st.floats(1, 9e7), min_size=1), st.sampled_from([0.5, 0.9, 0.99, 1.0]))

@@ -1,7 +1,8 @@
 """`python -m tests.support.fused_models FOLDER [KIND...]`: a SavedModel for each kind of feature column, KIND/1.
 
-Every model has one or two columns of its kind (random_N several of any), beside fed floats,
-through a small dense layer. Kinds are made by the libraries that people use: tf.feature_column (TF1), tf.nn's lookups over split strings (TF2) and Keras' layers.
+Every model has one or two columns of its kind (random_N several of any), beside fed floats, through a dense layer.
+Kinds are made by the libraries that people use: tf.feature_column (TF1), tf.nn's lookups over split strings (TF2),
+and Keras' layers.
 """
 
 import sys

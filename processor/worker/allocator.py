@@ -1,8 +1,8 @@
 """The memory allocator of TensorFlow's workers: oneTBB's, where it is installed (`corelane[tensorflow]` brings it).
 
 TensorFlow allocates the outputs of every op of every run. With glibc's allocator that was a fifth of a run of the
-bench's 200-column model; ARCHITECTURE.md has the figures. OpenVINO's Python frees with one allocator what the other
-gave, so its workers keep glibc's.
+bench's 200-column model; ARCHITECTURE.md has the figures. OpenVINO frees with one allocator what the other gave, so its
+workers keep glibc's.
 """
 
 import importlib.metadata
@@ -25,6 +25,13 @@ def environment_of(spec: WorkerSpec) -> dict[str, str]:
     except LoadError:
         engine = ""  # the worker will say so
     return worker_environment() if engine == "tensorflow" else dict(os.environ)
+
+
+def environment_for(engine: str, environment: Mapping[str, str] = os.environ) -> dict[str, str] | None:
+    """The environment that a worker should rather have, now that its engine is known; None if it has the right one."""
+    if engine == "tensorflow" or _LIBRARIES[1] not in environment.get("LD_PRELOAD", ""):
+        return None
+    return {name: value for name, value in environment.items() if name != "LD_PRELOAD"}
 
 
 def worker_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -1,0 +1,29 @@
+"""OpenVINO's C API in its wheel, found without importing OpenVINO's Python."""
+
+import importlib.util
+from pathlib import Path
+
+from processor.engines.engine import EngineOptions
+from processor.errors import EngineMissing, LoadError
+
+
+def library() -> Path:
+    """LoadError if this OpenVINO has no C API, EngineMissing if there is none at all."""
+    spec = importlib.util.find_spec("openvino")
+    if spec is None or spec.submodule_search_locations is None:
+        raise EngineMissing("openvino")
+    folder = Path(spec.submodule_search_locations[0]) / "libs"
+    found = sorted(folder.glob("libopenvino_c.so*"))
+    if not found:
+        raise LoadError(f"this OpenVINO has no C API: {folder}/libopenvino_c.so is missing; reinstall openvino")
+    return found[0]
+
+
+def properties_of(options: EngineOptions) -> dict[str, str]:
+    """The CPU plugin's, for a version's sessions."""
+    return {
+        "NUM_STREAMS": str(options.sessions),
+        "INFERENCE_NUM_THREADS": str(options.sessions * options.threads_per_session),
+        "ENABLE_CPU_PINNING": "NO",
+        "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
+    }
