@@ -66,6 +66,7 @@ class FusedPart:
         program: dict[str, Any],
         dense: Model,
         dense_inputs: list[tuple[bool, int, list[tuple[int, int]]]],
+        dense_signature: int = 0,
     ) -> None: ...
 
 class FusedModel(Model):

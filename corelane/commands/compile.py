@@ -48,10 +48,14 @@ def run(options: argparse.Namespace) -> int:
         found = {"out": str(options.out), "seconds": took_s, "signatures": reports}
         print(json.dumps({**found, "equality": dataclasses.asdict(result.equality), "ms": speed}, indent=2))
         return 0
-    rows = [[one.signature, one.nodes_before, one.nodes_after, one.columns] for one in result.reports]
+    fused = [one for one in result.reports if one.why_not is None]
+    rows = [[one.signature, one.nodes_before, one.nodes_after, one.columns] for one in fused]
     print(table(["signature", "nodes before", "after", "columns fused"], rows))
+    for one in result.reports:
+        if one.why_not is not None:
+            print(f"\n{one.signature}: TensorFlow runs it: {one.why_not}")
     if options.explain:
-        for one in result.reports:
+        for one in fused:
             print(f"\n{one.signature}: rules used")
             for rule, count in sorted(one.rules.items(), key=lambda item: -item[1]):
                 print(f"  {count:6}  {rule}")

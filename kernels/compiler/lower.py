@@ -83,7 +83,7 @@ class _Lowering:
             instruction["number"] = self._feeds[instruction.pop("feed")]
         if "map" in attributes:
             instruction["table"] = self._maps.setdefault(instruction.pop("map"), len(self._maps))
-        kind = value.kind if value.opcode in ("keep", "fill", "pad") else None
+        kind = value.kind if value.opcode in ("keep", "fill", "pad", "parse") else None
         if kind is None and value.inputs:
             kind = self._values[value.inputs[0]].kind
         instruction["kind"] = kind if kind in ("strings", "floats") else "ints"

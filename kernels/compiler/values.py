@@ -107,6 +107,8 @@ class Values:
             return min(low, attributes["number"]), max(high, attributes["number"])
         if opcode == "keep":
             return self._kept(inputs[0], inputs[1])
+        if opcode == "parse":
+            return INT64
         if opcode == "pad":
             return min(of[0][0], attributes["other"]), max(of[0][1], attributes["other"])
         if opcode == "fill":

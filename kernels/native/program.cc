@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "example.h"
+
 namespace corelane {
 namespace {
 
@@ -159,6 +161,7 @@ bool ProgramSession::Step(const Instruction& instruction, const Feeds& feeds, st
     case Opcode::kLoadStrings:
     case Opcode::kLoadInts:
     case Opcode::kLoadFloats: return Load(instruction, feeds, error);
+    case Opcode::kParse: return Parse(instruction, error);
     case Opcode::kGrid: {
       const int64_t count = static_cast<int64_t>(input(0).size(instruction.kind));
       out->rows.resize(batch_ + 1);
@@ -286,6 +289,32 @@ bool ProgramSession::Load(const Instruction& instruction, const Feeds& feeds, st
                                                                : feeds.Floats(feed, &out.floats);
   if (!fine) *error = "an input's values cannot be read";
   return fine;
+}
+
+bool ProgramSession::Parse(const Instruction& instruction, std::string* error) {
+  const std::vector<std::string_view>& examples = registers_[instruction.inputs[0]].strings;
+  Register& to = registers_[instruction.out];
+  const size_t count = static_cast<size_t>(instruction.number);
+  const auto parse = [&](auto* out, const auto& otherwise) {
+    out->clear();
+    for (size_t row = 0; row < examples.size(); ++row) {
+      const Found found = ReadFeature(examples[row], instruction.text, out);
+      if (found == Found::kNo && instruction.flag) out->insert(out->end(), count, otherwise);
+      if ((found == Found::kYes || (found == Found::kNo && instruction.flag)) && out->size() == (row + 1) * count) continue;
+      *error = "example " + std::to_string(row) + ": feature " + instruction.text +
+               (found == Found::kMalformed   ? " cannot be read"
+                : found == Found::kOtherType ? " is of another type"
+                : found == Found::kNo        ? " is required but could not be found"
+                                             : " has not as many values as the model takes");
+      return false;
+    }
+    return true;
+  };
+  switch (instruction.kind) {
+    case Kind::kStrings: return parse(&to.strings, std::string_view(instruction.other_text));
+    case Kind::kInts: return parse(&to.ints, instruction.other);
+    default: return parse(&to.floats, instruction.bounds.empty() ? 0.0f : instruction.bounds[0]);
+  }
 }
 
 void ProgramSession::Split(const Instruction& instruction) {

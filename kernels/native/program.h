@@ -4,6 +4,7 @@
 // offsets, one more than the batch has rows, so that elements rows[r] to rows[r + 1] of a vector are of row r.
 //
 //   load f                out = the tensor fed to f, row by row
+//   parse v, key, n, x    out = the n values of feature `key` of the tf.Example in each v[i]; x n times if it has none
 //   grid v                rows[r] = r * len(v) / batch
 //   even_rows n           rows[r] = r * n
 //   split v, sep, skip    for each row r: its string at every `sep` (at runs of white space if empty); with `skip`, at any
@@ -44,7 +45,7 @@
 namespace corelane {
 
 enum class Opcode : uint8_t {
-  kLoadStrings, kLoadInts, kLoadFloats,
+  kLoadStrings, kLoadInts, kLoadFloats, kParse,
   kGrid, kEvenRows, kSplit, kKeep, kKeepRows, kFill, kPad, kFillRows, kIsEmpty,
   kHash, kCross, kText, kFindString, kFindInt, kBucketize,
   kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kAnd, kOr, kNot,
@@ -65,12 +66,13 @@ struct Instruction {
   int32_t inputs[4] = {-1, -1, -1, -1};
   int64_t number = 0;   // feed, buckets, the other operand, default, depth, width
   std::string text;     // separator, the other operand
-  bool flag = false;    // split: skip; pool and gather: ids are in range; one_hot: no more than 1
+  bool flag = false;    // split: skip; pool, gather: ids are in range; one_hot: no more than 1; parse: has a default
   int32_t table = -1;   // of rows or of ids
   Combiner combiner = Combiner::kSum;
   Empty empty = Empty::kError;
   std::vector<float> bounds;  // of buckets; a float operand or default
-  int64_t other = 0;          // pad: the default
+  int64_t other = 0;          // pad, parse: the default
+  std::string other_text;     // parse: the default
   int32_t output = -1;  // where it writes to
   int64_t offset = 0;   // of its part of a row; of cross, the key
 };
@@ -130,6 +132,7 @@ class ProgramSession {
 
   bool Step(const Instruction& instruction, const Feeds& feeds, std::string* error);
   bool Load(const Instruction& instruction, const Feeds& feeds, std::string* error);
+  bool Parse(const Instruction& instruction, std::string* error);
   void Split(const Instruction& instruction);
   void Keep(const Instruction& instruction);
   void Fill(const Instruction& instruction);

@@ -30,7 +30,7 @@ const std::map<std::string, Opcode>& Opcodes() {
       {"floor_mod", Opcode::kFloorMod},       {"maximum", Opcode::kMaximum},    {"minimum", Opcode::kMinimum},
       {"select", Opcode::kSelect},            {"constant", Opcode::kConstant},  {"pool", Opcode::kPool},
       {"gather", Opcode::kGather},            {"copy", Opcode::kCopy},          {"copy_ints", Opcode::kCopyInts},
-      {"divide", Opcode::kDivide},
+      {"divide", Opcode::kDivide},            {"parse", Opcode::kParse},
       {"one_hot", Opcode::kOneHot},           {"pad", Opcode::kPad},            {"copy_as_floats", Opcode::kCopyAsFloats},
   };
   return kOpcodes;
@@ -71,6 +71,7 @@ Instruction InstructionFrom(const py::dict& from) {
                      std::map<std::string, Empty>{{"error", Empty::kError}, {"zeros", Empty::kZeros}});
   made.bounds = Get<std::vector<float>>(from, "bounds", {});
   made.other = Get<int64_t>(from, "other", 0);
+  made.other_text = Get<std::string>(from, "other_text", "");
   made.output = Get(from, "output", -1);
   made.offset = Get<int64_t>(from, "offset", 0);
   return made;
@@ -162,7 +163,7 @@ std::shared_ptr<const Program> ProgramFrom(const py::dict& from) {
     Check(!finds || (last.table >= 0 && last.table < static_cast<int32_t>(made->maps.size())));
     Check(!looks_up || (last.table >= 0 && last.table < static_cast<int32_t>(made->tables.size())));
     Check((last.opcode != Opcode::kHash && last.opcode != Opcode::kCross) || last.number > 0);
-    Check(last.opcode != Opcode::kPad || last.number >= 0);
+    Check((last.opcode != Opcode::kPad && last.opcode != Opcode::kParse) || last.number >= 0);
     const bool has_operand = last.opcode == Opcode::kFill || last.opcode == Opcode::kPad ||
                              (last.opcode >= Opcode::kEqual && last.opcode <= Opcode::kMinimum && last.inputs[1] < 0);
     Check(!has_operand || last.kind != Kind::kFloats || last.bounds.size() == 1);

@@ -3,6 +3,7 @@
     plan.json          signatures, programs, vocabularies, what was fused and what was not
     tables/HASH.fp32   embedding tables, named after their content: whoever serves equal ones shares the memory
     dense-N.xml, .bin  what remains of each signature, in OpenVINO's form
+    original/          the SavedModel, for signatures that are not fused, if others are
 
 Needs TensorFlow and OpenVINO; serving the plan needs OpenVINO only.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +26,7 @@ from kernels.compiler import Compiled, Feed, Ids, NotFused, Table, compile_graph
 from kernels.graph import GraphError
 from kernels.graph.constants import fill_tensor
 from processor._native import TensorFlowModel
-from processor.engines.fused_engine import SCHEMA
+from processor.engines.fused_engine import ORIGINAL, SCHEMA
 from processor.engines.selection import PLAN
 from processor.engines.tensorflow_engine import open_saved_model
 from processor.errors import LoadError
@@ -38,7 +40,7 @@ _REF_VARIABLES = ("Variable", "VariableV2")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureReport:
     """`columns` are the inputs that features are made of; `blocked` says, by input, which op keeps it in the dense
-    graph; `rules` count the rules used."""
+    graph; `rules` count the rules used. `why_not` is why TensorFlow runs the signature, if it does."""
 
     signature: str
     nodes_before: int
@@ -46,6 +48,7 @@ class SignatureReport:
     columns: int
     blocked: Mapping[str, str]
     rules: Mapping[str, int]
+    why_not: str | None = None
 
 
 def compile_saved_model(
@@ -62,6 +65,8 @@ def compile_saved_model(
     try:
         (unfinished / "tables").mkdir()
         reports = _Compilation(model, meta_graph.graph_def, unfinished).run(signatures, stop_after)
+        if any(report.why_not for report in reports):
+            shutil.copytree(folder, unfinished / ORIGINAL, copy_function=_link)
         if out.exists():
             raise LoadError(f"{out} is there already")
         unfinished.chmod(0o755)
@@ -80,25 +85,42 @@ class _Compilation:
         self._files: dict[Table, dict[str, Any]] = {}
 
     def run(self, signatures: Mapping[str, Signature], stop_after: int | None) -> list[SignatureReport]:
-        plans, reports = [], []
+        plans: list[dict[str, Any]] = []
+        reports = []
         for index, signature in enumerate(signatures.values()):
-            compiled = self._compile(signature, stop_after)
-            plan, nodes_after = self._plan(signature, compiled, f"dense-{index}.xml")
+            try:
+                plan, report = self._fuse(signature, f"dense-{index}.xml", stop_after)
+            except NotFused as error:
+                plan, report = self._left(signature, str(error))
             plans.append(plan)
-            rules: dict[str, int] = {}
-            for one in compiled.applied:
-                rules[one.rule] = rules.get(one.rule, 0) + 1
-            report = SignatureReport(
-                signature=signature.name,
-                nodes_before=compiled.nodes_before,
-                nodes_after=nodes_after,
-                columns=len(compiled.fused),
-                blocked=dict(compiled.blocked),
-                rules=rules,
-            )
             reports.append(report)
+        if not any("program" in plan for plan in plans):
+            raise NotFused(f"signature {reports[0].signature}: {reports[0].why_not}")
         (self._out / PLAN).write_text(json.dumps({"schema": SCHEMA, "signatures": plans}))
         return reports
+
+    def _fuse(self, signature: Signature, dense: str, stop_after: int | None) -> tuple[dict[str, Any], SignatureReport]:
+        compiled = self._compile(signature, stop_after)
+        plan, nodes_after = self._plan(signature, compiled, dense)
+        rules: dict[str, int] = {}
+        for one in compiled.applied:
+            rules[one.rule] = rules.get(one.rule, 0) + 1
+        report = SignatureReport(
+            signature=signature.name,
+            nodes_before=compiled.nodes_before,
+            nodes_after=nodes_after,
+            columns=len(compiled.fused),
+            blocked=dict(compiled.blocked),
+            rules=rules,
+        )
+        return plan, report
+
+    def _left(self, signature: Signature, why: str) -> tuple[dict[str, Any], SignatureReport]:
+        """A signature that TensorFlow runs."""
+        report = SignatureReport(
+            signature=signature.name, nodes_before=0, nodes_after=0, columns=0, blocked={}, rules={}, why_not=why
+        )
+        return {"name": signature.name}, report
 
     def _compile(self, signature: Signature, stop_after: int | None) -> Compiled:
         feeds = [
@@ -109,10 +131,8 @@ class _Compilation:
         outputs = [spec.engine_name for spec in signature.outputs.values()]
         try:
             return compile_graph(graph, self._ops, feeds, outputs, self._ids(), stop_after)
-        except NotFused as error:
-            raise NotFused(f"signature {signature.name}: {error}") from error
         except GraphError as error:
-            raise NotFused(f"signature {signature.name}: its graph cannot be rewritten: {error}") from error
+            raise NotFused(f"its graph cannot be rewritten: {error}") from error
 
     def _ids(self) -> dict[str, Ids]:
         """Of each vocabulary of ids."""
@@ -257,6 +277,14 @@ class _Compilation:
                 raise NotFused(f"OpenVINO makes output {spec.name} {found}, not {wanted}")
         openvino.save_model(converted, str(path), compress_to_fp16=False)
         return order, len(converted.get_ops())
+
+
+def _link(source: str, target: str) -> None:
+    """One file under two names, where the file system can."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _array(dtype: int, dims: Sequence[int], data: bytes | list[bytes]) -> np.ndarray:

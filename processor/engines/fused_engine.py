@@ -14,6 +14,7 @@ from processor.tensors import Signature, TensorSpec
 from processor.wire import tensors
 
 SCHEMA = 1
+ORIGINAL = "original"
 
 
 class FusedEngine(NativeEngine):
@@ -32,11 +33,17 @@ class FusedEngine(NativeEngine):
         if plan.get("schema") != SCHEMA:
             raise LoadError(f"{folder} is a fused plan of schema {plan.get('schema')}; compile it again for {SCHEMA}")
         parts, signatures = [], {}
+        original = None
         try:
             for entry in plan["signatures"]:
-                signature = _signature(entry)
+                if "program" in entry:
+                    signature = _signature(entry)
+                    parts.append(_part(folder, entry, signature, options))
+                else:
+                    original = original or _load_original(folder, options)
+                    signature = original.signatures()[entry["name"]]
+                    parts.append(_original_part(original, signature))
                 signatures[signature.name] = signature
-                parts.append(_part(folder, entry, signature, options))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
         return cls(FusedModel(parts), signatures)
@@ -104,11 +111,30 @@ def _part(folder: Path, entry: Mapping[str, Any], signature: Signature, options:
     )
 
 
+def _load_original(folder: Path, options: EngineOptions) -> NativeEngine:
+    from processor.engines.tensorflow_engine import TensorFlowEngine
+
+    return TensorFlowEngine.load(folder / ORIGINAL, options)
+
+
+def _original_part(engine: NativeEngine, signature: Signature) -> FusedPart:
+    """A signature of the original, as it is."""
+    return FusedPart(
+        name=signature.name,
+        inputs=[_slot(spec) for spec in signature.inputs.values()],
+        outputs=[_slot(spec) for spec in signature.outputs.values()],
+        program={"instructions": [], "outputs": [], "registers": 0, "feeds": [], "tables": [], "maps": []},
+        dense=engine.model,
+        dense_inputs=[(False, index, []) for index in range(len(signature.inputs))],
+        dense_signature=list(engine.signatures()).index(signature.name),
+    )
+
+
 def _with_bytes(found: dict[str, Any]) -> dict[str, Any]:
     """Strings of bytes, which JSON holds as one character each."""
     return {
         name: value.encode("latin-1")
-        if name == "text"
+        if name in ("text", "other_text")
         else [one.encode("latin-1") for one in value]
         if name == "strings"
         else value

@@ -130,8 +130,10 @@ void BindModels(py::module_& module) {
   py::class_<FusedPart>(module, "FusedPart")
       .def(py::init([](const std::string& name, const std::vector<SlotTuple>& inputs,
                        const std::vector<SlotTuple>& outputs, const py::dict& program, std::shared_ptr<Model> dense,
-                       const std::vector<DenseInputTuple>& dense_inputs) {
+                       const std::vector<DenseInputTuple>& dense_inputs, size_t dense_signature) {
              FusedPart part;
+             if (dense_signature >= dense->signatures().size()) throw py::value_error("a signature is not there");
+             part.dense_signature = dense_signature;
              std::vector<std::string> unused;
              part.signature.name = name;
              part.signature.inputs = MakeSlots(inputs, &unused);
@@ -156,7 +158,7 @@ void BindModels(py::module_& module) {
              return part;
            }),
            py::kw_only(), py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::arg("program"), py::arg("dense"),
-           py::arg("dense_inputs"));
+           py::arg("dense_inputs"), py::arg("dense_signature") = 0);
   py::class_<FusedModel, Model, std::shared_ptr<FusedModel>>(module, "FusedModel")
       .def(py::init([](const std::vector<FusedPart>& parts) { return std::make_shared<FusedModel>(parts); }));
 

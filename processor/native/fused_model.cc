@@ -101,7 +101,7 @@ class FusedSession : public ModelSession {
     const FusedPart& part = model_->parts_[index];
     Lane& lane = lanes_[index];
     if (!lane.program->Run(feeds_, message)) return kInvalidArgument;
-    const Signature& dense = *part.dense->signatures()[0];
+    const Signature& dense = *part.dense->signatures()[part.dense_signature];
     lane.features.resize(part.inputs.size());
     for (uint32_t position = 0; position < part.inputs.size(); ++position) {
       const FusedPart::DenseInput& input = part.inputs[position];

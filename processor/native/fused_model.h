@@ -11,7 +11,7 @@
 
 namespace corelane {
 
-// One signature of it. The dense model's only signature takes, in this order, what `inputs` name.
+// One signature of it. The dense model's signature takes, in this order, what `inputs` name.
 struct FusedPart {
   struct DenseInput {
     bool is_feature = false;
@@ -23,6 +23,7 @@ struct FusedPart {
   Signature signature;
   std::shared_ptr<const Program> program;
   std::shared_ptr<Model> dense;
+  size_t dense_signature = 0;  // which of its signatures
   std::vector<DenseInput> inputs;
 };
 

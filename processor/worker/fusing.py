@@ -25,7 +25,7 @@ from processor.worker import samples
 from processor.worker.content import content_key
 from processor.worker.equality import Equality, Hints, compare
 
-_WORDS_MAX = 1000
+_HINTS_MAX = 1000
 _COMPILER = 1  # changes when plans of the same model do
 
 
@@ -123,10 +123,15 @@ def hints_of(plan: Path) -> Hints:
     separators: set[bytes] = set()
     words: list[bytes] = []
     numbers: set[float] = set()
+    features: set[tuple[bytes, str, int]] = set()
     for signature in json.loads((plan / PLAN).read_text())["signatures"]:
+        if "program" not in signature:
+            continue
         for instruction in signature["program"]["instructions"]:
             text = instruction.get("text", "").encode("latin-1")
-            if instruction["opcode"] == "split" and text:
+            if instruction["opcode"] == "parse":
+                features.add((text, instruction["kind"], instruction["number"]))
+            elif instruction["opcode"] == "split" and text:
                 separators.update([text] if not instruction.get("flag") else [bytes([byte]) for byte in text])
             elif text:
                 words.append(text)
@@ -136,9 +141,19 @@ def hints_of(plan: Path) -> Hints:
                 number = instruction.get("number", 0)
                 numbers.update((number - 1, number, number + 1))
         for vocabulary in signature["program"]["maps"]:
-            words.extend(one.encode("latin-1") for one in vocabulary.get("strings", [])[:_WORDS_MAX])
-            numbers.update(vocabulary.get("ints", [])[:_WORDS_MAX])
-    return Hints(separators=tuple(sorted(separators)), words=tuple(words), numbers=tuple(sorted(numbers)))
+            words.extend(one.encode("latin-1") for one in vocabulary.get("strings", []))
+            numbers.update(vocabulary.get("ints", []))
+    return Hints(
+        separators=tuple(sorted(separators)),
+        words=tuple(_some(words)),
+        numbers=tuple(_some(sorted(numbers))),
+        features=tuple(sorted(features)),
+    )
+
+
+def _some(found: Sequence[Any]) -> Sequence[Any]:
+    """Evenly, of many."""
+    return found[:: len(found) // _HINTS_MAX + 1]
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ def _columns_v1(kind: str, x: str = "x") -> tuple[dict[str, tuple[Any, list[int 
     words, numbers = {x: _STRING}, {x: _INT}
     hashed = column.categorical_column_with_hash_bucket(x, 50)
     match kind:
-        case "hash":
+        case "hash" | "two_signatures":
             return words, [column.embedding_column(hashed, 8)]
         case "hash_sum":
             return words, [column.embedding_column(hashed, 4, combiner="sum")]
@@ -83,12 +83,13 @@ COLUMNS_V1 = (
     "hash", "hash_sum", "hash_sqrtn", "hash_wide", "hash_int", "vocabulary", "vocabulary_oov",
     "vocabulary_default", "vocabulary_int", "identity", "identity_default", "bucketized", "bucketized_one_hot",
     "indicator", "indicator_hash", "crossed", "shared", "max_norm", "numeric",
+    "two_signatures",
 )
 # fmt: on
 
 
 # Columns that a random model takes several of, each over inputs of its own.
-_MIXED = [kind for kind in COLUMNS_V1 if kind not in ("crossed", "shared", "numeric", "max_norm")]
+_MIXED = [kind for kind in COLUMNS_V1 if kind not in ("crossed", "shared", "numeric", "max_norm", "two_signatures")]
 
 
 def _random_columns(seed: int) -> tuple[dict[str, tuple[Any, list[int | None]]], list[Any]]:
@@ -120,9 +121,13 @@ def _write_v1(kind: str, folder: Path) -> None:
             "tensorflow/serving/predict",
         )
         builder = v1.saved_model.Builder(str(folder))
-        builder.add_meta_graph_and_variables(
-            session, ["serve"], {"serving_default": signature}, main_op=v1.tables_initializer()
-        )
+        signatures = {"serving_default": signature}
+        if kind == "two_signatures":
+            words = {"upper": info(tf.strings.upper(placeholders["x"]))}
+            signatures["words"] = v1.saved_model.build_signature_def(
+                {"x": info(placeholders["x"])}, words, "tensorflow/serving/predict"
+            )
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures, main_op=v1.tables_initializer())
         builder.save()
 
 

@@ -40,7 +40,7 @@ def _arrays(inputs: list[Term]) -> list[np.ndarray] | None:
 @rule("constant", *_OPS)
 def fold(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     arrays = _arrays(inputs)
-    if arrays is None or any(array.dtype == object for array in arrays):
+    if arrays is None or (arrays[0].dtype == object and node.op not in ("Reshape", "ExpandDims")):
         return None
     with np.errstate(all="ignore"):
         found = np.asarray(_OPS[node.op](*arrays))
