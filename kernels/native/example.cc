@@ -1,5 +1,6 @@
 #include "example.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace corelane {
@@ -7,23 +8,29 @@ namespace {
 
 enum Wire : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
 
-// Fields of a message one after another.
+// Fields of a message one after another. A lenient one ends where a field is longer than what is there, as TensorFlow's
+// parser does with fields around the features.
 class Fields {
  public:
-  explicit Fields(std::string_view data) : at_(data.data()), end_(at_ + data.size()) {}
+  explicit Fields(std::string_view data, bool is_lenient = false)
+      : at_(data.data()), end_(at_ + data.size()), is_lenient_(is_lenient) {}
 
   // The next field; false at the end, and if what follows is malformed.
   bool Next() {
     if (at_ == end_) return false;
     uint64_t tag;
-    if (!Varint(&tag) || tag >> 3 == 0) return Fail();
+    if (!Varint(&tag) || (tag >> 3 == 0 && !is_lenient_)) return Fail();
     field = static_cast<uint32_t>(tag >> 3);
     wire = static_cast<uint32_t>(tag & 7);
     switch (wire) {
       case kVarint: return Varint(&number) || Fail();
       case kFixed64: return Take(8);
       case kFixed32: return Take(4);
-      case kBytes: return Varint(&number) && number <= static_cast<uint64_t>(end_ - at_) ? Take(number) : Fail();
+      case kBytes: {
+        if (!Varint(&number)) return Fail();
+        const uint64_t left = static_cast<uint64_t>(end_ - at_);
+        return Take(is_lenient_ && field != 1 ? std::min(number, left) : number);
+      }
       default: return Fail();
     }
   }
@@ -59,6 +66,7 @@ class Fields {
 
   const char* at_;
   const char* end_;
+  const bool is_lenient_;
   bool failed_ = false;
 };
 
@@ -99,20 +107,17 @@ bool ReadValue(const Fields& fields, std::vector<int64_t>* out) {
 // The entry of a key: a serialized Feature.
 Found FindEntry(std::string_view example, std::string_view key, std::string_view* feature) {
   Found found = Found::kNo;
-  Fields outer(example);
+  Fields outer(example, true);
   while (outer.Next()) {
-    if (outer.field != 1) continue;
-    if (outer.wire != kBytes) return Found::kMalformed;
+    if (outer.field != 1 || outer.wire != kBytes) continue;
     Fields entries(outer.bytes);
     while (entries.Next()) {
-      if (entries.field != 1) continue;
-      if (entries.wire != kBytes) return Found::kMalformed;
+      if (entries.field != 1 || entries.wire != kBytes) return Found::kMalformed;
       Fields entry(entries.bytes);
       std::string_view name, value;
-      while (entry.Next()) {
-        if (entry.wire != kBytes) continue;
-        if (entry.field == 1) name = entry.bytes;
-        if (entry.field == 2) value = entry.bytes;
+      for (int number = 0; number < 2; ++number) {
+        if (!entry.Next() || entry.wire != kBytes || entry.field > 2) return Found::kMalformed;
+        (entry.field == 1 ? name : value) = entry.bytes;
       }
       if (!entry.ended()) return Found::kMalformed;
       if (name == key) {
@@ -128,21 +133,17 @@ Found FindEntry(std::string_view example, std::string_view key, std::string_view
 template <typename T>
 Found Read(std::string_view example, std::string_view key, uint32_t kind, std::vector<T>* out) {
   std::string_view feature;
-  Found found = FindEntry(example, key, &feature);
+  const Found found = FindEntry(example, key, &feature);
   if (found != Found::kYes) return found;
-  found = Found::kNo;
   Fields lists(feature);
-  while (lists.Next()) {
-    if (lists.field > 3 || lists.wire != kBytes) continue;
-    if (lists.field != kind) return Found::kOtherType;
-    found = Found::kYes;
-    Fields values(lists.bytes);
-    while (values.Next()) {
-      if (values.field == 1 && !ReadValue(values, out)) return Found::kMalformed;
-    }
-    if (!values.ended()) return Found::kMalformed;
+  if (feature.empty()) return Found::kNo;
+  if (!lists.Next() || lists.field > 3 || lists.wire != kBytes) return Found::kMalformed;
+  if (lists.field != kind) return Found::kOtherType;
+  Fields values(lists.bytes);
+  while (values.Next()) {
+    if (values.field != 1 || !ReadValue(values, out)) return Found::kMalformed;
   }
-  return lists.ended() ? found : Found::kMalformed;
+  return values.ended() ? Found::kYes : Found::kMalformed;
 }
 
 }  // namespace
