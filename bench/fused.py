@@ -100,8 +100,8 @@ def plan_of(one: Contestant) -> tuple[Path, float]:
 def measure(one: Contestant, plan: Path, rounds: int, seconds: float, folder: Path) -> list[Row]:
     dense = folder / f"{plan.name}-dense"
     dense.mkdir()
-    for suffix in ("xml", "bin"):
-        (dense / f"dense.{suffix}").symlink_to((plan / f"dense-0.{suffix}").resolve())
+    for suffix in (".xml", ".bin"):
+        (dense / f"dense{suffix}").symlink_to(_dense_file(plan).with_suffix(suffix).resolve())
     rows = []
     with EngineLoop(one.folder, 1) as original, EngineLoop(plan, 1) as fused, EngineLoop(dense, 1) as rest:
         for batch, target in one.targets.items():
@@ -136,12 +136,17 @@ def _request(file: Path, inputs: dict[str, np.ndarray]) -> Path:
     return file
 
 
+def _dense_file(plan: Path) -> Path:
+    signatures = json.loads((plan / "plan.json").read_text())["signatures"]
+    return plan / next(one["dense"] for one in signatures if one["name"] == DEFAULT_SIGNATURE)
+
+
 def _dense_inputs(plan: Path, batch: int) -> dict[str, np.ndarray]:
     import openvino
 
     source = np.random.default_rng(1)
     found = {}
-    for port in openvino.Core().read_model(plan / "dense-0.xml").inputs:
+    for port in openvino.Core().read_model(_dense_file(plan)).inputs:
         shape = [size.get_length() if size.is_static else batch for size in port.partial_shape]
         found[min(port.names)] = source.random(shape).astype(port.element_type.to_dtype())
     return found

@@ -47,6 +47,7 @@ class _Cut:
         self._done: dict[str, str] = {}  # tensor to what stands for it
         self._by_feature: dict[Feature, str] = {}
         self._nodes: set[str] = set()
+        self._source: tuple[str, int] | None = None  # a tensor whose first axis is the batch, and its type
         self._batch = ""
 
     def run(self, outputs: Sequence[str]) -> Partition:
@@ -184,11 +185,14 @@ class _Cut:
     def _placeholder(self, feature: Feature) -> str:
         if feature not in self._by_feature:
             name = f"{_FEATURE}{len(self._by_feature)}"
-            node = self._node(name, "Placeholder", dtype=feature.dtype)
+            node = self._node(name, "Placeholder", dtype=_fed_type(feature))
             for size in feature.shape:
                 node.attr["shape"].shape.dim.add(size=-1 if size.constant is None else size.constant)
-            self._by_feature[feature] = name
             self._found.features[name] = feature
+            self._source = self._source or (name, _fed_type(feature))
+            if feature.dtype == INT32:
+                name = self._node(f"{name}/cast", "Cast", [f"{name}:0"], SrcT=INT64, DstT=INT32).name
+            self._by_feature[feature] = name
         return f"{self._by_feature[feature]}:0"
 
     def _variable(self, node: Any) -> str | None:
@@ -256,11 +260,10 @@ class _Cut:
     def _batch_size(self) -> str | None:
         """A scalar; None as long as no tensor of rows is there."""
         if not self._batch:
-            source = next(iter(self._by_feature.values()), None)
-            if source is None:
+            if self._source is None:
                 return None
+            source, dtype = self._source
             name = "corelane_batch"
-            dtype = self._found.features[source].dtype
             shape = self._node(f"{name}/shape", "Shape", [f"{source}:0"], T=dtype, out_type=INT32)
             ends = [
                 self._constant(f"{name}/{end}", np.array([number], np.int32))
@@ -270,6 +273,11 @@ class _Cut:
             slice_.attr["shrink_axis_mask"].i = 1
             self._batch = f"{name}:0"
         return self._batch
+
+
+def _fed_type(feature: Feature) -> int:
+    """Programs make floats and 64-bit ints."""
+    return FLOAT if feature.dtype == FLOAT else INT64
 
 
 def axis_of(size: Size) -> tuple[str, int] | None:

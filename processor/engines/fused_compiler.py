@@ -271,6 +271,11 @@ class _Compilation:
         if set(order) - known or set(names) - results.keys():
             raise NotFused(f"OpenVINO made other inputs or outputs of what remains: {', '.join(order)[:200]}")
         converted = openvino.Model([results[name] for name in names], converted.get_parameters(), signature.name)
+        types = {node.name: node.attr["dtype"].type for node in compiled.dense.node if node.op == "Placeholder"}
+        for name, port in zip(order, converted.inputs, strict=True):
+            wanted = types[name]
+            if port.element_type.to_dtype() != NUMPY_TYPES[tensors.type_name(wanted)]:
+                raise NotFused(f"OpenVINO takes another type for {name}")
         for port, spec in zip(converted.outputs, signature.outputs.values(), strict=True):
             found, wanted = port.element_type.to_dtype(), NUMPY_TYPES[spec.dtype]
             if found != wanted:

@@ -219,3 +219,56 @@ def test_a_table_of_another_size_is_refused(tmp_path: Path) -> None:
         run([], 1, ints([]), tables=[table])
     with pytest.raises(RuntimeError, match="No such file"):
         run([], 1, ints([]), tables=[{**table, "file": str(tmp_path / "gone")}])
+
+
+def example(**features: list[Any]) -> bytes:
+    """A serialized tf.Example, spelled out: field numbers are those of example.proto."""
+
+    def field(number: int, data: bytes) -> bytes:
+        assert len(data) < 128
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    entries = b""
+    for key, values in features.items():
+        if values and isinstance(values[0], bytes):
+            found = field(1, b"".join(field(1, value) for value in values))
+        elif values and isinstance(values[0], float):
+            found = field(2, field(1, np.array(values, "<f4").tobytes()))
+        else:
+            found = field(3, field(1, bytes(values)))
+        entries += field(1, field(1, key.encode()) + field(2, found))
+    return field(1, entries)
+
+
+def parse(examples: list[bytes], kind: str, copy: str, **more: Any) -> list[Any]:
+    instructions = [
+        LOAD["strings"],
+        {"opcode": "parse", "inputs": [0], "out": 1, "kind": kind, "text": b"x", "number": 1, **more},
+        {"opcode": copy, "inputs": [1], "output": 0},
+    ]
+    output_kind = "ints" if copy == "copy_ints" else "floats"
+    return run(instructions, 1, strings(examples), kind=output_kind).ravel().tolist()
+
+
+def test_examples() -> None:
+    numbers = [example(x=[3]), example(y=[4]), example(y=[b"a"], x=[5])]
+    assert parse(numbers, "ints", "copy_ints", flag=True, other=9) == [3, 9, 5]
+    floats_ = [example(x=[0.5]), b"", example(x=[1.5], y=[2.0])]
+    assert parse(floats_, "floats", "copy", flag=True, bounds=[7.0]) == [0.5, 7.0, 1.5]
+    # Two messages one after the other are one, whose last entry counts; a field that nobody knows is passed over.
+    assert parse([example(x=[1]) + b"\x48\x05" + example(x=[2])], "ints", "copy_ints") == [2]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (example(y=[1]), "feature x is required but could not be found"),
+        (example(x=[b"a"]), "feature x is of another type"),
+        (example(x=[1, 2]), "feature x has not as many values"),
+        (example(x=[1])[:-1], "feature x cannot be read"),
+        (b"\x0a\x02\x12\x00", "feature x cannot be read"),
+    ],
+)
+def test_bad_examples(data: bytes, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"example 1: {problem}"):
+        parse([example(x=[1]), data], "ints", "copy_ints")

@@ -20,7 +20,7 @@ from tests.support.server import serving
 
 # What is known not to be fused, and the op that keeps it from it.
 NOT_FUSED = {"max_norm": "Mul", "split_reduce": "Max"}
-KINDS = (*COLUMNS_V1, *SPLIT, *KERAS, *RANDOM)
+KINDS = (*COLUMNS_V1, "int_features", *SPLIT, *KERAS, *RANDOM)
 
 
 def compiled(models: Path, kind: str, out: Path, **options: Any) -> fusing.Result:
@@ -43,7 +43,10 @@ def test_every_kind_of_column(fused_models: Path, tmp_path: Path, kind: str) -> 
             assert report.why_not is not None
             continue
         assert report.nodes_after < report.nodes_before
-        assert kind == "keras_sequence" or (report.columns >= 2 - (kind == "numeric"), report.blocked) == (True, {})
+        assert kind in ("keras_sequence", "int_features") or (
+            report.columns >= 2 - (kind == "numeric"),
+            report.blocked,
+        ) == (True, {})
 
 
 def test_a_plan_that_answers_otherwise_is_found_out(fused_models: Path, tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_bad_values_are_refused(fused_models: Path, tmp_path: Path) -> None:
     ("damage", "problem"),
     [
         ({"schema": 99}, "a fused plan of schema 99; compile it again"),
-        ({"signatures": [{}]}, "a damaged fused plan"),
+        ({"signatures": [{"program": {}}]}, "a damaged fused plan"),
     ],
 )
 def test_damaged_plans_are_load_errors(

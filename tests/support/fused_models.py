@@ -36,6 +36,9 @@ def _columns_v1(kind: str, x: str = "x") -> tuple[dict[str, tuple[Any, list[int 
         case "hash_int":
             ints = column.categorical_column_with_hash_bucket(x, 20, tf.int64)
             return numbers, [column.embedding_column(ints, 8)]
+        case "hash_int32":
+            ints = column.categorical_column_with_hash_bucket(x, 20, tf.int32)
+            return {x: (tf.int32, [None, 2])}, [column.embedding_column(ints, 8)]
         case "vocabulary":
             listed = column.categorical_column_with_vocabulary_list(x, WORDS)
             return words, [column.embedding_column(listed, 8)]
@@ -80,7 +83,7 @@ def _columns_v1(kind: str, x: str = "x") -> tuple[dict[str, tuple[Any, list[int 
 
 # fmt: off
 COLUMNS_V1 = (
-    "hash", "hash_sum", "hash_sqrtn", "hash_wide", "hash_int", "vocabulary", "vocabulary_oov",
+    "hash", "hash_sum", "hash_sqrtn", "hash_wide", "hash_int", "hash_int32", "vocabulary", "vocabulary_oov",
     "vocabulary_default", "vocabulary_int", "identity", "identity_default", "bucketized", "bucketized_one_hot",
     "indicator", "indicator_hash", "crossed", "shared", "max_norm", "numeric",
     "two_signatures",
@@ -150,6 +153,25 @@ class _Split(tf.Module):
         return {"y": tf.concat([features, f], 1) @ self.weights}
 
 
+class _Buckets(tf.Module):
+    """Ids that the dense part takes as they are, beside a lookup."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = tf.Variable(np.random.default_rng(1).standard_normal((10, 4), np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "x"), tf.TensorSpec([None, 3], tf.float32, "f")])
+    def serve(self, x: tf.Tensor, f: tf.Tensor) -> dict[str, tf.Tensor]:
+        ids = tf.strings.to_hash_bucket_fast(tf.strings.as_string(x), 10)
+        buckets = tf.raw_ops.Bucketize(input=f[:, :1], boundaries=[-0.5, 0.5])
+        doubled = tf.one_hot(buckets, 3, on_value=2.0)
+        squares = tf.cast(tf.cast(ids, tf.int32) * tf.cast(ids, tf.int32), tf.float32)
+        return {
+            "y": tf.concat([tf.gather(self.table, ids), doubled[:, 0], squares[:, None]], 1),
+            "buckets": tf.identity(buckets),
+        }
+
+
 SPLIT: dict[str, Callable[[Any, Any], Any]] = {
     "split_mean": lambda table, ids: tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="mean"),
     "split_sum": lambda table, ids: tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="sum"),
@@ -203,12 +225,15 @@ KERAS = (
 )
 # fmt: on
 RANDOM = tuple(f"random_{seed}" for seed in range(8))
-KINDS = (*COLUMNS_V1, *SPLIT, *KERAS, *RANDOM)
+KINDS = (*COLUMNS_V1, "int_features", *SPLIT, *KERAS, *RANDOM)
 
 
 def write(kind: str, folder: Path) -> None:
     if kind in (*COLUMNS_V1, *RANDOM):
         _write_v1(kind, folder)
+    elif kind == "int_features":
+        buckets = _Buckets()
+        tf.saved_model.save(buckets, str(folder), {"serving_default": buckets.serve})
     elif kind in SPLIT:
         model = _Split(SPLIT[kind])
         tf.saved_model.save(model, str(folder), {"serving_default": model.serve})
