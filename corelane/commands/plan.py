@@ -8,11 +8,11 @@ from typing import Any
 
 from corelane.commands.common import add_command, add_json
 from corelane.commands.report import add_html, show
-from processor.engines import choose_engine
 from processor.errors import ControlError, LoadError
 from processor.knobs import cache_folder
 from processor.manifest import ModelSettings, load_manifest
 from processor.supervisor.demands import demand_of
+from processor.worker.choice import chosen_before
 from scheduler import Demand, Profile, Settings, allocate, uniform_host
 from scheduler.report import Measured, to_report
 
@@ -114,10 +114,10 @@ def _folders(model: ModelSettings) -> dict[int, Path]:
 def _saved_profile(model: ModelSettings, folder: Path) -> Profile:
     from processor.worker import profiling
 
-    engine = choose_engine(folder, model.engine)
+    engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries)
     wanted = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]
     for precision in wanted:
-        path = profiling.path_of(cache_folder(), engine, folder, precision, model.threads_per_session)
+        path = profiling.path_of(cache_folder(), engine, loaded, precision, model.threads_per_session)
         if (found := profiling.read(path)) is not None:
             return found
     raise LoadError(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from corelane.commands.common import add_command, add_json, table
-from processor.engines import EngineOptions, choose_engine
+from processor.engines import EngineOptions
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.worker.allocator import worker_environment
+from processor.worker.choice import choose
 
 _DESCRIPTION = """\
 Measures a model in this process: milliseconds of CPU per request by batch size, for the threads and the precision
@@ -36,14 +37,15 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.threads < 1:
         raise LoadError(f"--threads should be at least 1, not {options.threads}")
-    folder = version_folder(options.path)
-    engine_name = choose_engine(folder, options.engine)
+    given = folder = version_folder(options.path)
+    print(f"loading {folder} ...", file=sys.stderr, flush=True)
+    choice = choose(folder, options.engine, cache_folder())
+    engine_name, folder = choice.engine, Path(choice.folder)
     if engine_name == "tensorflow":
         _take_the_workers_allocator()
     from processor.worker.precision import load_in_precision
     from processor.worker.profiling import profile
 
-    print(f"loading {folder} by {engine_name} ...", file=sys.stderr, flush=True)
     engine, precision = load_in_precision(
         engine_name,
         folder,
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         fitted = {"fixed_ms": cost.fixed_ms, "per_row_ms": cost.per_row_ms, "cv": cost.cv, "fit_error": cost.fit_error}
         print(json.dumps({**found.to_json(), "precision_why": precision.why, "cost": fitted}, indent=2))
         return 0
-    print(f"{folder}: {engine_name}, {precision.name} ({precision.why}), {options.threads} thread(s)\n")
+    print(f"{given}: {engine_name}, {precision.name} ({precision.why}), {options.threads} thread(s)\n")
     rows = [[rows, f"{ms:.3f}", f"{cv:.0%}", f"{cost.ms(rows):.3f}"] for rows, ms, cv in found.points]
     print(table(["rows", "ms", "spread", "fitted ms"], rows))
     print(f"\n{cost.fixed_ms:.3f} ms a request and {cost.per_row_ms:.4f} ms a row, within {cost.fit_error:.0%}")

@@ -46,29 +46,31 @@ def compile_and_compare(
         raise EngineMissing("fused")
     if out.exists():
         raise LoadError(f"{out} is there already; choose another folder, or remove it")
+    # The plan appears when it is known to be right.
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        reports = compile_saved_model(folder, out, op_libraries, stop_after)
+        reports = compile_saved_model(folder, unfinished, op_libraries, stop_after)
+        original = load_engine("tensorflow", folder, EngineOptions(op_libraries=tuple(op_libraries)))
+        plan = load_engine("fused", unfinished, EngineOptions(op_libraries=tuple(op_libraries)))
+        equality = compare(original, plan, folder, hints_of(unfinished))
+        if equality.problem is not None:
+            raise NotFused(f"the plan differs from the original: {equality.problem}")
+        if (recorded := folder / samples.RECORDED).is_file():
+            (unfinished / samples.RECORDED).parent.mkdir()
+            shutil.copy(recorded, unfinished / samples.RECORDED)
+        unfinished.rename(out)
     except NotFused as error:
         raise LoadError(f"{folder} is not fused: {error}") from error
-    options = EngineOptions(op_libraries=tuple(op_libraries))
-    equality = compare(
-        load_engine("tensorflow", folder, options), load_engine("fused", out, EngineOptions()), folder, hints_of(out)
-    )
-    if equality.problem is not None:
-        shutil.rmtree(out)
-        raise LoadError(f"{folder} is not fused: the plan differs from the original: {equality.problem}")
-    if (recorded := folder / samples.RECORDED).is_file():
-        (out / samples.RECORDED).parent.mkdir()
-        shutil.copy(recorded, out / samples.RECORDED)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return Result(reports=reports, equality=equality)
 
 
 def plan_of(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> tuple[Path, str]:
     """The plan of the SavedModel in `folder`, compiled now unless `cache` has it, and what is known of it in words.
     LoadError if there is none; that is kept, too."""
-    versions = tuple(map(_version, ("tensorflow-cpu", "tensorflow", "openvino")))
-    key = content_key(folder, _COMPILER, versions, tuple(op_libraries))
-    plan, outcome = cache / "fused" / key, cache / "fused" / f"{key}.json"
+    plan, outcome = _kept(folder, cache, op_libraries)
     try:
         if not outcome.is_file():
             _compile_into(plan, outcome, folder, op_libraries)
@@ -80,6 +82,19 @@ def plan_of(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> tupl
     columns = max(report["columns"] for report in found["reports"])
     accepted = found["equality"]["accepted"]
     return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests"
+
+
+def kept_plan(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> Path | None:
+    """The plan of the SavedModel in `folder`, if it was compiled before."""
+    plan, _ = _kept(folder, cache, op_libraries)
+    return plan if (plan / PLAN).is_file() else None
+
+
+def _kept(folder: Path, cache: Path, op_libraries: Sequence[str]) -> tuple[Path, Path]:
+    """Where a plan is kept, and what is known of it."""
+    versions = tuple(map(_version, ("tensorflow-cpu", "tensorflow", "openvino")))
+    key = content_key(folder, _COMPILER, versions, tuple(op_libraries))
+    return cache / "fused" / key, cache / "fused" / f"{key}.json"
 
 
 def _version(package: str) -> str:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from processor import _native
-from processor.engines import EngineOptions, choose_engine
-from processor.engines.selection import PLAN, is_installed
+from processor.engines import EngineOptions
 from processor.errors import LoadError
-from processor.knobs import cache_folder
+from processor.worker.choice import Choice
 from processor.worker.precision import Precision, load_in_precision
 from processor.worker.profiling import profile
 from processor.worker.session_group import SessionGroup
@@ -20,41 +19,12 @@ from scheduler import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The engine of a version, the folder that it loads, and why."""
-
-    engine: str
-    folder: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion:
     choice: Choice
     precision: Precision
     profile: Profile
     load_s: float
     group: SessionGroup
-
-
-def choose(spec: WorkerSpec) -> Choice:
-    """A SavedModel for engine `fused` is compiled here, unless it was before. With `auto` every SavedModel is tried,
-    and TensorFlow runs what is not fused. LoadError if nothing can run the version."""
-    engine = choose_engine(Path(spec.folder), spec.engine)
-    is_tried = engine == "tensorflow" and spec.engine == "auto" and is_installed("fused")
-    if not is_tried and (engine != "fused" or (Path(spec.folder) / PLAN).exists()):
-        why = "the files are made for it" if spec.engine == "auto" else "the manifest says so"
-        return Choice(engine=engine, folder=spec.folder, why=why)
-    # Only a compilation needs both TensorFlow's and OpenVINO's sides.
-    from processor.worker import fusing
-
-    try:
-        plan, found = fusing.plan_of(Path(spec.folder), _cache(spec) or cache_folder(), spec.op_libraries)
-    except LoadError as error:
-        if not is_tried:
-            raise
-        return Choice(engine=engine, folder=spec.folder, why=str(error))
-    return Choice(engine="fused", folder=str(plan), why=found)
 
 
 def _cache(spec: WorkerSpec) -> Path | None:

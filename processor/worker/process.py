@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from processor import control
 from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
+from processor.knobs import cache_folder
 from processor.worker.allocator import environment_for
 from processor.worker.spec import SessionPlacement, WorkerSpec
 
@@ -84,9 +85,10 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
     def choose() -> None:
         _lower_priority(first["quietly"])
         with _failing(client, spec):
-            from processor.worker.loading import choose
+            from processor.worker.choice import choose
 
-            first["choice"] = dataclasses.asdict(choose(spec))
+            cache = Path(spec.profile_folder) if spec.profile_folder else cache_folder()
+            first["choice"] = dataclasses.asdict(choose(Path(spec.folder), spec.engine, cache, spec.op_libraries))
 
     thread = threading.Thread(target=choose, name="choose")
     thread.start()
@@ -158,7 +160,8 @@ def _load(
         _lower_priority(first["quietly"])
     with _failing(client, spec):
         # Importing an engine is most of many a load: it belongs on this thread.
-        from processor.worker.loading import Choice, load_version
+        from processor.worker.choice import Choice
+        from processor.worker.loading import load_version
 
         gate = PoolGate.map(first["gate"])
         choice = Choice(**first["choice"])

@@ -1,6 +1,7 @@
 """Engine `fused`: plans of SavedModels that libraries made answer as TensorFlow does, or are not made."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -197,3 +198,21 @@ def test_auto(fused_models: Path, tensorflow_models: Path, tmp_path: Path) -> No
         assert b"tbbmalloc" not in environment
         inputs = {"x": np.array([[b"v1"], [b""]], np.object_), "floats": np.ones((2, 3), np.float32)}
         assert server.client().predict("fused", inputs)["y"].shape == (2, 4)
+
+
+def test_profile_and_plan_know_the_choice(fused_models: Path, tmp_path: Path) -> None:
+    """What the server would choose, the commands choose, too."""
+    environment = {**os.environ, "CORELANE_CACHE": str(tmp_path / "cache")}
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "corelane", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(f"models: [{{name: hash, path: {fused_models / 'hash'}}}]")
+    assert "was never profiled" in run("plan", manifest, "--cores", 8).stderr
+    profiled = run("profile", fused_models / "hash", "--json")
+    assert profiled.returncode == 0, profiled.stderr
+    assert json.loads(profiled.stdout)["engine"] == "fused"
+    planned = run("plan", manifest, "--cores", 8)
+    assert planned.returncode == 0, planned.stderr
