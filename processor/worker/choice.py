@@ -8,6 +8,9 @@ from processor.engines import choose_engine
 from processor.engines.selection import PLAN, is_installed
 from processor.errors import LoadError
 
+# A version that nobody asked to be fused must still be there within load_timeout_s, on a busy pool, too.
+_AUTO_LIMIT_S = 240.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
@@ -29,7 +32,7 @@ def choose(folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] =
     from processor.worker import fusing
 
     try:
-        plan, found = fusing.plan_of(folder, cache, op_libraries)
+        plan, found = fusing.plan_of(folder, cache, op_libraries, _AUTO_LIMIT_S if wanted == "auto" else None)
     except LoadError as error:
         if wanted != "auto":
             raise

@@ -4,6 +4,7 @@
 so that TensorFlow's memory goes when the plan is there. It prints what became of it as JSON.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -67,13 +68,15 @@ def compile_and_compare(
     return Result(reports=reports, equality=equality)
 
 
-def plan_of(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> tuple[Path, str]:
+def plan_of(
+    folder: Path, cache: Path, op_libraries: Sequence[str] = (), limit_s: float | None = None
+) -> tuple[Path, str]:
     """The plan of the SavedModel in `folder`, compiled now unless `cache` has it, and what is known of it in words.
-    LoadError if there is none; that is kept, too."""
+    LoadError if there is none, which is kept, too; or if it takes longer than `limit_s`, which is not."""
     plan, outcome = _kept(folder, cache, op_libraries)
     try:
         if not outcome.is_file():
-            _compile_into(plan, outcome, folder, op_libraries)
+            _compile_into(plan, outcome, folder, op_libraries, limit_s)
         found = json.loads(outcome.read_text())
     except (OSError, ValueError) as error:
         raise LoadError(f"a plan cannot be kept in {cache}: {error}") from error
@@ -104,26 +107,34 @@ def _version(package: str) -> str:
         return ""
 
 
-def _compile_into(plan: Path, outcome: Path, folder: Path, op_libraries: Sequence[str]) -> None:
+def _compile_into(plan: Path, outcome: Path, folder: Path, op_libraries: Sequence[str], limit_s: float | None) -> None:
     plan.parent.mkdir(parents=True, exist_ok=True)
     unfinished = plan.parent / f".{plan.name}.{os.getpid()}"
-    found = _compile_apart(folder, unfinished, op_libraries)
-    if "error" not in found:
-        try:
-            unfinished.rename(plan)
-        except OSError:
-            shutil.rmtree(unfinished)  # another worker was quicker
+    try:
+        found = _compile_apart(folder, unfinished, op_libraries, limit_s)
+        if "error" not in found:
+            # If another worker was quicker, its plan is as good.
+            with contextlib.suppress(OSError):
+                unfinished.rename(plan)
+    finally:
+        for left in plan.parent.glob(f"*{unfinished.name}*"):
+            shutil.rmtree(left, ignore_errors=True)
     written = outcome.with_suffix(f".{os.getpid()}")
     written.write_text(json.dumps(found))
     written.replace(outcome)
 
 
-def _compile_apart(folder: Path, out: Path, op_libraries: Sequence[str]) -> dict[str, Any]:
+def _compile_apart(folder: Path, out: Path, op_libraries: Sequence[str], limit_s: float | None) -> dict[str, Any]:
     parent = str(os.getpid())
     command = [sys.executable, "-P", "-m", "processor.worker.fusing", parent, str(folder), str(out), *op_libraries]
     # OpenVINO's Python crashes with the allocator of TensorFlow's workers.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(
+            f"compiling {folder} takes longer than {limit_s:.0f} s; `engine: fused` has as long as load_timeout_s"
+        ) from error
     try:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):

@@ -143,6 +143,12 @@ def test_plans_are_kept_by_content(fused_models: Path, tmp_path: Path, monkeypat
         plan_of(fused_models / "max_norm/1", tmp_path)
 
 
+def test_compiling_may_take_too_long(fused_models: Path, tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="takes longer than 0 s"):
+        plan_of(fused_models / "hash/1", tmp_path, limit_s=0.3)
+    assert list((tmp_path / "fused").iterdir()) == [], "nothing is left, and nothing is kept"
+
+
 def test_served(fused_models: Path, tmp_path: Path) -> None:
     """A SavedModel compiled at its load, and one that cannot be."""
     manifest = (
