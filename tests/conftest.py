@@ -57,27 +57,24 @@ def serving_api() -> Iterator[ServingApi]:
     api.close()
 
 
-@pytest.fixture(scope="session")
-def fused_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `tests.support.fused_models`."""
-    folder = tmp_path_factory.mktemp("fused")
+def made_by(module: str, folder: Path) -> Path:
+    """The folder, filled by a module of `tests.support` in a process of its own."""
     subprocess.run(
-        [sys.executable, "-m", "tests.support.fused_models", str(folder)],
+        [sys.executable, "-m", f"tests.support.{module}", str(folder)],
         check=True,
         capture_output=True,
         env={**os.environ, **_QUIET},
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def fused_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.support.fused_models`."""
+    return made_by("fused_models", tmp_path_factory.mktemp("fused"))
 
 
 @pytest.fixture(scope="session")
 def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.tensorflow_models`."""
-    folder = tmp_path_factory.mktemp("tensorflow")
-    subprocess.run(
-        [sys.executable, "-m", "tests.support.tensorflow_models", str(folder)],
-        check=True,
-        capture_output=True,
-        env={**os.environ, **_QUIET},
-    )
-    return folder
+    return made_by("tensorflow_models", tmp_path_factory.mktemp("tensorflow"))

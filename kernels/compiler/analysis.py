@@ -124,7 +124,3 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
     value = node.attr[name]
     which = value.WhichOneof("value")
     return value.s if which == "s" else getattr(value, which) if which else default
-
-
-def terms_of(analysis: Analysis, references: Sequence[str]) -> Mapping[str, Term]:
-    return {reference: analysis.terms.get(key(reference), Opaque()) for reference in references}

@@ -31,8 +31,8 @@ class NotFused(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
     """`features` are what the program's outputs are fed to, by name, with their shapes, where a size may be an axis
-    of an input: (name, number). `rows` are the inputs whose first axis is the batch. `blocked`
-    says, by the name of an input, which op keeps it from being fused."""
+    of an input: (name, number). `rows` are the inputs whose first axis is the batch. `blocked` says, by the name of an
+    input, which op keeps it from being fused."""
 
     dense: Any
     features: Mapping[str, tuple[int | tuple[str, int], ...]]
@@ -61,8 +61,8 @@ def compile_graph(
 ) -> Compiled:
     """`graph` is a GraphDef, which is changed; `ops` are OpDefs by name, `ids` those of each vocabulary by its handle.
 
-    NotFused if nothing of it can be a feature, or
-    if a run would change what the next one sees. `stop_after`: use no more rules than that."""
+    NotFused if nothing of it can be a feature, or if a run would change what the next one sees. `stop_after`: use no
+    more rules than that."""
     where = inline_calls(graph, ops, outputs)
     _refuse_state(graph, ops)
     _spell_out_defaults(graph, ops)

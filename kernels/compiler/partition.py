@@ -15,7 +15,7 @@ from kernels.compiler.rules.shapes import known_int
 from kernels.compiler.sizes import BATCH, BATCH_SYMBOL, Size
 from kernels.compiler.terms import Feature, Known, Opaque, Part, Sizes, Table, Term, Vector
 from kernels.graph.constants import FLOAT, INT32, INT64, fill_tensor
-from kernels.graph.reach import GraphError, producer
+from kernels.graph.reach import producer
 
 _READS = ("ReadVariableOp", "VariableV2", "Variable")
 _FEATURE = "corelane_feature_"
@@ -293,6 +293,3 @@ def tables_of(features: Mapping[str, Feature]) -> list[Table]:
     """Every table that features look rows up in, once."""
     parts: list[Part] = [part for feature in features.values() for part in feature.parts]
     return list(dict.fromkeys(part.table for part in parts if part.table is not None))
-
-
-__all__ = ["GraphError", "Partition", "partition", "tables_of"]

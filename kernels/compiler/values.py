@@ -33,6 +33,13 @@ class Value:
         return dict(self.attributes)[name]
 
 
+def operand(kind: str, element: Any, *, ints: str = "number", strings: str = "text") -> dict[str, Any]:
+    """A constant as an instruction on that kind has it; `ints` and `strings` name where such go."""
+    if kind == "strings":
+        return {strings: bytes(element)}
+    return {ints: int(element)} if kind == "ints" else {"bounds": (float(element),)}
+
+
 class Values:
     """Thread safety: none."""
 

@@ -29,7 +29,6 @@ from processor._native import TensorFlowModel
 from processor.engines.fused_engine import ORIGINAL, SCHEMA
 from processor.engines.selection import PLAN
 from processor.engines.tensorflow_engine import open_saved_model
-from processor.errors import LoadError
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
 from processor.wire import messages, tensors
 
@@ -54,25 +53,16 @@ class SignatureReport:
 def compile_saved_model(
     folder: Path, out: Path, op_libraries: Sequence[str] = (), stop_after: int | None = None
 ) -> list[SignatureReport]:
-    """Writes the plan of the SavedModel in `folder` to the folder `out`, which appears when it is complete.
+    """Writes the plan of the SavedModel in `folder` to the new folder `out`, which is not whole if this fails.
 
     LoadError if the SavedModel cannot be read, NotFused if nothing of it can be fused."""
     import openvino  # noqa: F401, said here rather than after all the work
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     model, meta_graph, signatures = open_saved_model(folder, op_libraries)
-    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        (unfinished / "tables").mkdir()
-        reports = _Compilation(model, meta_graph.graph_def, unfinished).run(signatures, stop_after)
-        if any(report.why_not for report in reports):
-            shutil.copytree(folder, unfinished / ORIGINAL, copy_function=_link)
-        if out.exists():
-            raise LoadError(f"{out} is there already")
-        unfinished.chmod(0o755)
-        unfinished.replace(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    (out / "tables").mkdir(parents=True)
+    reports = _Compilation(model, meta_graph.graph_def, out).run(signatures, stop_after)
+    if any(report.why_not for report in reports):
+        shutil.copytree(folder, out / ORIGINAL, copy_function=_link)
     return reports
 
 

@@ -48,7 +48,6 @@ def compile_and_compare(
     if out.exists():
         raise LoadError(f"{out} is there already; choose another folder, or remove it")
     # The plan appears when it is known to be right.
-    out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         reports = compile_saved_model(folder, unfinished, op_libraries, stop_after)

@@ -6,9 +6,9 @@ from kernels.compiler.analysis import Analysis, attribute, rule
 from kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of, slice_of
 from kernels.compiler.sizes import BATCH, Size
 from kernels.compiler.terms import Coordinates, Distinct, Known, Offsets, Positions, Segments, Term, Vector
+from kernels.compiler.values import operand
 from kernels.graph.constants import BOOL
-
-DT_INT64 = 9
+from kernels.graph.constants import INT64 as DT_INT64
 
 
 @rule("filter of elements", "GatherV2", "Gather")
@@ -42,14 +42,7 @@ def fill_empty_rows(analysis: Analysis, node: Any, inputs: list[Term]) -> list[T
         return None
     rows = values.add("fill_rows", (where.rows,), kind="rows", domain=BATCH)
     kind, element = values[what.value].kind, default.array.ravel()[0]
-    attributes: dict[str, Any] = {}
-    if kind == "strings":
-        attributes["text"] = bytes(element)
-    elif kind == "ints":
-        attributes["number"] = int(element)
-    else:
-        attributes["bounds"] = (float(element),)
-    filled = values.add("fill", (what.value, where.rows), kind=kind, domain=rows, **attributes)
+    filled = values.add("fill", (what.value, where.rows), kind=kind, domain=rows, **operand(kind, element))
     empty = values.add("is_empty", (where.rows,), kind="ints", domain=BATCH)
     return [
         Coordinates(rows, where.dense_shape),
@@ -145,14 +138,8 @@ def pad(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     if rows is None or not values.are_of(what.value, rows):
         return None
     kind, element = values[what.value].kind, default.array.ravel()[0]
-    attributes: dict[str, Any] = {"number": sizes[1]}
-    if kind == "strings":
-        attributes["text"] = bytes(element)
-    elif kind == "ints":
-        attributes["other"] = int(element)
-    else:
-        attributes["bounds"] = (float(element),)
-    padded = values.add("pad", (what.value, rows), kind=kind, domain=BATCH * sizes[1], **attributes)
+    default_of = operand(kind, element, ints="other")
+    padded = values.add("pad", (what.value, rows), kind=kind, domain=BATCH * sizes[1], number=sizes[1], **default_of)
     return Vector(padded, (BATCH, Size.of(sizes[1])), what.dtype)
 
 

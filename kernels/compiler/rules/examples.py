@@ -6,6 +6,7 @@ from typing import Any
 from kernels.compiler.analysis import KINDS, Analysis, attribute, rule
 from kernels.compiler.sizes import BATCH, Size
 from kernels.compiler.terms import Known, Term, Vector
+from kernels.compiler.values import operand
 from kernels.graph.constants import STRING
 
 
@@ -49,13 +50,9 @@ def _parse(
         for size in sizes:
             count *= size
         attributes: dict[str, Any] = {"text": key, "number": count, "flag": default.array.size == 1}
-        element = default.array.ravel()[0] if default.array.size else None
-        if element is not None:
-            kind = KINDS[dtype]
-            name = {"strings": "other_text", "ints": "other", "floats": "bounds"}[kind]
-            attributes[name] = (
-                bytes(element) if kind == "strings" else int(element) if kind == "ints" else (float(element),)
-            )
+        if default.array.size:
+            element = default.array.ravel()[0]
+            attributes |= operand(KINDS[dtype], element, ints="other", strings="other_text")
         value = analysis.values.add("parse", (serialized.value,), kind=KINDS[dtype], domain=BATCH * count, **attributes)
         found.append(Vector(value, (BATCH, *map(Size.of, sizes)), dtype))
     return found

@@ -10,8 +10,8 @@ from kernels.compiler.sizes import BATCH, Size
 from kernels.compiler.terms import Coordinates, Known, Same, Shape, Sizes, Term, Vector, Vocabulary, shape_of
 from kernels.compiler.values import INT64
 from kernels.graph.constants import BOOL, FLOAT, INT32, STRING
+from kernels.graph.constants import INT64 as DT_INT64
 
-DT_INT64 = 9
 _INTS = (INT32, DT_INT64)
 _CROSSED_MAX = 4
 _FLOAT_EXACT = 2**24  # floats hold every int up to it

@@ -8,8 +8,6 @@ from kernels.compiler.sizes import BATCH, Size, product
 from kernels.compiler.terms import Coordinates, Feature, Known, Positions, Shape, Term, Vector
 from kernels.graph.constants import BOOL, STRING
 
-DT_INT64 = 9
-
 
 @rule("split", "StringSplitV2")
 def split_v2(analysis: Analysis, node: Any, inputs: list[Term]) -> list[Term] | None:
