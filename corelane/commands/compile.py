@@ -14,7 +14,8 @@ from processor.engines import Engine, EngineOptions, load_engine
 from processor.errors import LoadError
 
 _DESCRIPTION = """\
-Makes a fused plan of a SavedModel: features by native kernels, the rest by OpenVINO. The plan is compared with the
+Makes a fused plan of a SavedModel: features by native kernels, the rest by OpenVINO, or by TensorFlow where OpenVINO
+cannot run it. The plan is compared with the
 original on recorded requests and on inputs made to tell them apart, and is written only if they agree. It can be
 served as a version: copy OUT to MODEL/NUMBER, or leave it to `engine: fused`, which compiles at the first load.
 
@@ -54,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
     for one in result.reports:
         if one.why_not is not None:
             print(f"\n{one.signature}: TensorFlow runs it: {one.why_not}")
+        elif one.why_tensorflow:
+            print(f"\n{one.signature}: TensorFlow runs what is behind the features: {one.why_tensorflow}")
     if options.explain:
         for one in fused:
             print(f"\n{one.signature}: rules used")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from kernels.compiler.flow import Flow, key
 from kernels.compiler.sizes import BATCH, Size
 from kernels.compiler.terms import Opaque, Shape, Term, Vector
@@ -70,7 +72,8 @@ def rule(name: str, *ops: str) -> Callable[[RuleBody], RuleBody]:
 
 @dataclass(kw_only=True)
 class Analysis:
-    """`terms` by tensor. `ids` are the ids of each vocabulary, by its handle."""
+    """`terms` by tensor. `ids` are the ids of each vocabulary, by its handle; `constants` the tables that are such, by
+    node; `orders`, by the source of a table of several parts, the place in these, one after another, of each row."""
 
     flow: Flow
     feeds: Sequence[Feed]
@@ -78,6 +81,8 @@ class Analysis:
     values: Values = field(default_factory=Values)
     terms: dict[str, Term] = field(default_factory=dict)
     applied: list[Application] = field(default_factory=list)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    orders: dict[str, np.ndarray] = field(default_factory=dict)
 
     def run(self, stop_after: int | None = None) -> None:
         """Looks at every node once. No more than `stop_after` rules are used, to find the one that is wrong."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import kernels.compiler.rules  # noqa: F401, registers the rules
 from kernels.compiler.analysis import Analysis, Application, Feed, Ids
 from kernels.compiler.flow import Flow
@@ -14,7 +16,7 @@ from kernels.compiler.partition import Partition, axis_of, partition, tables_of
 from kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
 from kernels.graph.constants import STRING
 from kernels.graph.inline import inline_calls
-from kernels.graph.reach import producer
+from kernels.graph.reach import functions_of, producer
 
 # Ops with state whose state a run only reads.
 _READ_ONLY = frozenset(
@@ -31,10 +33,14 @@ class NotFused(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
     """`features` are what the program's outputs are fed to, by name, with their shapes, where a size may be an axis
-    of an input: (name, number). `rows` are the inputs whose first axis is the batch. `blocked` says, by the name of an
-    input, which op keeps it from being fused."""
+    of an input: (name, number). `rows` are the inputs whose first axis is the batch. `constants` and `orders` are the
+    analysis'. `vocabularies` are those that the dense graph still looks into, by handle; `strings` says what leaves
+    strings to it, empty if nothing does. `blocked` says, by the name of an input, which op keeps it from being fused.
+    """
 
     dense: Any
+    vocabularies: Sequence[str]
+    strings: str
     features: Mapping[str, tuple[int | tuple[str, int], ...]]
     fed: Sequence[str]
     variables: Mapping[str, str]
@@ -44,6 +50,8 @@ class Compiled:
     registers: int
     rows: Sequence[str]
     tables: Sequence[Table]
+    constants: Mapping[str, np.ndarray]
+    orders: Mapping[str, np.ndarray]
     maps: Sequence[str]
     nodes_before: int
     applied: Sequence[Application]
@@ -74,7 +82,9 @@ def compile_graph(
     if not any(part.table or part.opcode == "one_hot" for one in cut.features.values() for part in one.parts):
         why = next(iter(blocked.values()), "no input of it is looked up in a table")
         raise NotFused(f"no feature column was found: {why}")
-    _refuse_strings(cut, blocked)
+    cut.graph.versions.CopyFrom(graph.versions)
+    if any(function for node in cut.graph.node for function in functions_of(node)):
+        cut.graph.library.CopyFrom(graph.library)
     used = _feeds_used(analysis, cut.features)
     numbers = {feed.name: index for index, feed in enumerate(feeds)}
     tables = tables_of(cut.features)
@@ -83,6 +93,8 @@ def compile_graph(
     )
     return Compiled(
         dense=cut.graph,
+        vocabularies=[node.name for node in cut.graph.node if node.op in ("HashTableV2", "HashTable")],
+        strings=_strings_left(cut, blocked),
         features={name: _shape(feature, used[0]) for name, feature in cut.features.items()},
         fed=cut.fed,
         variables=cut.variables,
@@ -92,6 +104,8 @@ def compile_graph(
         registers=registers,
         rows=[feed.name for feed in feeds if feed.shape and feed.shape[0] == -1 and feed.name in {*used, *cut.fed}],
         tables=tables,
+        constants=analysis.constants,
+        orders=analysis.orders,
         maps=maps,
         nodes_before=len(flow.nodes),
         applied=analysis.applied,
@@ -109,11 +123,11 @@ def _refuse_state(graph: Any, ops: Mapping[str, Any]) -> None:
             raise NotFused(f"op {node.op} ({node.name}) keeps state or has none to be compared by")
 
 
-def _refuse_strings(cut: Partition, blocked: Mapping[str, str]) -> None:
-    """OpenVINO computes with numbers only; some operations on strings crash it."""
+def _strings_left(cut: Partition, blocked: Mapping[str, str]) -> str:
     for node in cut.graph.node:
         if any(value.type == STRING for value in node.attr.values()):
-            raise NotFused(f"strings are left to the dense graph: {next(iter(blocked.values()), node.op)}")
+            return next(iter(blocked.values()), f"{node.op} ({node.name})")
+    return ""
 
 
 def _spell_out_defaults(graph: Any, ops: Mapping[str, Any]) -> None:

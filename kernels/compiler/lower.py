@@ -9,6 +9,9 @@ from kernels.compiler.sizes import Size
 from kernels.compiler.terms import Feature, Part, Table
 from kernels.compiler.values import INT64, Values
 
+# Strings that they make are looked at by others, which were kept or filled from them.
+_MAKES_STRINGS = ("text", "lower", "erase")
+
 Instruction = dict[str, Any]
 
 
@@ -34,7 +37,7 @@ class _Lowering:
             offset = Size.of(0)
             widths = [part.width.constant for part in feature.parts]
             for part in feature.parts:
-                self._part(part, number, offset.constant or 0)
+                self._part(part, number, offset)
                 offset = offset + part.width
             kind = "ints" if feature.parts[0].opcode == "copy_ints" else "floats"
             total = -1 if None in widths else sum(width for width in widths if width is not None)
@@ -42,10 +45,15 @@ class _Lowering:
         registers = self._allocate()
         return [instruction for instruction, _, _ in self._made], outputs, list(self._maps), registers
 
-    def _part(self, part: Part, output: int, offset: int) -> None:
+    def _part(self, part: Part, output: int, offset: Size) -> None:
         for number in part.inputs:
             self._value(number)
-        instruction: Instruction = {"opcode": part.opcode, "output": output, "offset": offset, **dict(part.attributes)}
+        attributes = dict(part.attributes)
+        # Parts side by side begin where the first does.
+        begin = (offset - attributes.pop("before", Size.of(0))).constant
+        assert begin is not None, "only parts side by side may have any width"
+        instruction: Instruction = {"opcode": part.opcode, "output": output, **attributes}
+        instruction["offset"] = begin + instruction.pop("inset", 0)
         if part.table is not None:
             instruction["table"] = self._tables[part.table]
             low, high = self._values[part.inputs[0]].interval or INT64
@@ -70,21 +78,19 @@ class _Lowering:
         attributes.pop("interval", None)
         attributes.pop("ids", None)
         makes: tuple[int, ...] = (number,)
-        if value.opcode in ("split", "split_rows"):
-            # One instruction makes both.
-            rows = value.domain if value.opcode == "split" else number
-            assert isinstance(rows, int), "pieces are of rows"
-            pieces = self._values.add("split", value.inputs, kind="strings", domain=rows, **dict(value.attributes))
-            makes = (pieces, rows)
-            instruction = {"opcode": "split", **attributes}
-        else:
-            instruction = {"opcode": value.opcode, **attributes}
+        kind = attributes.pop("values", None) or ("strings" if value.opcode == "split" else value.kind)
+        if value.opcode in ("split", "parse_rows"):
+            # One instruction makes both the rows and their elements.
+            rows = number if value.kind == "rows" else value.domain
+            assert isinstance(rows, int), "elements are of rows"
+            elements = self._values.add(value.opcode, value.inputs, kind=kind, domain=rows, **dict(value.attributes))
+            makes = (elements, rows)
+        instruction = {"opcode": value.opcode, **attributes}
         if "feed" in attributes:
             instruction["number"] = self._feeds[instruction.pop("feed")]
         if "map" in attributes:
             instruction["table"] = self._maps.setdefault(instruction.pop("map"), len(self._maps))
-        kind = value.kind if value.opcode in ("keep", "fill", "pad", "parse") else None
-        if kind is None and value.inputs:
+        if value.inputs and value.opcode not in ("keep", "fill", "pad", "take", "parse", "parse_rows"):
             kind = self._values[value.inputs[0]].kind
         instruction["kind"] = kind if kind in ("strings", "floats") else "ints"
         self._made.append((instruction, value.inputs, makes))
@@ -108,6 +114,5 @@ class _Lowering:
             if len(makes) > 1:
                 instruction["rows_out"] = registers[makes[1]]
             done = {number for number in {*takes, *makes} if last[number] == at}
-            # Strings made here are looked at by others that were kept or filled from them.
-            free.extend(registers[number] for number in done if self._values[number].opcode != "text")
+            free.extend(registers[number] for number in done if self._values[number].opcode not in _MAKES_STRINGS)
         return count

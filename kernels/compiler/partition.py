@@ -15,7 +15,7 @@ from kernels.compiler.rules.shapes import known_int
 from kernels.compiler.sizes import BATCH, BATCH_SYMBOL, Size
 from kernels.compiler.terms import Feature, Known, Opaque, Part, Sizes, Table, Term, Vector
 from kernels.graph.constants import FLOAT, INT32, INT64, fill_tensor
-from kernels.graph.reach import producer
+from kernels.graph.reach import GraphError, producer
 
 _READS = ("ReadVariableOp", "VariableV2", "Variable")
 _FEATURE = "corelane_feature_"
@@ -112,6 +112,8 @@ class _Cut:
     def _inputs(self, node: Any) -> list[str | Feature]:
         """A node's inputs; of a concatenation, neighbours that are features become one."""
         references = self._analysis.flow.data_inputs(node)
+        if node.op == "ResourceGather":
+            return list(references[1:])  # of the variable, the value is taken
         if node.op != "ConcatV2":
             return list(references)
         terms = [self._analysis.terms.get(reference, Opaque()) for reference in references]
@@ -133,6 +135,9 @@ class _Cut:
     def _copy(self, node: Any, inputs: list[str | Feature]) -> None:
         if node.name in self._nodes:
             return
+        if node.op == "ResourceGather":
+            self._gather(node)
+            return
         copy = type(node).FromString(node.SerializeToString())
         made = [self._placeholder(one) if isinstance(one, Feature) else self._done[one] for one in inputs]
         copy.input[:] = [
@@ -144,6 +149,16 @@ class _Cut:
         copy.attr.pop("_class", None)
         copy.device = ""
         self._add(copy)
+
+    def _gather(self, node: Any) -> None:
+        """A lookup in a variable as one in its value."""
+        handle, ids = self._analysis.flow.data_inputs(node)
+        value = self._variable(self._analysis.flow.nodes[producer(handle)])
+        if value is None or node.attr["batch_dims"].i:
+            raise GraphError(f"{node.op} ({node.name}) looks up rows of what is no variable")
+        axis = self._constant(f"{node.name}/corelane_axis", np.array(0, np.int32))
+        types = {"Tindices": node.attr["Tindices"].type, "Taxis": INT32, "Tparams": node.attr["dtype"].type}
+        self._node(node.name, "GatherV2", [value, self._done[ids], axis], **types)
 
     def _reshape_target(self, node: Any, index: int, reference: str | Feature, now: str) -> str:
         """Reshape finds one size by itself, so that nothing need compute the batch."""

@@ -91,22 +91,41 @@ class AtLeast:
 
 
 @dataclass(frozen=True, slots=True)
-class Distinct:
-    """The distinct elements of a value, or for each element which of those it is."""
+class Places:
+    """For each element of a value, which of its distinct elements it is. Those are the value of opcode "distinct"."""
 
     value: int
-    is_index: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """An embedding table: a variable's handle or a constant's node, [rows, dimension] of floats."""
+    """An embedding table, [rows, dimension] of floats: a variable's handle or a constant's node; or several variables,
+    whose rows it has in the order that `Analysis.orders` has for its source."""
 
     source: str
     is_variable: bool
     rows: int
     dimension: int
     is_handle: bool = False
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Those elements of a value, or those numbers of its elements (None), for which `by` is `index`; of `count`."""
+
+    value: int | None
+    by: int
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShareOfRows:
+    """Rows of a part of a table, by a share of the ids."""
+
+    table: Table
+    share: Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +137,31 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """Rows of a table, one for each element of `value`: its shape with the dimension after it."""
+    """Rows of a table, one for each element of `value`: its shape with the dimension after it. `weights` is a value
+    that they are multiplied by."""
 
     table: Table
     value: int
     shape: Shape
-    is_distinct: bool = False
+    weights: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Squares:
+    """A value of floats, squared."""
+
+    value: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSums:
+    """What each row's weights come to: their "sum", the sum of their "squares", or the "root" of that."""
+
+    weights: int
+    rows: int
+    form: str
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +255,12 @@ Term = (
     | Segments
     | Offsets
     | AtLeast
-    | Distinct
+    | Places
     | Table
+    | Share
+    | ShareOfRows
+    | Squares
+    | WeightSums
     | Vocabulary
     | Embedded
     | Feature
@@ -240,8 +282,6 @@ def shape_of(term: Term) -> Shape | None:
         return (Size.symbol("count", term.rows),)
     if isinstance(term, Table):
         return None if term.is_handle else (Size.of(term.rows), Size.of(term.dimension))
-    if isinstance(term, Opaque | Offsets | AtLeast | Distinct | Vocabulary | CoordinateColumns):
-        return None
-    if isinstance(term, Embedded) and term.is_distinct:
+    if isinstance(term, Opaque | Offsets | AtLeast | Vocabulary | CoordinateColumns | Share | ShareOfRows | Places):
         return None
     return term.shape

@@ -105,7 +105,7 @@ class Values:
             return 1 - of[0][1], 1 - of[0][0]
         if opcode in _BOOLS:
             return 0, 1
-        if opcode in ("hash", "cross"):
+        if opcode in ("hash", "strong_hash", "cross"):
             return 0, attributes["number"] - 1
         if opcode == "bucketize":
             return 0, len(attributes["bounds"])
@@ -114,8 +114,10 @@ class Values:
             return min(low, attributes["number"]), max(high, attributes["number"])
         if opcode == "keep":
             return self._kept(inputs[0], inputs[1])
-        if opcode == "parse":
+        if opcode in ("parse", "parse_rows"):
             return INT64
+        if opcode in ("take", "distinct"):
+            return of[0]
         if opcode == "pad":
             return min(of[0][0], attributes["other"]), max(of[0][1], attributes["other"])
         if opcode == "fill":
@@ -124,7 +126,7 @@ class Values:
             return min(of[1][0], of[2][0]), max(of[1][1], of[2][1])
         if opcode == "constant":
             return attributes["number"], attributes["number"]
-        if opcode in ("add", "subtract", "multiply", "floor_mod", "maximum", "minimum"):
+        if opcode in ("add", "subtract", "multiply", "floor_mod", "floor_divide", "maximum", "minimum"):
             other = of[1] if len(of) > 1 else (attributes["number"], attributes["number"])
             return _calculated(opcode, of[0], other)
         return attributes.get("interval", INT64)
@@ -163,6 +165,8 @@ def _calculated(opcode: str, left: tuple[int, int], right: tuple[int, int]) -> t
     """All ints if the result may wrap around."""
     if opcode == "floor_mod":
         return 0, right[1] - 1
+    if opcode == "floor_divide":
+        return left[0] // right[0], left[1] // right[0]
     if opcode in ("maximum", "minimum"):
         pick = max if opcode == "maximum" else min
         return pick(left[0], right[0]), pick(left[1], right[1])

@@ -44,14 +44,14 @@ def running_nodes(graph: Any, wanted: Iterable[str]) -> Iterator[Any]:
     while waiting:
         node = waiting.pop()
         yield node
-        for name in _functions_of(node):
+        for name in (node.op, *functions_of(node)):
             if name in functions and name not in seen:
                 seen.add(name)
                 waiting.extend(functions[name].node_def)
 
 
-def _functions_of(node: Any) -> Iterator[str]:
-    yield node.op
+def functions_of(node: Any) -> Iterator[str]:
+    """The functions that a node's attributes name."""
     for value in node.attr.values():
         kind = value.WhichOneof("value")
         if kind == "func":

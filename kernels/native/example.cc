@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 namespace corelane {
 namespace {
 
 enum Wire : uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
 
-// Fields of a message one after another. A lenient one ends where a field is longer than what is there, as TensorFlow's
-// parser does with fields around the features.
+// Fields of a message one after another. In a lenient one a field that says to be longer than what is there has what is
+// there, as with TensorFlow's parser: it minds the lengths of keys, of features and of strings only.
 class Fields {
  public:
   explicit Fields(std::string_view data, bool is_lenient = false)
@@ -29,7 +30,7 @@ class Fields {
       case kBytes: {
         if (!Varint(&number)) return Fail();
         const uint64_t left = static_cast<uint64_t>(end_ - at_);
-        return Take(is_lenient_ && field != 1 ? std::min(number, left) : number);
+        return Take(is_lenient_ ? std::min(number, left) : number);
       }
       default: return Fail();
     }
@@ -110,7 +111,7 @@ Found FindEntry(std::string_view example, std::string_view key, std::string_view
   Fields outer(example, true);
   while (outer.Next()) {
     if (outer.field != 1 || outer.wire != kBytes) continue;
-    Fields entries(outer.bytes);
+    Fields entries(outer.bytes, true);
     while (entries.Next()) {
       if (entries.field != 1 || entries.wire != kBytes) return Found::kMalformed;
       Fields entry(entries.bytes);
@@ -135,13 +136,16 @@ Found Read(std::string_view example, std::string_view key, uint32_t kind, std::v
   std::string_view feature;
   const Found found = FindEntry(example, key, &feature);
   if (found != Found::kYes) return found;
-  Fields lists(feature);
+  Fields lists(feature, true);
   if (feature.empty()) return Found::kNo;
   if (!lists.Next() || lists.field > 3 || lists.wire != kBytes) return Found::kMalformed;
   if (lists.field != kind) return Found::kOtherType;
-  Fields values(lists.bytes);
-  while (values.Next()) {
-    if (values.field != 1 || !ReadValue(values, out)) return Found::kMalformed;
+  constexpr bool is_text = std::is_same_v<T, std::string_view>;
+  Fields values(lists.bytes, !is_text);
+  for (bool is_first = true; values.Next(); is_first = false) {
+    const bool is_packed = !is_text && values.wire == kBytes;
+    if (values.field != 1 || (is_packed && !is_first) || !ReadValue(values, out)) return Found::kMalformed;
+    if (is_packed) return Found::kYes;  // what follows packed numbers is not looked at
   }
   return values.ended() ? Found::kYes : Found::kMalformed;
 }

@@ -5,6 +5,7 @@
 //
 //   load f                out = the tensor fed to f, row by row
 //   parse v, key, n, x    out = the n values of feature `key` of the tf.Example in each v[i]; x n times if it has none
+//   parse_rows v, key     the same for any number of values; rows with them
 //   grid v                rows[r] = r * len(v) / batch
 //   even_rows n           rows[r] = r * n
 //   split v, sep, skip    for each row r: its string at every `sep` (at runs of white space if empty); with `skip`, at any
@@ -15,9 +16,13 @@
 //   pad v, rows, n, x     the first n elements of each row, and x for those that it has not
 //   fill_rows rows        rows with one element where they have none
 //   is_empty rows         out[r] = rows[r] == rows[r + 1]
+//   take v, n, x          out[r] = v[r * n + x]
 //   hash v, n             out = Fingerprint64(v[i]) % n
+//   strong_hash v, n, k, l  out = SipHash of v[i] under the key k, l, % n
 //   cross v, w.., n, k    out = k, joined with Fingerprint64 of v[i], of w[i] and so on, % n
 //   text v                out = decimal v[i]
+//   lower v               out = v[i] with a-z for A-Z
+//   erase v, x            out = v[i] without the bytes of x
 //   find v, table, x      out = table[v[i]], x if it is not there
 //   bucketize v, bounds   out = how many of `bounds` are <= v[i]
 //   equal, less, ...      out = v[i] op (w[i] or x)
@@ -27,7 +32,7 @@
 //
 // These write to an output, at `offset` floats of each row:
 //   pool ids, rows, t     sum, mean or sqrtn over a row's ids of table t's rows, times weights if there are any
-//   gather ids, t         the rows of table t one after another
+//   gather ids, t, n      the rows of table t, n floats apart, or one after another if that is 0
 //   copy v                v itself; ints as floats by copy_as_floats
 //   one_hot ids, depth    1 at each id of the row, added up unless `flag`; ids out of range are left out
 #pragma once
@@ -45,11 +50,11 @@
 namespace corelane {
 
 enum class Opcode : uint8_t {
-  kLoadStrings, kLoadInts, kLoadFloats, kParse,
-  kGrid, kEvenRows, kSplit, kKeep, kKeepRows, kFill, kPad, kFillRows, kIsEmpty,
-  kHash, kCross, kText, kFindString, kFindInt, kBucketize,
+  kLoadStrings, kLoadInts, kLoadFloats, kParse, kParseRows,
+  kGrid, kEvenRows, kSplit, kKeep, kKeepRows, kFill, kPad, kFillRows, kIsEmpty, kTake,
+  kHash, kStrongHash, kCross, kText, kLower, kErase, kFindString, kFindInt, kBucketize,
   kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kAnd, kOr, kNot,
-  kAdd, kSubtract, kMultiply, kDivide, kFloorMod, kMaximum, kMinimum, kSelect, kConstant,
+  kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kFloorMod, kMaximum, kMinimum, kSelect, kConstant,
   kPool, kGather, kCopy, kCopyInts, kCopyAsFloats, kOneHot,
 };
 
@@ -64,17 +69,17 @@ struct Instruction {
   int32_t out = -1;         // register
   int32_t rows_out = -1;    // a second register, of rows
   int32_t inputs[4] = {-1, -1, -1, -1};
-  int64_t number = 0;   // feed, buckets, the other operand, default, depth, width
-  std::string text;     // separator, the other operand
+  int64_t number = 0;   // feed, buckets, the other operand, default, depth, width, distance
+  std::string text;     // separator, the other operand, bytes
   bool flag = false;    // split: skip; pool, gather: ids are in range; one_hot: no more than 1; parse: has a default
   int32_t table = -1;   // of rows or of ids
   Combiner combiner = Combiner::kSum;
   Empty empty = Empty::kError;
   std::vector<float> bounds;  // of buckets; a float operand or default
-  int64_t other = 0;          // pad, parse: the default
+  int64_t other = 0;          // pad, parse: the default; take: which; strong_hash: the key's second half
   std::string other_text;     // parse: the default
   int32_t output = -1;  // where it writes to
-  int64_t offset = 0;   // of its part of a row; of cross, the key
+  int64_t offset = 0;   // of its part of a row; of hashes, the key
 };
 
 // What a request feeds, whoever holds it. Each reads a whole tensor, its elements in order; false if it is malformed.
@@ -124,7 +129,7 @@ class ProgramSession {
     std::vector<int64_t> ints;
     std::vector<float> floats;
     std::vector<int64_t> rows;
-    std::vector<char> arena;  // what `text` wrote
+    std::vector<char> arena;  // what `text`, `lower` and `erase` wrote
     size_t size(Kind kind) const {
       return kind == Kind::kStrings ? strings.size() : kind == Kind::kInts ? ints.size() : floats.size();
     }
@@ -137,7 +142,10 @@ class ProgramSession {
   void Keep(const Instruction& instruction);
   void Fill(const Instruction& instruction);
   void Pad(const Instruction& instruction);
-  void Text(const Instruction& instruction);
+  void Rewrite(const Instruction& instruction);
+  void Hash(const Instruction& instruction);
+  void Find(const Instruction& instruction);
+  void Take(const Instruction& instruction);
   void Compare(const Instruction& instruction);
   void Calculate(const Instruction& instruction);
   void CalculateFloats(const Instruction& instruction);

@@ -31,6 +31,8 @@ const std::map<std::string, Opcode>& Opcodes() {
       {"select", Opcode::kSelect},            {"constant", Opcode::kConstant},  {"pool", Opcode::kPool},
       {"gather", Opcode::kGather},            {"copy", Opcode::kCopy},          {"copy_ints", Opcode::kCopyInts},
       {"divide", Opcode::kDivide},            {"parse", Opcode::kParse},
+      {"parse_rows", Opcode::kParseRows},     {"take", Opcode::kTake},          {"strong_hash", Opcode::kStrongHash},
+      {"lower", Opcode::kLower},              {"erase", Opcode::kErase},        {"floor_divide", Opcode::kFloorDivide},
       {"one_hot", Opcode::kOneHot},           {"pad", Opcode::kPad},            {"copy_as_floats", Opcode::kCopyAsFloats},
   };
   return kOpcodes;
@@ -162,12 +164,14 @@ std::shared_ptr<const Program> ProgramFrom(const py::dict& from) {
     const bool looks_up = last.opcode == Opcode::kPool || last.opcode == Opcode::kGather;
     Check(!finds || (last.table >= 0 && last.table < static_cast<int32_t>(made->maps.size())));
     Check(!looks_up || (last.table >= 0 && last.table < static_cast<int32_t>(made->tables.size())));
-    Check((last.opcode != Opcode::kHash && last.opcode != Opcode::kCross) || last.number > 0);
+    Check(last.opcode < Opcode::kHash || last.opcode > Opcode::kCross || last.number > 0);
+    Check(last.opcode != Opcode::kTake || (last.other >= 0 && last.other < last.number));
     Check((last.opcode != Opcode::kPad && last.opcode != Opcode::kParse) || last.number >= 0);
     const bool has_operand = last.opcode == Opcode::kFill || last.opcode == Opcode::kPad ||
                              (last.opcode >= Opcode::kEqual && last.opcode <= Opcode::kMinimum && last.inputs[1] < 0);
     Check(!has_operand || last.kind != Kind::kFloats || last.bounds.size() == 1);
-    Check(last.opcode != Opcode::kFloorMod || last.inputs[1] >= 0 || last.number > 0);
+    const bool divides = last.opcode == Opcode::kFloorMod || last.opcode == Opcode::kFloorDivide;
+    Check(!divides || last.inputs[1] >= 0 || last.number > 0);
   }
   return made;
 }

@@ -3,6 +3,7 @@
     plan.json          signatures, programs, vocabularies, what was fused and what was not
     tables/HASH.fp32   embedding tables, named after their content: whoever serves equal ones shares the memory
     dense-N.xml, .bin  what remains of each signature, in OpenVINO's form
+    dense-N/           the same as a SavedModel, where OpenVINO cannot run it
     original/          the SavedModel, for signatures that are not fused, if others are
 
 Needs TensorFlow and OpenVINO; serving the plan needs OpenVINO only.
@@ -14,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,20 +26,21 @@ from kernels.compiler import Compiled, Feed, Ids, NotFused, Table, compile_graph
 from kernels.graph import GraphError
 from kernels.graph.constants import fill_tensor
 from processor._native import TensorFlowModel
+from processor.engines.dense_part import DensePart, node_of, write_openvino, write_tensorflow
 from processor.engines.fused_engine import ORIGINAL, SCHEMA
 from processor.engines.selection import PLAN
 from processor.engines.tensorflow_engine import open_saved_model
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
 from processor.wire import messages, tensors
 
-_OUTPUT = "corelane_output_"
 _REF_VARIABLES = ("Variable", "VariableV2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureReport:
     """`columns` are the inputs that features are made of; `blocked` says, by input, which op keeps it in the dense
-    graph; `rules` count the rules used. `why_not` is why TensorFlow runs the signature, if it does."""
+    graph; `rules` count the rules used. `why_tensorflow` is why it runs what remains, if it does; `why_not`, why it
+    runs the whole signature."""
 
     signature: str
     nodes_before: int
@@ -47,6 +48,7 @@ class SignatureReport:
     columns: int
     blocked: Mapping[str, str]
     rules: Mapping[str, int]
+    why_tensorflow: str = ""
     why_not: str | None = None
 
 
@@ -79,7 +81,7 @@ class _Compilation:
         reports = []
         for index, signature in enumerate(signatures.values()):
             try:
-                plan, report = self._fuse(signature, f"dense-{index}.xml", stop_after)
+                plan, report = self._fuse(signature, index, stop_after)
             except NotFused as error:
                 plan, report = self._left(signature, str(error))
             plans.append(plan)
@@ -89,9 +91,9 @@ class _Compilation:
         (self._out / PLAN).write_text(json.dumps({"schema": SCHEMA, "signatures": plans}))
         return reports
 
-    def _fuse(self, signature: Signature, dense: str, stop_after: int | None) -> tuple[dict[str, Any], SignatureReport]:
+    def _fuse(self, signature: Signature, index: int, stop_after: int | None) -> tuple[dict[str, Any], SignatureReport]:
         compiled = self._compile(signature, stop_after)
-        plan, nodes_after = self._plan(signature, compiled, dense)
+        plan, nodes_after, why_tensorflow = self._plan(signature, compiled, index)
         rules: dict[str, int] = {}
         for one in compiled.applied:
             rules[one.rule] = rules.get(one.rule, 0) + 1
@@ -102,6 +104,7 @@ class _Compilation:
             columns=len(compiled.fused),
             blocked=dict(compiled.blocked),
             rules=rules,
+            why_tensorflow=why_tensorflow,
         )
         return plan, report
 
@@ -139,17 +142,17 @@ class _Compilation:
             if found.size
         }
 
-    def _plan(self, signature: Signature, compiled: Compiled, dense: str) -> tuple[dict[str, Any], int]:
+    def _plan(self, signature: Signature, compiled: Compiled, index: int) -> tuple[dict[str, Any], int, str]:
         inputs = list(signature.inputs)
-        self._load(table.source for table in compiled.tables if table.is_variable)
+        self._load(name for table in compiled.tables if table.is_variable for name in table.parts or (table.source,))
         self._load(compiled.variables.values())
         self._fill_variables(compiled)
-        tables = [self._table(table) for table in compiled.tables]
-        order, nodes_after = self._write_dense(signature, compiled, self._out / dense)
+        tables = [self._table(table, compiled) for table in compiled.tables]
+        where, dense, why_tensorflow = self._write_dense(signature, compiled, index)
         features = {name: number for number, name in enumerate(compiled.features)}
-        placeholders = {_node(signature.inputs[name].engine_name): name for name in compiled.fed}
+        placeholders = {node_of(signature.inputs[name].engine_name): name for name in compiled.fed}
         dense_inputs = []
-        for name in order:
+        for name in dense.inputs:
             if name in features:
                 shape = compiled.features[name]
                 dims = [size if isinstance(size, int) else [inputs.index(size[0]), size[1]] for size in shape]
@@ -170,10 +173,10 @@ class _Compilation:
             "inputs": [_spec(spec) for spec in signature.inputs.values()],
             "outputs": [_spec(spec) for spec in signature.outputs.values()],
             "program": program,
-            "dense": dense,
+            "dense": where,
             "dense_inputs": dense_inputs,
         }
-        return plan, nodes_after
+        return plan, dense.nodes, why_tensorflow
 
     def _load(self, handles: Iterable[str]) -> None:
         """Reads variables and vocabularies that are not read yet, in one run."""
@@ -218,12 +221,13 @@ class _Compilation:
                 fill_tensor(node.attr["value"].tensor, array)
                 node.attr["dtype"].type = node.attr["value"].tensor.dtype
 
-    def _table(self, table: Table) -> dict[str, Any]:
+    def _table(self, table: Table, compiled: Compiled) -> dict[str, Any]:
         """Its file, named after its content."""
         if table not in self._files:
-            if not table.is_variable:
-                raise NotFused(f"table {table.source} is a constant, which is not fused yet")
-            (array,) = self._values[table.source]
+            if table.parts:
+                array = np.concatenate([self._values[part][0] for part in table.parts])[compiled.orders[table.source]]
+            else:
+                array = self._values[table.source][0] if table.is_variable else compiled.constants[table.source]
             data = np.ascontiguousarray(array, np.float32)
             name = f"tables/{hashlib.blake2b(data.data, digest_size=16).hexdigest()}.fp32"
             if not (self._out / name).exists():
@@ -238,40 +242,15 @@ class _Compilation:
         found = [key.decode("latin-1") for key in keys.tolist()] if kind == "strings" else keys.tolist()
         return {kind: found, "ids": ids.tolist()}
 
-    def _write_dense(self, signature: Signature, compiled: Compiled, path: Path) -> tuple[list[str], int]:
-        """Converts the rest of the graph; the order of its inputs, and how many operations it has."""
-        import openvino
-
-        names = []
-        for index, spec in enumerate(signature.outputs.values()):
-            node = compiled.dense.node.add(name=f"{_OUTPUT}{index}", op="Identity")
-            node.input.append(compiled.where[spec.engine_name])
-            node.attr["T"].type = tensors.type_number(spec.dtype)
-            names.append(node.name)
-        with tempfile.NamedTemporaryFile(dir=self._out, suffix=".pb") as file:
-            file.write(compiled.dense.SerializeToString())
-            file.flush()
-            try:
-                converted = openvino.convert_model(file.name)
-            except Exception as error:  # a dozen kinds, of the front end's own
-                raise NotFused(f"OpenVINO cannot run what remains: {_first_line(error)}") from error
-        known = set(compiled.features) | {_node(signature.inputs[name].engine_name) for name in compiled.fed}
-        order = [next(_node(name) for name in sorted(port.names)) for port in converted.inputs]
-        results = {_node(name): port.node for port in converted.outputs for name in port.names}
-        if set(order) - known or set(names) - results.keys():
-            raise NotFused(f"OpenVINO made other inputs or outputs of what remains: {', '.join(order)[:200]}")
-        converted = openvino.Model([results[name] for name in names], converted.get_parameters(), signature.name)
-        types = {node.name: node.attr["dtype"].type for node in compiled.dense.node if node.op == "Placeholder"}
-        for name, port in zip(order, converted.inputs, strict=True):
-            wanted = types[name]
-            if port.element_type.to_dtype() != NUMPY_TYPES[tensors.type_name(wanted)]:
-                raise NotFused(f"OpenVINO takes another type for {name}")
-        for port, spec in zip(converted.outputs, signature.outputs.values(), strict=True):
-            found, wanted = port.element_type.to_dtype(), NUMPY_TYPES[spec.dtype]
-            if found != wanted:
-                raise NotFused(f"OpenVINO makes output {spec.name} {found}, not {wanted}")
-        openvino.save_model(converted, str(path), compress_to_fp16=False)
-        return order, len(converted.get_ops())
+    def _write_dense(self, signature: Signature, compiled: Compiled, index: int) -> tuple[str, DensePart, str]:
+        """Its file or folder, what is known of it, and why it is TensorFlow's, if it is."""
+        name = f"dense-{index}"
+        try:
+            return f"{name}.xml", write_openvino(compiled, signature, self._out / f"{name}.xml"), ""
+        except NotFused as error:
+            self._load(compiled.vocabularies)
+            vocabularies = {handle: self._values[handle] for handle in compiled.vocabularies}
+            return name, write_tensorflow(compiled, signature, vocabularies, self._out / name), str(error)
 
 
 def _link(source: str, target: str) -> None:
@@ -306,13 +285,3 @@ def _plain(instruction: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in instruction.items()
     }
-
-
-def _node(reference: str) -> str:
-    return reference.split(":")[0]
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    wanted = [line for line in lines if "No translator" in line or "Internal error" in line or "onversion" in line]
-    return (wanted or lines or [type(error).__name__])[0][:300]

@@ -1,11 +1,11 @@
-"""Fused plans, which `fused_compiler` makes: features by our own kernels, the dense part by OpenVINO."""
+"""Fused plans, which `fused_compiler` makes: features by our own kernels, the dense part by OpenVINO or TensorFlow."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from processor._native import FusedModel, FusedPart, OpenVinoModel
+from processor._native import FusedModel, FusedPart, Model, OpenVinoModel
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.openvino_library import library, properties_of
 from processor.engines.selection import PLAN
@@ -40,7 +40,7 @@ class FusedEngine(NativeEngine):
                     signature = _signature(entry)
                     parts.append(_part(folder, entry, signature, options))
                 else:
-                    original = original or _load_original(folder, options)
+                    original = original or _tensorflow(folder / ORIGINAL, options)
                     signature = original.signatures()[entry["name"]]
                     parts.append(_original_part(original, signature))
                 signatures[signature.name] = signature
@@ -76,23 +76,6 @@ def _part(folder: Path, entry: Mapping[str, Any], signature: Signature, options:
     inputs = [_slot(spec) for spec in signature.inputs.values()]
     outputs = [_slot(spec) for spec in signature.outputs.values()]
     program = entry["program"]
-    dense_inputs: list[tuple[str, str, int, tuple[int, ...] | None]] = []
-    for index, (is_feature, number, _) in enumerate(entry["dense_inputs"]):
-        if is_feature:
-            floats = program["outputs"][number]["kind"] == "floats"
-            dense_inputs.append(
-                (f"feature_{index}", "", tensors.type_number("DT_FLOAT" if floats else "DT_INT64"), None)
-            )
-        else:
-            dense_inputs.append(inputs[number])
-    dense = OpenVinoModel.load(
-        str(library()),
-        str(folder / entry["dense"]),
-        list(properties_of(options).items()),
-        signature.name,
-        dense_inputs,
-        outputs,
-    )
     return FusedPart(
         name=signature.name,
         inputs=inputs,
@@ -103,7 +86,7 @@ def _part(folder: Path, entry: Mapping[str, Any], signature: Signature, options:
             "tables": [{**table, "file": str(folder / table["file"])} for table in program["tables"]],
             "maps": [_with_bytes(one) for one in program["maps"]],
         },
-        dense=dense,
+        dense=_dense(folder, entry, signature, options),
         dense_inputs=[
             (is_feature, number, [(size[0], size[1]) if isinstance(size, list) else (-1, size) for size in dims])
             for is_feature, number, dims in entry["dense_inputs"]
@@ -111,10 +94,34 @@ def _part(folder: Path, entry: Mapping[str, Any], signature: Signature, options:
     )
 
 
-def _load_original(folder: Path, options: EngineOptions) -> NativeEngine:
+def _dense(folder: Path, entry: Mapping[str, Any], signature: Signature, options: EngineOptions) -> Model:
+    path = folder / entry["dense"]
+    if path.suffix != ".xml":
+        return _tensorflow(path, options).model
+    inputs = [_slot(spec) for spec in signature.inputs.values()]
+    dense_inputs: list[tuple[str, str, int, tuple[int, ...] | None]] = []
+    for index, (is_feature, number, _) in enumerate(entry["dense_inputs"]):
+        if is_feature:
+            floats = entry["program"]["outputs"][number]["kind"] == "floats"
+            dense_inputs.append(
+                (f"feature_{index}", "", tensors.type_number("DT_FLOAT" if floats else "DT_INT64"), None)
+            )
+        else:
+            dense_inputs.append(inputs[number])
+    return OpenVinoModel.load(
+        str(library()),
+        str(path),
+        list(properties_of(options).items()),
+        signature.name,
+        dense_inputs,
+        [_slot(spec) for spec in signature.outputs.values()],
+    )
+
+
+def _tensorflow(folder: Path, options: EngineOptions) -> NativeEngine:
     from processor.engines.tensorflow_engine import TensorFlowEngine
 
-    return TensorFlowEngine.load(folder / ORIGINAL, options)
+    return TensorFlowEngine.load(folder, options)
 
 
 def _original_part(engine: NativeEngine, signature: Signature) -> FusedPart:

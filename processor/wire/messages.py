@@ -39,7 +39,9 @@ def _message(name: str) -> Any:
 
 
 TensorProto = _message("tensorflow.TensorProto")
+TensorShapeProto = _message("tensorflow.TensorShapeProto")
 MetaGraphDef = _message("tensorflow.MetaGraphDef")
+SavedModel = _message("tensorflow.SavedModel")
 ConfigProto = _message("tensorflow.ConfigProto")
 GraphDef = _message("tensorflow.GraphDef")
 OpList = _message("tensorflow.OpList")

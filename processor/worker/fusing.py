@@ -27,7 +27,7 @@ from processor.worker.content import content_key
 from processor.worker.equality import Equality, Hints, compare
 
 _HINTS_MAX = 1000
-_COMPILER = 1  # changes when plans of the same model do
+_COMPILER = 2  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,9 @@ def plan_of(
         raise LoadError(found["error"])
     columns = max(report["columns"] for report in found["reports"])
     accepted = found["equality"]["accepted"]
-    return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests"
+    why = next((report["why_tensorflow"] for report in found["reports"] if report["why_tensorflow"]), "")
+    rest = f"; TensorFlow runs the rest: {why}" if why else ""
+    return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests{rest}"
 
 
 def kept_plan(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> Path | None:
@@ -148,14 +150,15 @@ def hints_of(plan: Path) -> Hints:
     separators: set[bytes] = set()
     words: list[bytes] = []
     numbers: set[float] = set()
-    features: set[tuple[bytes, str, int]] = set()
+    features: set[tuple[bytes, str, int | None]] = set()
     for signature in json.loads((plan / PLAN).read_text())["signatures"]:
         if "program" not in signature:
             continue
         for instruction in signature["program"]["instructions"]:
             text = instruction.get("text", "").encode("latin-1")
-            if instruction["opcode"] == "parse":
-                features.add((text, instruction["kind"], instruction["number"]))
+            if instruction["opcode"] in ("parse", "parse_rows"):
+                count = instruction["number"] if instruction["opcode"] == "parse" else None
+                features.add((text, instruction["kind"], count))
             elif instruction["opcode"] == "split" and text:
                 separators.update([text] if not instruction.get("flag") else [bytes([byte]) for byte in text])
             elif text:
@@ -172,7 +175,7 @@ def hints_of(plan: Path) -> Hints:
         separators=tuple(sorted(separators)),
         words=tuple(_some(words)),
         numbers=tuple(_some(sorted(numbers))),
-        features=tuple(sorted(features)),
+        features=tuple(sorted(features, key=str)),
     )
 
 

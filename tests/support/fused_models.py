@@ -75,6 +75,11 @@ def _columns_v1(kind: str, x: str = "x") -> tuple[dict[str, tuple[Any, list[int 
             return {x: _STRING, "y": _STRING}, list(columns)
         case "max_norm":
             return words, [column.embedding_column(hashed, 8, max_norm=0.5)]
+        case "weighted":
+            weighted = column.weighted_categorical_column(hashed, "y")
+            return {x: (tf.string, [None, 3]), "y": (tf.float32, [None, 3])}, [column.embedding_column(weighted, 8)]
+        case "partitioned":
+            return {x: (tf.string, [None, 2])}, [column.embedding_column(hashed, 8)]
         case "numeric":
             scaled = column.numeric_column("y", normalizer_fn=lambda y: (y - 3) / 2)
             return {x: _STRING, "y": _FLOAT}, [column.embedding_column(hashed, 8), scaled]
@@ -86,13 +91,14 @@ COLUMNS_V1 = (
     "hash", "hash_sum", "hash_sqrtn", "hash_wide", "hash_int", "hash_int32", "vocabulary", "vocabulary_oov",
     "vocabulary_default", "vocabulary_int", "identity", "identity_default", "bucketized", "bucketized_one_hot",
     "indicator", "indicator_hash", "crossed", "shared", "max_norm", "numeric",
-    "two_signatures",
+    "two_signatures", "weighted", "partitioned",
 )
 # fmt: on
 
 
 # Columns that a random model takes several of, each over inputs of its own.
-_MIXED = [kind for kind in COLUMNS_V1 if kind not in ("crossed", "shared", "numeric", "max_norm", "two_signatures")]
+_ALONE = ("crossed", "shared", "numeric", "max_norm", "two_signatures", "partitioned", "weighted")
+_MIXED = [kind for kind in COLUMNS_V1 if kind not in _ALONE]
 
 
 def _random_columns(seed: int) -> tuple[dict[str, tuple[Any, list[int | None]]], list[Any]]:
@@ -113,7 +119,9 @@ def _write_v1(kind: str, folder: Path) -> None:
         inputs, columns = _random_columns(int(kind.split("_")[1])) if random else _columns_v1(kind)
         placeholders = {name: v1.placeholder(dtype, shape, name) for name, (dtype, shape) in inputs.items()}
         floats = v1.placeholder(tf.float32, [None, 3], "floats")
-        x = tf.concat([v1.feature_column.input_layer(placeholders, columns), floats], 1)
+        parts = v1.fixed_size_partitioner(3) if kind == "partitioned" else None
+        with v1.variable_scope("columns", partitioner=parts):
+            x = tf.concat([v1.feature_column.input_layer(placeholders, columns), floats], 1)
         weights = v1.get_variable("w", [x.shape[1], 4], initializer=v1.random_normal_initializer())
         y = tf.nn.softmax(x @ weights)
         session.run([v1.global_variables_initializer(), v1.tables_initializer()])
@@ -172,6 +180,103 @@ class _Buckets(tf.Module):
         }
 
 
+class _Strings(tf.Module):
+    """Answers in strings, of which some are looked up: TensorFlow's work, behind a feature that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = tf.Variable(np.random.default_rng(1).standard_normal((10, 4), np.float32))
+        keys = tf.lookup.KeyValueTensorInitializer(WORDS, tf.range(len(WORDS), dtype=tf.int64))
+        self.words = tf.lookup.StaticHashTable(keys, -1)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "x"), tf.TensorSpec([None], tf.string, "f")])
+    def serve(self, x: tf.Tensor, f: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = tf.gather(self.table, tf.strings.to_hash_bucket_fast(x, 10))
+        joined = tf.strings.join([f, tf.gather(tf.constant(["a", "b", "c", "d"]), tf.argmax(rows, 1))])
+        return {"y": tf.reduce_sum(rows, 1), "joined": joined, "ids": self.words.lookup(tf.strings.lower(f))}
+
+
+class _Columns(tf.Module):
+    """Columns of one input of ids, in a table that is a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        source = np.random.default_rng(1)
+        self.table = source.standard_normal((20, 6), np.float32)
+        self.other = tf.Variable(source.standard_normal((30, 6), np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int64, "x"), tf.TensorSpec([None, 5], tf.int64, "f")])
+    def serve(self, x: tf.Tensor, f: tf.Tensor) -> dict[str, tf.Tensor]:
+        left, right = tf.gather(tf.constant(self.table), x[:, 0]), tf.gather(self.other, x[:, 1])
+        wide = tf.concat([tf.gather(self.table, f), tf.gather(self.other, f)], -1)
+        last = tf.gather(self.other, x[:, -1:])
+        return {"y": left * right, "last": last, "wide": tf.concat([tf.nn.softmax(wide), tf.tile(last, [1, 1, 2])], 1)}
+
+
+class _Weights(tf.Module):
+    """Lookups with weights, by each combiner; with the safe lookup, which drops weights that are not above 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = tf.Variable(np.random.default_rng(1).standard_normal((40, 8), np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.string, "x"), tf.TensorSpec([None, 3], tf.float32, "w")])
+    def serve(self, x: tf.Tensor, w: tf.Tensor) -> dict[str, tf.Tensor]:
+        where = tf.where(tf.not_equal(x, ""))
+        shape = tf.shape(x, tf.int64)
+        ids = tf.strings.to_hash_bucket_fast(tf.gather_nd(x, where), 40)
+        sparse_ids = tf.SparseTensor(where, ids, shape)
+        weights = tf.SparseTensor(where, tf.gather_nd(w, where), shape)
+        safe = tf.nn.safe_embedding_lookup_sparse
+        found = {name: safe(self.table, sparse_ids, weights, name) for name in ("sum", "mean", "sqrtn")}
+        positive = tf.SparseTensor(where, 1.5 + tf.gather_nd(w, where) * 0.0, shape)
+        for name in ("sum", "mean", "sqrtn"):
+            found[f"plain_{name}"] = tf.nn.embedding_lookup_sparse(self.table, sparse_ids, positive, name)
+        return {"y": tf.concat([*found.values(), w], 1)}
+
+
+class _Examples(tf.Module):
+    """tf.Examples with features of any length, and of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        source = np.random.default_rng(1)
+        self.table = tf.Variable(source.standard_normal((40, 8), np.float32))
+        self.rows = tf.Variable(source.standard_normal((40, 4), np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+    def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = tf.io.parse_example(
+            examples,
+            {
+                "words": tf.io.VarLenFeature(tf.string),
+                "numbers": tf.io.VarLenFeature(tf.int64),
+                "weights": tf.io.VarLenFeature(tf.float32),
+                "one": tf.io.FixedLenFeature([1], tf.int64, default_value=3),
+                "price": tf.io.FixedLenFeature([], tf.float32),
+            },
+        )
+        words = found["words"]
+        hashed = tf.SparseTensor(words.indices, tf.strings.to_hash_bucket_fast(words.values, 40), words.dense_shape)
+        numbers = tf.SparseTensor(found["numbers"].indices, found["numbers"].values % 40, found["numbers"].dense_shape)
+        return {
+            "words": tf.nn.safe_embedding_lookup_sparse(self.table, hashed, combiner="mean"),
+            "numbers": tf.nn.safe_embedding_lookup_sparse(self.rows, numbers, combiner="sum"),
+            "one": tf.gather(self.table, tf.math.floormod(found["one"][:, 0], 40)),
+            "price": found["price"] * 2.0,
+            "weights": tf.sparse.reduce_sum(found["weights"], 1),
+        }
+
+
+MODULES: dict[str, type[tf.Module]] = {
+    "int_features": _Buckets,
+    "strings_out": _Strings,
+    "columns_of_ids": _Columns,
+    "weights": _Weights,
+    "examples": _Examples,
+}
+
+
 SPLIT: dict[str, Callable[[Any, Any], Any]] = {
     "split_mean": lambda table, ids: tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="mean"),
     "split_sum": lambda table, ids: tf.nn.embedding_lookup_sparse(table, ids.to_sparse(), None, combiner="sum"),
@@ -211,6 +316,18 @@ def _keras(kind: str) -> tuple[dict[str, Any], Any]:
         case "keras_embedding":
             x = keras.Input((4,), dtype="int64", name="x")
             features = table(x)
+        case "keras_salted":
+            x = keras.Input((2,), dtype="string", name="x")
+            features = table(layers.Hashing(30, salt=[7, 1 << 40])(x))
+        case "keras_crossed":
+            x = keras.Input((1,), dtype="string", name="x")
+            y = keras.Input((1,), dtype="string", name="y")
+            features = layers.HashedCrossing(16, output_mode="one_hot")((x, y))
+            return {"x": x, "y": y, "f": floats}, layers.Dense(2)(layers.Concatenate()([features, floats]))
+        case "keras_text":
+            x = keras.Input((1,), dtype="string", name="x")
+            words = layers.TextVectorization(20, output_sequence_length=4, vocabulary=[w for w in WORDS if w])
+            features = table(words(x))
         case "keras_sequence":
             x = keras.Input((None,), dtype="int64", name="x")
             features = layers.GlobalAveragePooling1D()(layers.Embedding(30, 8, mask_zero=True)(x))
@@ -221,19 +338,19 @@ def _keras(kind: str) -> tuple[dict[str, Any], Any]:
 # fmt: off
 KERAS = (
     "keras_hashing", "keras_string_lookup", "keras_integer_lookup", "keras_discretization", "keras_category",
-    "keras_embedding", "keras_sequence",
+    "keras_embedding", "keras_sequence", "keras_salted", "keras_crossed", "keras_text",
 )
 # fmt: on
 RANDOM = tuple(f"random_{seed}" for seed in range(8))
-KINDS = (*COLUMNS_V1, "int_features", *SPLIT, *KERAS, *RANDOM)
+KINDS = (*COLUMNS_V1, *MODULES, *SPLIT, *KERAS, *RANDOM)
 
 
 def write(kind: str, folder: Path) -> None:
     if kind in (*COLUMNS_V1, *RANDOM):
         _write_v1(kind, folder)
-    elif kind == "int_features":
-        buckets = _Buckets()
-        tf.saved_model.save(buckets, str(folder), {"serving_default": buckets.serve})
+    elif kind in MODULES:
+        module = MODULES[kind]()
+        tf.saved_model.save(module, str(folder), {"serving_default": module.serve})
     elif kind in SPLIT:
         model = _Split(SPLIT[kind])
         tf.saved_model.save(model, str(folder), {"serving_default": model.serve})

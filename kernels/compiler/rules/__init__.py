@@ -11,6 +11,7 @@ from kernels.compiler.rules import (
     indicators,
     lookups,
     masked,
+    partitioned,
     shapes,
     sources,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "indicators",
     "lookups",
     "masked",
+    "partitioned",
     "shapes",
     "sources",
 ]

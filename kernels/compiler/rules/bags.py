@@ -5,7 +5,7 @@ from typing import Any
 from kernels.compiler.analysis import Analysis, attribute, rule
 from kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of, slice_of
 from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import Coordinates, Distinct, Known, Offsets, Positions, Segments, Term, Vector
+from kernels.compiler.terms import Coordinates, Known, Offsets, Places, Positions, Segments, Term, Vector
 from kernels.compiler.values import operand
 from kernels.graph.constants import BOOL
 from kernels.graph.constants import INT64 as DT_INT64
@@ -75,7 +75,9 @@ def unique(analysis: Analysis, node: Any, inputs: list[Term]) -> list[Term] | No
     what = inputs[0]
     if not isinstance(what, Vector) or len(what.shape) != 1:
         return None
-    return [Distinct(what.value, is_index=False), Distinct(what.value, is_index=True)]
+    count = Size.symbol("distinct", what.value)
+    found = analysis.values.add("distinct", (what.value,), kind=analysis.values[what.value].kind, domain=count)
+    return [Vector(found, (count,), what.dtype), Places(what.value)]
 
 
 @rule("rows of elements", "Reshape")

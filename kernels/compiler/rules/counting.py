@@ -16,7 +16,7 @@ def count(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     limit = as_sizes(inputs[1])
     if known_int(inputs[0]) != 0 or known_int(inputs[2]) != 1 or limit is None or limit.ndim:
         return None
-    return RowNumbers((BATCH,)) if limit.item() == BATCH else None
+    return None if limit.item().constant is not None else RowNumbers((limit.item(),))
 
 
 @rule("row numbers", "ExpandDims", "Reshape", "Squeeze")

@@ -41,6 +41,31 @@ def concat(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     return Feature(tuple(parts), (BATCH, width), FLOAT)
 
 
+@rule("lookups side by side", "ConcatV2")
+def interleave(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """Of [batch, length, dimension] lookups, along the last axis: each place has a row of every table."""
+    features = [one for one in inputs[:-1] if isinstance(one, Feature)]
+    if len(features) < len(inputs) - 1 or known_int(inputs[-1]) not in (2, -1):
+        return None
+    first = features[0]
+    for one in features:
+        part = one.parts[0]
+        if len(one.shape) != 3 or one.shape[:2] != first.shape[:2] or len(one.parts) > 1 or part.opcode != "gather":
+            return None
+        assert part.table is not None, "it is a lookup"
+        if one.shape[2] != Size.of(part.table.dimension) or part.attributes:
+            return None
+    dimensions = [one.shape[2].constant or 0 for one in features]
+    parts: list[Part] = []
+    before = Size.of(0)
+    for number, one in enumerate(features):
+        part = one.parts[0]
+        attributes = (("number", sum(dimensions)), ("inset", sum(dimensions[:number])), ("before", before))
+        parts.append(Part("gather", part.inputs, part.width, attributes, part.table))
+        before = before + part.width
+    return Feature(tuple(parts), (*first.shape[:2], Size.of(sum(dimensions))), FLOAT)
+
+
 @rule("one dense input", "Pack")
 def stack(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     """Along a new axis after the batch."""

@@ -15,6 +15,8 @@ _OPS: dict[str, Callable[..., Any]] = {
     "AddV2": np.add,
     "Sub": np.subtract,
     "Mul": np.multiply,
+    "FloorDiv": np.floor_divide,
+    "FloorMod": np.mod,
     "Maximum": np.maximum,
     "Minimum": np.minimum,
     "Equal": np.equal,

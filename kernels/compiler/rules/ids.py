@@ -1,5 +1,6 @@
 """From strings and numbers to ids: hashes, vocabularies, buckets, and comparisons that filter them."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,57 @@ def hash_bucket(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | Non
         number=attribute(node, "num_buckets"),
     )
     return Vector(value, text.shape, DT_INT64)
+
+
+@rule("salted hash bucket", "StringToHashBucketStrong")
+def strong_hash_bucket(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    text, key = inputs[0], attribute(node, "key").i
+    if not isinstance(text, Vector) or len(key) != 2:
+        return None
+    value = analysis.values.add(
+        "strong_hash",
+        (text.value,),
+        kind="ints",
+        domain=analysis.values[text.value].domain,
+        number=attribute(node, "num_buckets"),
+        offset=_signed(key[0]),
+        other=_signed(key[1]),
+    )
+    return Vector(value, text.shape, DT_INT64)
+
+
+@rule("lower case", "StringLower")
+def lower(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    text = inputs[0]
+    if not isinstance(text, Vector) or attribute(node, "encoding", b""):
+        return None
+    domain = analysis.values[text.value].domain
+    return Vector(analysis.values.add("lower", (text.value,), kind="strings", domain=domain), text.shape, STRING)
+
+
+@rule("characters left out", "StaticRegexReplace")
+def erase(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """A pattern that is one character of a set, replaced by nothing."""
+    text, characters = inputs[0], _characters(attribute(node, "pattern", b""))
+    if not isinstance(text, Vector) or not characters:
+        return None
+    if attribute(node, "rewrite", b"") or not attribute(node, "replace_global", True):
+        return None
+    domain = analysis.values[text.value].domain
+    value = analysis.values.add("erase", (text.value,), kind="strings", domain=domain, text=characters)
+    return Vector(value, text.shape, STRING)
+
+
+# A bracket expression of plain and escaped punctuation, letters and digits: RE2 and `re` read those alike.
+_SET = re.compile(rb"\[(?!\^)(?:\\[^\w\s]|[^\[\]\\]|\[(?!:))+\]")
+
+
+def _characters(pattern: bytes) -> bytes:
+    """Those that a pattern stands for; none if it is more than one set of ASCII characters."""
+    if not _SET.fullmatch(pattern) or not pattern.isascii():
+        return b""
+    found = re.compile(pattern)
+    return bytes(character for character in range(128) if found.fullmatch(bytes([character])))
 
 
 @rule("crossed column", "SparseCross")
@@ -146,6 +198,7 @@ _ARITHMETIC = {
     "Sub": "subtract",
     "Mul": "multiply",
     "FloorMod": "floor_mod",
+    "FloorDiv": "floor_divide",
     "Maximum": "maximum",
     "Minimum": "minimum",
 }
@@ -206,7 +259,7 @@ def _binary(analysis: Analysis, opcode: str, inputs: list[Term], dtype: int) -> 
     """Of two vectors of the same elements, or of one and a constant."""
     left, right = inputs
     if isinstance(right, Vector) and not isinstance(left, Vector):
-        if opcode in ("subtract", "floor_mod"):
+        if opcode in ("subtract", "floor_mod", "floor_divide"):
             return None
         left, right, opcode = right, left, _MIRRORED.get(opcode, opcode)
     if not isinstance(left, Vector):
@@ -219,7 +272,7 @@ def _binary(analysis: Analysis, opcode: str, inputs: list[Term], dtype: int) -> 
         other = values[right.value]
         if right.shape != left.shape or other.domain != value.domain or other.kind != value.kind:
             return None
-        if (value.kind == "floats" and dtype != BOOL) or opcode == "floor_mod":
+        if (value.kind == "floats" and dtype != BOOL) or opcode in ("floor_mod", "floor_divide"):
             return None
         found = values.add(opcode, (left.value, right.value), kind="ints", domain=value.domain)
         return Vector(found, left.shape, dtype)
@@ -232,9 +285,14 @@ def _binary(analysis: Analysis, opcode: str, inputs: list[Term], dtype: int) -> 
         if dtype != BOOL:
             return None
         found = values.add(opcode, (left.value,), kind="ints", domain=value.domain, bounds=(float(element),))
-    elif (opcode == "floor_mod" and int(element) <= 0) or opcode in ("and", "or"):
+    elif opcode in ("and", "or"):
+        # What changes nothing is left out.
+        found = left.value
+        if bool(element) != (opcode == "and"):
+            return None
+    elif opcode in ("floor_mod", "floor_divide") and int(element) <= 0:
         return None
-    elif (opcode, int(element)) in (("add", 0), ("subtract", 0), ("multiply", 1)):
+    elif (opcode, int(element)) in (("add", 0), ("subtract", 0), ("multiply", 1), ("floor_divide", 1)):
         found = left.value
     else:
         found = values.add(opcode, (left.value,), kind="ints", domain=value.domain, number=int(element))

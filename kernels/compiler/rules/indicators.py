@@ -17,6 +17,10 @@ def sparse_to_dense(analysis: Analysis, node: Any, inputs: list[Term]) -> Term |
         return None
     if tuple(sizes) != where.dense_shape or not analysis.values.are_of(what.value, where.rows):
         return None
+    if analysis.values[where.rows].opcode == "even_rows" and where.dense_shape[0] == BATCH:
+        width = where.dense_shape[1:]
+        if len(width) == 1 and width[0] == Size.of(analysis.values[where.rows].attribute("number")):
+            return Vector(what.value, where.dense_shape, what.dtype)  # none is missing
     number = known_int(default)
     return None if number is None else Cells(what.value, where.rows, where.dense_shape, number)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from kernels.compiler.analysis import Analysis, attribute, rule
 from kernels.compiler.sizes import Size, product
-from kernels.compiler.terms import AtLeast, Coordinates, Known, Sizes, Term, shape_of
+from kernels.compiler.terms import AtLeast, Coordinates, Known, Same, Sizes, Term, shape_of
 
 _INT_TYPES = (3, 9)
 
@@ -16,6 +16,9 @@ def as_sizes(term: Term) -> np.ndarray | None:
     """The sizes in a tensor of at most one axis; of constants, too."""
     if isinstance(term, Sizes):
         return term.values
+    if isinstance(term, Same) and len(term.shape) == 1 and isinstance(term.element, int):
+        count = term.shape[0].constant
+        return None if count is None else sizes_of([Size.of(term.element)] * count).values
     if isinstance(term, Known) and term.array.ndim <= 1 and term.array.dtype.kind == "i" and term.array.size <= 64:
         found = np.empty(term.array.shape, object)
         found[...] = np.vectorize(Size.of, otypes=[object])(term.array) if term.array.size else found

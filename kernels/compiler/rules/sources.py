@@ -36,7 +36,7 @@ def _split(analysis: Analysis, text: Term, separator: bytes, *, skip: bool) -> l
         return None
     values = analysis.values
     # The rows are an instruction of their own to those who use them; making either makes both.
-    rows = values.add("split_rows", (text.value,), kind="rows", domain=BATCH, text=separator, flag=skip)
+    rows = values.add("split", (text.value,), kind="rows", domain=BATCH, text=separator, flag=skip)
     pieces = values.add("split", (text.value,), kind="strings", domain=rows, text=separator, flag=skip)
     shape = (BATCH, Size.symbol("width", rows))
     return [
@@ -52,6 +52,9 @@ def where(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     if not isinstance(mask, Vector) or mask.dtype != BOOL:
         return None
     values = analysis.values
+    domain = values[mask.value].domain
+    if not isinstance(domain, int) and domain.divided_by(BATCH) is None:
+        return None  # distinct elements are of no row
     rows = values.grid(mask.value)
     kept = values.keep_rows(rows, mask.value)
     if len(mask.shape) == 1:
@@ -108,6 +111,33 @@ def new_axes(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     if isinstance(term, Feature):
         return Feature(term.parts, tuple(shape), term.dtype) if shape[0] == BATCH else None
     return Vector(term.value, tuple(shape), term.dtype)
+
+
+@rule("column of cells", "StridedSlice")
+def column(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
+    """One column of [batch, n], with or without its axis."""
+    term = inputs[0]
+    index = slice_of(node, inputs[1:])
+    if not isinstance(term, Vector) or len(term.shape) != 2 or term.shape[0] != BATCH or index is None:
+        return None
+    width = term.shape[1].constant
+    if width is None or len(index) != 2 or index[0] not in (slice(None, None, 1), slice(0, None, 1)):
+        return None
+    chosen = range(width)[index[1]] if isinstance(index[1], slice) else index[1]
+    if isinstance(chosen, range):
+        if len(chosen) != 1:
+            return None
+        shape: Shape = (BATCH, Size.of(1))
+        number = chosen[0]
+    else:
+        if chosen is None or not -width <= chosen < width:
+            return None
+        shape = (BATCH,)
+        number = chosen % width
+    value, values = term.value, analysis.values
+    if width > 1:
+        value = values.add("take", (value,), kind=values[value].kind, domain=BATCH, number=width, other=number)
+    return Vector(value, shape, term.dtype)
 
 
 def new_shape(node: Any, inputs: list[Term], shape: Shape) -> Shape | None:
