@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("path", type=Path, metavar="PATH")
     parser.add_argument("--engine", default="auto", choices=["auto", "tensorflow", "onnxruntime", "openvino", "fused"])
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that one request may use")
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "int8"])
     parser.add_argument("--max-divergence", type=float, default=0.01, help="as in the manifest")
     add_json(parser)
 
@@ -43,13 +43,14 @@ def run(options: argparse.Namespace) -> int:
     engine_name, folder = choice.engine, Path(choice.folder)
     if engine_name == "tensorflow":
         _take_the_workers_allocator()
+    from processor.engines.tables import TABLES
     from processor.worker.precision import load_in_precision
     from processor.worker.profiling import profile
 
     engine, precision = load_in_precision(
         engine_name,
         folder,
-        EngineOptions(threads_per_session=options.threads, precision=options.precision),
+        EngineOptions(threads_per_session=options.threads, precision=options.precision, tables=cache_folder() / TABLES),
         options.max_divergence,
         1 << 30,
     )

@@ -22,13 +22,15 @@ _UNLIMITED = PredictSettings(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """What a version's manifest entry says to its engine. `precision` is settled before: "bf16", or anything else for
-    fp32."""
+    """What a version's manifest entry says to its engine. `precision` is settled before: "bf16"; "int8" for fused
+    plans, whose tables then have such rows; anything else for fp32. `tables` is where such plans share tables; without
+    it they are their own."""
 
     sessions: int = 1
     threads_per_session: int = 1
     precision: str = "fp32"
     op_libraries: tuple[str, ...] = ()
+    tables: Path | None = None
 
 
 class Engine(ABC):

@@ -1,6 +1,7 @@
 """Fused plans, which `fused_compiler` makes: features by our own kernels, the dense part by OpenVINO or TensorFlow."""
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from processor._native import FusedModel, FusedPart, Model, OpenVinoModel
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.openvino_library import library, properties_of
 from processor.engines.selection import PLAN
+from processor.engines.tables import TableStore
 from processor.errors import LoadError
 from processor.tensors import Signature, TensorSpec
 from processor.wire import tensors
@@ -34,18 +36,22 @@ class FusedEngine(NativeEngine):
             raise LoadError(f"{folder} is a fused plan of schema {plan.get('schema')}; compile it again for {SCHEMA}")
         parts, signatures = [], {}
         original = None
-        try:
-            for entry in plan["signatures"]:
-                if "program" in entry:
-                    signature = _signature(entry)
-                    parts.append(_part(folder, entry, signature, options))
-                else:
-                    original = original or _tensorflow(folder / ORIGINAL, options)
-                    signature = original.signatures()[entry["name"]]
-                    parts.append(_original_part(original, signature))
-                signatures[signature.name] = signature
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
+        with tempfile.TemporaryDirectory() as own:
+            store = TableStore(options.tables or Path(own))
+            try:
+                for entry in plan["signatures"]:
+                    if "program" in entry:
+                        signature = _signature(entry)
+                        parts.append(_part(folder, entry, signature, options, store))
+                    else:
+                        original = original or _tensorflow(folder / ORIGINAL, options)
+                        signature = original.signatures()[entry["name"]]
+                        parts.append(_original_part(original, signature))
+                    signatures[signature.name] = signature
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
+            except OSError as error:
+                raise LoadError(f"{folder}: its tables cannot be kept in {options.tables}: {error}") from error
         return cls(FusedModel(parts), signatures)
 
     def signatures(self) -> Mapping[str, Signature]:
@@ -72,7 +78,9 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
     )
 
 
-def _part(folder: Path, entry: Mapping[str, Any], signature: Signature, options: EngineOptions) -> FusedPart:
+def _part(
+    folder: Path, entry: Mapping[str, Any], signature: Signature, options: EngineOptions, store: TableStore
+) -> FusedPart:
     inputs = [_slot(spec) for spec in signature.inputs.values()]
     outputs = [_slot(spec) for spec in signature.outputs.values()]
     program = entry["program"]
@@ -83,7 +91,7 @@ def _part(folder: Path, entry: Mapping[str, Any], signature: Signature, options:
         program={
             **program,
             "instructions": [_with_bytes(one) for one in program["instructions"]],
-            "tables": [{**table, "file": str(folder / table["file"])} for table in program["tables"]],
+            "tables": [store.in_precision(table, folder, options.precision) for table in program["tables"]],
             "maps": [_with_bytes(one) for one in program["maps"]],
         },
         dense=_dense(folder, entry, signature, options),

@@ -163,8 +163,10 @@ class Model(_Strict):
         default=None, description="session threads of a version; auto: one for each core that it gets"
     )
     threads_per_session: int = Field(default=1, ge=1, le=256, description="threads that one request may use")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="fp32, bf16, or auto: bf16 where the processor has it and max_divergence holds"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        default="auto",
+        description="fp32, bf16, int8 (tables of fused plans, the rest in fp32), or auto: bf16 where the processor has "
+        "it and max_divergence holds",
     )
     max_divergence: float = Field(
         default=0.01, gt=0, description="largest difference of an output from fp32 with which auto takes bf16"

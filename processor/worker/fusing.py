@@ -21,6 +21,7 @@ from processor.control import die_with_parent
 from processor.engines import EngineOptions, load_engine
 from processor.engines.fused_compiler import SignatureReport, compile_saved_model
 from processor.engines.selection import PLAN, is_installed
+from processor.engines.tables import TABLES, TableStore
 from processor.errors import CorelaneError, EngineMissing, LoadError
 from processor.worker import samples
 from processor.worker.content import content_key
@@ -114,6 +115,7 @@ def _compile_into(plan: Path, outcome: Path, folder: Path, op_libraries: Sequenc
     try:
         found = _compile_apart(folder, unfinished, op_libraries, limit_s)
         if "error" not in found:
+            TableStore(plan.parent.parent / TABLES).adopt((unfinished / "tables").iterdir())
             # If another worker was quicker, its plan is as good.
             with contextlib.suppress(OSError):
                 unfinished.rename(plan)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from processor import _native
 from processor.engines import EngineOptions
+from processor.engines.tables import TABLES
 from processor.errors import LoadError
 from processor.worker.choice import Choice
 from processor.worker.precision import Precision, load_in_precision
@@ -48,6 +49,7 @@ def load_version(
         threads_per_session=spec.threads_per_session,
         precision=spec.precision,
         op_libraries=spec.op_libraries,
+        tables=None if (cache := _cache(spec)) is None else cache / TABLES,
     )
     try:
         engine, precision = load_in_precision(

@@ -21,7 +21,7 @@ _MEMORY_BYTES = 64 << 20  # of outputs to compare
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
-    """What was chosen, "fp32" or "bf16", and why in words; `isa` is what oneDNN takes on this processor."""
+    """What was chosen, "fp32", "bf16" or "int8", and why in words; `isa` is what oneDNN takes on this processor."""
 
     name: str
     why: str
@@ -49,6 +49,10 @@ def load_in_precision(
 
     if options.precision == "fp32":
         return load("fp32", "the manifest says so")
+    if options.precision == "int8":
+        if engine != "fused":
+            raise LoadError(f"precision: int8 is for the tables of fused plans, and this version runs on {engine}")
+        return load("int8", "the manifest says so")
     if options.precision == "bf16":
         if engine in _WITH_BF16 and not has_bf16(isa):
             raise LoadError(
