@@ -10,7 +10,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from corelane.commands.common import table
 from processor.errors import LoadError
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors
-from processor.worker.fusing import compile_and_compare
 
 _EXPLANATION = """\
 tensorflow, fused  CPU time of a run in ms on one thread, median of {rounds} rounds in turn
@@ -82,19 +80,6 @@ def contestants(smoke: bool, wanted: list[str]) -> list[Contestant]:
 def _recom(name: str, targets: dict[int, float]) -> Contestant:
     folder = prepared.recom_model(name)
     return Contestant(name=name, folder=folder, inputs=lambda rows: recom.inputs(name, rows), targets=targets)
-
-
-def plan_of(one: Contestant) -> tuple[Path, float]:
-    """The plan, and how long it took to make it."""
-    plan = prepared.plans() / one.name.replace(" ", "-")
-    told = plan.with_suffix(".json")
-    if not plan.is_dir():
-        print(f"compiling {one.name} ...", file=sys.stderr, flush=True)
-        began_s = time.perf_counter()
-        result = compile_and_compare(one.folder, plan)
-        reports = [asdict(report) for report in result.reports]
-        told.write_text(json.dumps({"seconds": time.perf_counter() - began_s, "reports": reports}))
-    return plan, json.loads(told.read_text())["seconds"]
 
 
 def measure(one: Contestant, plan: Path, rounds: int, seconds: float, folder: Path) -> list[Row]:
@@ -166,7 +151,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for one in contestants(options.smoke, options.models):
             try:
-                plan, compiled[one.name] = plan_of(one)
+                plan, compiled[one.name] = prepared.plan(one.name, one.folder)
             except LoadError as error:
                 refused[one.name] = str(error)
                 continue

@@ -1,6 +1,6 @@
-"""`python -m bench.precision`: what bf16 gains, and what it costs in accuracy.
+"""`python -m bench.precision`: what bf16 gains, and int8 tables, and what they cost in accuracy.
 
-Every model is loaded in fp32 and in bf16, and run in turn on this thread. On a processor without bf16, oneDNN emulates
+Every model is loaded in fp32 and in less, and run in turn on this thread. On a processor without bf16, oneDNN emulates
 it with AVX-512: the outputs are then what they would be elsewhere, the times are not.
 """
 
@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +29,11 @@ _AUC_ROWS = 20_000
 _AUC_STEP = 1000
 
 _EXPLANATION = """\
-fp32, bf16  CPU time of a run in ms on one thread, median of {rounds} rounds in turn
-ratio       fp32 by bf16, median over the rounds; target 1.6 for the dense part at batch 100
+fp32, less  CPU time of a run in ms on one thread, median of {rounds} rounds in turn
+ratio       fp32 by less, median over the rounds; target 1.6 for bf16 on the dense part at batch 100
 difference  the largest of an output between the two, on these inputs
 AUC         on {auc} rows never seen in training; target: within 0.001 of each other
+int8        only the tables of fused plans; bf16 is their tables and the dense part
 dense part  the MLP of the 200-column model, 3213-1024-512-256-1, by itself"""
 
 
@@ -43,19 +44,21 @@ class Contestant:
     folder: Path
     inputs: Callable[[int], dict[str, np.ndarray]]
     demo_model: str = ""  # with an AUC, if it is one of the demo's
+    precision: str = "bf16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     model: str
     engine: str
+    precision: str
     batch: int
     fp32_ms: float
-    bf16_ms: float
+    less_ms: float
     ratio: float
     difference: float
     auc_fp32: float | None = None
-    auc_bf16: float | None = None
+    auc_less: float | None = None
 
 
 def _run(engine: Engine, session: object, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -76,7 +79,7 @@ def _auc(engine: Engine, model: str) -> float:
 def measure(contestant: Contestant, batches: tuple[int, ...], rounds: int, seconds: float) -> list[Row]:
     engines = {
         precision: load_engine(contestant.engine, contestant.folder, EngineOptions(precision=precision))
-        for precision in ("fp32", "bf16")
+        for precision in ("fp32", contestant.precision)
     }
     sessions = {precision: engine.make_session() for precision, engine in engines.items()}
     accuracy = (
@@ -85,6 +88,7 @@ def measure(contestant: Contestant, batches: tuple[int, ...], rounds: int, secon
         else {precision: _auc(engine, contestant.demo_model) for precision, engine in engines.items()}
     )
     rows = []
+    less = contestant.precision
     for batch in batches:
         inputs = contestant.inputs(batch)
         outputs = {precision: _run(engine, sessions[precision], inputs) for precision, engine in engines.items()}
@@ -96,13 +100,14 @@ def measure(contestant: Contestant, batches: tuple[int, ...], rounds: int, secon
             Row(
                 model=contestant.name,
                 engine=contestant.engine,
+                precision=less,
                 batch=batch,
                 fp32_ms=statistics.median(found["fp32"]),
-                bf16_ms=statistics.median(found["bf16"]),
-                ratio=statistics.median(a / b for a, b in zip(found["fp32"], found["bf16"], strict=True)),
-                difference=float(np.abs(outputs["fp32"] - outputs["bf16"]).max()),
+                less_ms=statistics.median(found[less]),
+                ratio=statistics.median(a / b for a, b in zip(found["fp32"], found[less], strict=True)),
+                difference=float(np.abs(outputs["fp32"] - outputs[less]).max()),
                 auc_fp32=accuracy["fp32"],
-                auc_bf16=accuracy["bf16"],
+                auc_less=accuracy[less],
             )
         )
     for engine in engines.values():
@@ -133,15 +138,18 @@ def _contestants(smoke: bool) -> list[Contestant]:
     for name, folder in prepared.demo_models().items():
         model = folder.parent.name
         engine = choose_engine(folder)
-        found.append(
-            Contestant(
-                name=name,
-                engine="openvino" if engine == "onnxruntime" else engine,
-                folder=folder,
-                inputs=lambda rows, model=model: inputs_of(model, clicks.rows(0, rows)),  # type: ignore[misc]
-                demo_model=model,
-            )
+        first = Contestant(
+            name=name,
+            engine="openvino" if engine == "onnxruntime" else engine,
+            folder=folder,
+            inputs=lambda rows, model=model: inputs_of(model, clicks.rows(0, rows)),  # type: ignore[misc]
+            demo_model=model,
         )
+        found.append(first)
+        if engine == "tensorflow":
+            plan, _ = prepared.plan(name, folder)
+            fused = replace(first, engine="fused", folder=plan)
+            found += [fused, replace(fused, precision="int8")]
     return found
 
 
@@ -170,7 +178,7 @@ def main() -> None:
     print(header())
     print(f"{'oneDNN':<17} {isa}" + ("" if has_bf16(isa) else ": bf16 is EMULATED, its times mean nothing"))
     print()
-    columns = ["model", "engine", "batch", "fp32 ms", "bf16 ms", "ratio", "difference", "AUC fp32", "AUC bf16"]
+    columns = ["model", "engine", "less", "batch", "fp32 ms", "less ms", "ratio", "difference", "AUC fp32", "AUC less"]
     print(
         table(
             columns,
@@ -178,13 +186,14 @@ def main() -> None:
                 [
                     row.model,
                     row.engine,
+                    row.precision,
                     row.batch,
                     f"{row.fp32_ms:.3f}",
-                    f"{row.bf16_ms:.3f}",
+                    f"{row.less_ms:.3f}",
                     f"{row.ratio:.2f}",
                     f"{row.difference:.1g}",
                     None if row.auc_fp32 is None else f"{row.auc_fp32:.4f}",
-                    None if row.auc_bf16 is None else f"{row.auc_bf16:.4f}",
+                    None if row.auc_less is None else f"{row.auc_less:.4f}",
                 ]
                 for row in rows
             ],

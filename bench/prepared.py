@@ -1,11 +1,14 @@
 """Models that several benches serve, made once and kept in `build/`."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from corelane.demo.clicks import Clicks, generate
+from processor.worker.fusing import compile_and_compare
 
 _CACHE = Path("build/bench-models")
 _DEMO = _CACHE / "demo"
@@ -45,10 +48,19 @@ def recom_model(name: str) -> Path:
     return folder.resolve()
 
 
-def plans() -> Path:
-    """Where fused plans are kept."""
-    (_CACHE / "plans").mkdir(parents=True, exist_ok=True)
-    return (_CACHE / "plans").resolve()
+def plan(name: str, folder: Path) -> tuple[Path, float]:
+    """The fused plan of the SavedModel in `folder`, and the seconds that it took to make and to compare it. LoadError
+    if there is none."""
+    plans = (_CACHE / "plans").resolve()
+    plans.mkdir(parents=True, exist_ok=True)
+    found = plans / name.replace(" ", "-")
+    told = found.with_suffix(".json")
+    if not found.is_dir():
+        _say(f"compiling {name} ...")
+        began_s = time.perf_counter()
+        compile_and_compare(folder, found)
+        told.write_text(json.dumps({"seconds": time.perf_counter() - began_s}))
+    return found, json.loads(told.read_text())["seconds"]
 
 
 def demo_clicks(rows: int) -> Clicks:
