@@ -48,6 +48,19 @@ def recom_model(name: str) -> Path:
     return folder.resolve()
 
 
+def outside_models(package: str) -> list[Path]:
+    """The versions' folders of the models of a package of `bench.outside_models`."""
+    root = _CACHE / "outside"
+    if not list(root.glob(f"{package}-*")):
+        _say(f"building models with {package} (a minute, once) ...")
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if package != "keras":
+            environment["TF_USE_LEGACY_KERAS"] = "1"
+        command = [sys.executable, "-m", "bench.outside_models", str(root), package]
+        subprocess.run(command, check=True, env=environment, stdout=sys.stderr, stderr=subprocess.DEVNULL)
+    return sorted(root.resolve().glob(f"{package}-*/1"))
+
+
 def plan(name: str, folder: Path) -> tuple[Path, float]:
     """The fused plan of the SavedModel in `folder`, and the seconds that it took to make and to compare it. LoadError
     if there is none."""

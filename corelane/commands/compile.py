@@ -10,8 +10,7 @@ from typing import Any
 
 from corelane.commands.common import add_command, add_json, table
 from corelane.commands.profile import version_folder
-from processor.engines import Engine, EngineOptions, load_engine
-from processor.errors import LoadError
+from processor.worker.speed import Cost
 
 _DESCRIPTION = """\
 Makes a fused plan of a SavedModel: features by native kernels, the rest by OpenVINO, or by TensorFlow where OpenVINO
@@ -43,11 +42,11 @@ def run(options: argparse.Namespace) -> int:
     began_s = time.perf_counter()
     result = compile_and_compare(folder, options.out, stop_after=options.stop_after)
     took_s = time.perf_counter() - began_s
-    speed = _speed(folder, options.out)
     if options.json:
         reports = [dataclasses.asdict(report) for report in result.reports]
         found = {"out": str(options.out), "seconds": took_s, "signatures": reports}
-        print(json.dumps({**found, "equality": dataclasses.asdict(result.equality), "ms": speed}, indent=2))
+        costs = [{**dataclasses.asdict(cost), "ratio": cost.ratio} for cost in result.costs]
+        print(json.dumps({**found, "equality": dataclasses.asdict(result.equality), "costs": costs}, indent=2))
         return 0
     fused = [one for one in result.reports if one.why_not is None]
     rows = [[one.signature, one.nodes_before, one.nodes_after, one.columns] for one in fused]
@@ -69,25 +68,10 @@ def run(options: argparse.Namespace) -> int:
         f"\nequal to the original within {same.difference:.1g} of the largest output on {same.accepted} requests; "
         f"{same.requests - same.accepted} are refused by both\n"
     )
-    print(table(["rows", "tensorflow ms", "fused ms", "speed-up"], [_row(one) for one in speed]))
+    print(table(["rows", "tensorflow ms", "fused ms", "speed-up"], [_row(one) for one in result.costs]))
     print(f"\n{options.out} written in {took_s:.1f} s")
     return 0
 
 
-def _row(measured: dict[str, float]) -> list[str]:
-    before, after = measured["tensorflow_ms"], measured["fused_ms"]
-    return [f"{measured['rows']:.0f}", f"{before:.3f}", f"{after:.3f}", f"{before / after:.1f}x"]
-
-
-def _speed(original: Path, plan: Path) -> list[dict[str, float]]:
-    """CPU time of a request, by batch size."""
-    from processor.worker.profiling import profile
-
-    def points(engine: Engine, folder: Path) -> dict[int, float]:
-        return {rows: ms for rows, ms, _ in profile(engine, folder, "fp32", 1, None).points}
-
-    before = points(load_engine("tensorflow", original, EngineOptions()), original)
-    after = points(load_engine("fused", plan, EngineOptions()), original)
-    if before.keys() != after.keys():
-        raise LoadError("the plan takes other batches than the original")
-    return [{"rows": rows, "tensorflow_ms": before[rows], "fused_ms": after[rows]} for rows in before]
+def _row(cost: Cost) -> list[str]:
+    return [f"{cost.rows}", f"{cost.original_ms:.3f}", f"{cost.other_ms:.3f}", f"{cost.ratio:.1f}x"]

@@ -53,24 +53,30 @@ class SignatureReport:
 
 
 def compile_saved_model(
-    folder: Path, out: Path, op_libraries: Sequence[str] = (), stop_after: int | None = None
+    folder: Path,
+    out: Path,
+    op_libraries: Sequence[str] = (),
+    stop_after: int | None = None,
+    why_tensorflow: str = "",
 ) -> list[SignatureReport]:
     """Writes the plan of the SavedModel in `folder` to the new folder `out`, which is not whole if this fails.
+    `why_tensorflow`, if not empty, is why TensorFlow is to run what remains; else OpenVINO does if it can.
 
     LoadError if the SavedModel cannot be read, NotFused if nothing of it can be fused."""
     import openvino  # noqa: F401, said here rather than after all the work
 
     model, meta_graph, signatures = open_saved_model(folder, op_libraries)
     (out / "tables").mkdir(parents=True)
-    reports = _Compilation(model, meta_graph.graph_def, out).run(signatures, stop_after)
+    reports = _Compilation(model, meta_graph.graph_def, out, why_tensorflow).run(signatures, stop_after)
     if any(report.why_not for report in reports):
         shutil.copytree(folder, out / ORIGINAL, copy_function=_link)
     return reports
 
 
 class _Compilation:
-    def __init__(self, model: TensorFlowModel, graph_def: bytes, out: Path) -> None:
+    def __init__(self, model: TensorFlowModel, graph_def: bytes, out: Path, why_tensorflow: str) -> None:
         self._model, self._graph_def, self._out = model, graph_def, out
+        self._why_tensorflow = why_tensorflow
         self._ops = {op.name: op for op in messages.OpList.FromString(model.ops()).op}
         self._nodes = {node.name: node for node in messages.GraphDef.FromString(graph_def).node}
         self._values: dict[str, list[np.ndarray]] = {}  # of a variable; keys and ids of a vocabulary
@@ -246,6 +252,8 @@ class _Compilation:
         """Its file or folder, what is known of it, and why it is TensorFlow's, if it is."""
         name = f"dense-{index}"
         try:
+            if self._why_tensorflow:
+                raise NotFused(self._why_tensorflow)
             return f"{name}.xml", write_openvino(compiled, signature, self._out / f"{name}.xml"), ""
         except NotFused as error:
             self._load(compiled.vocabularies)

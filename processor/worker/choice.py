@@ -32,7 +32,9 @@ def choose(folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] =
     from processor.worker import fusing
 
     try:
-        plan, found = fusing.plan_of(folder, cache, op_libraries, _AUTO_LIMIT_S if wanted == "auto" else None)
+        is_auto = wanted == "auto"
+        limit_s = _AUTO_LIMIT_S if is_auto else None
+        plan, found = fusing.plan_of(folder, cache, op_libraries, limit_s, must_gain=is_auto)
     except LoadError as error:
         if wanted != "auto":
             raise
@@ -46,7 +48,8 @@ def chosen_before(folder: Path, wanted: str, cache: Path, op_libraries: Sequence
     if _is_tried(folder, engine, wanted):
         from processor.worker import fusing
 
-        if (plan := fusing.kept_plan(folder, cache, op_libraries)) is not None:
+        plan = fusing.kept_plan(folder, cache, op_libraries, must_gain=wanted == "auto")
+        if plan is not None:
             return "fused", plan
     return engine, folder
 

@@ -26,22 +26,31 @@ from processor.errors import CorelaneError, EngineMissing, LoadError
 from processor.worker import samples
 from processor.worker.content import content_key
 from processor.worker.equality import Equality, Hints, compare
+from processor.worker.speed import Cost, compare_cost, gain
 
 _HINTS_MAX = 1000
-_COMPILER = 2  # changes when plans of the same model do
+# With less than that, TensorFlow behind the features is tried; it takes memory that OpenVINO does not.
+_GAIN_ENOUGH = 1.5
+_GAIN_TO_CHANGE = 1.1
+_COMPILER = 3  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
+    """`costs` are the original's and the plan's."""
+
     reports: Sequence[SignatureReport]
     equality: Equality
+    costs: Sequence[Cost]
 
 
 def compile_and_compare(
     folder: Path, out: Path, op_libraries: Sequence[str] = (), stop_after: int | None = None
 ) -> Result:
     """Writes the plan of the SavedModel in `folder` to `out`. LoadError, and no plan, if it cannot be fused or does not
-    answer as the original does."""
+    answer as the original does.
+
+    OpenVINO runs what is behind the features, if it can; TensorFlow if it cannot, or is found to be quicker at it."""
     if not (folder / "saved_model.pb").exists():
         raise LoadError(f"{folder} holds no saved_model.pb; only SavedModels are compiled")
     if not (is_installed("tensorflow") and is_installed("openvino")):
@@ -49,14 +58,19 @@ def compile_and_compare(
     if out.exists():
         raise LoadError(f"{out} is there already; choose another folder, or remove it")
     # The plan appears when it is known to be right.
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    unfinished, other = (out.with_name(f".{out.name}.{os.getpid()}{suffix}") for suffix in ("", ".tensorflow"))
+    compilation = _Compilation(folder, tuple(op_libraries), stop_after)
     try:
-        reports = compile_saved_model(folder, unfinished, op_libraries, stop_after)
-        original = load_engine("tensorflow", folder, EngineOptions(op_libraries=tuple(op_libraries)))
-        plan = load_engine("fused", unfinished, EngineOptions(op_libraries=tuple(op_libraries)))
-        equality = compare(original, plan, folder, hints_of(unfinished))
-        if equality.problem is not None:
-            raise NotFused(f"the plan differs from the original: {equality.problem}")
+        found = compilation.run(unfinished)
+        before = gain(found.costs)
+        if before < _GAIN_ENOUGH and any(not one.why_tensorflow and not one.why_not for one in found.reports):
+            # That it cannot be done is no reason against the plan that is there.
+            with contextlib.suppress(NotFused):
+                again = compilation.run(other, "it is quicker at it here than OpenVINO")
+                if gain(again.costs) > before * _GAIN_TO_CHANGE:
+                    shutil.rmtree(unfinished)
+                    other.rename(unfinished)
+                    found = again
         if (recorded := folder / samples.RECORDED).is_file():
             (unfinished / samples.RECORDED).parent.mkdir()
             shutil.copy(recorded, unfinished / samples.RECORDED)
@@ -65,14 +79,38 @@ def compile_and_compare(
         raise LoadError(f"{folder} is not fused: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return Result(reports=reports, equality=equality)
+        shutil.rmtree(other, ignore_errors=True)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Compilation:
+    folder: Path
+    op_libraries: tuple[str, ...]
+    stop_after: int | None
+
+    def run(self, out: Path, why_tensorflow: str = "") -> Result:
+        """NotFused if there is no plan, or one that answers otherwise."""
+        reports = compile_saved_model(self.folder, out, self.op_libraries, self.stop_after, why_tensorflow)
+        original = load_engine("tensorflow", self.folder, EngineOptions(op_libraries=self.op_libraries))
+        plan = load_engine("fused", out, EngineOptions(op_libraries=self.op_libraries))
+        equality = compare(original, plan, self.folder, hints_of(out))
+        if equality.problem is not None:
+            raise NotFused(f"the plan differs from the original: {equality.problem}")
+        return Result(reports=reports, equality=equality, costs=compare_cost(original, plan, self.folder))
 
 
 def plan_of(
-    folder: Path, cache: Path, op_libraries: Sequence[str] = (), limit_s: float | None = None
+    folder: Path,
+    cache: Path,
+    op_libraries: Sequence[str] = (),
+    limit_s: float | None = None,
+    *,
+    must_gain: bool = False,
 ) -> tuple[Path, str]:
     """The plan of the SavedModel in `folder`, compiled now unless `cache` has it, and what is known of it in words.
-    LoadError if there is none, which is kept, too; or if it takes longer than `limit_s`, which is not."""
+    LoadError if there is none, which is kept, too; or if it takes longer than `limit_s`, which is not; or if it must
+    gain something, and does not."""
     plan, outcome = _kept(folder, cache, op_libraries)
     try:
         if not outcome.is_file():
@@ -82,17 +120,28 @@ def plan_of(
         raise LoadError(f"a plan cannot be kept in {cache}: {error}") from error
     if "error" in found:
         raise LoadError(found["error"])
+    gained = _gained(found)
+    if must_gain and gained < 1:
+        raise LoadError(
+            f"a plan was made, but costs {1 / gained:.2f} times what TensorFlow does; engine: fused takes it"
+        )
     columns = max(report["columns"] for report in found["reports"])
     accepted = found["equality"]["accepted"]
     why = next((report["why_tensorflow"] for report in found["reports"] if report["why_tensorflow"]), "")
     rest = f"; TensorFlow runs the rest: {why}" if why else ""
-    return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests{rest}"
+    return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests, {gained:.1f}x as fast{rest}"
 
 
-def kept_plan(folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> Path | None:
-    """The plan of the SavedModel in `folder`, if it was compiled before."""
-    plan, _ = _kept(folder, cache, op_libraries)
-    return plan if (plan / PLAN).is_file() else None
+def kept_plan(folder: Path, cache: Path, op_libraries: Sequence[str] = (), *, must_gain: bool = False) -> Path | None:
+    """The plan of the SavedModel in `folder`, if it was compiled before, and gains something if it must."""
+    plan, outcome = _kept(folder, cache, op_libraries)
+    if not (plan / PLAN).is_file() or not outcome.is_file():
+        return None
+    return plan if not must_gain or _gained(json.loads(outcome.read_text())) >= 1 else None
+
+
+def _gained(outcome: dict[str, Any]) -> float:
+    return gain([Cost(**cost) for cost in outcome["costs"]])
 
 
 def _kept(folder: Path, cache: Path, op_libraries: Sequence[str]) -> tuple[Path, Path]:

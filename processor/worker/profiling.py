@@ -97,17 +97,17 @@ def _measure(
     """Of the default signature, or the first."""
     signatures = engine.signatures()
     signature = signatures.get("serving_default") or next(iter(signatures.values()))
-    inputs = _taken_inputs(engine, folder, signature)
+    inputs = taken_inputs(engine, folder, signature)
     if inputs is None:
         return
     session, seen = engine.make_session(), set()
     clock = time.thread_time if threads == 1 else time.perf_counter
     for batch in batches:
-        rows, some = _with_rows(signature, inputs, batch)
+        rows, some = with_rows(signature, inputs, batch)
         if rows in seen:
             continue
         seen.add(rows)
-        run = _runner(engine, session, signature, some)
+        run = runner(engine, session, signature, some)
         try:
             run()
         except RequestError as error:
@@ -126,7 +126,7 @@ def _measure(
             yield rows, middle, float(spread)
 
 
-def _taken_inputs(engine: Engine, folder: Path, signature: Signature) -> samples.Inputs | None:
+def taken_inputs(engine: Engine, folder: Path, signature: Signature) -> samples.Inputs | None:
     """The first inputs that the model takes: recorded ones, else made-up ones."""
     recorded = (
         inputs for found, inputs in samples.recorded(folder, engine.signatures(), _BYTES_MAX) if found is signature
@@ -138,7 +138,7 @@ def _taken_inputs(engine: Engine, folder: Path, signature: Signature) -> samples
     return None
 
 
-def _with_rows(signature: Signature, inputs: samples.Inputs, rows: int) -> tuple[int, samples.Inputs]:
+def with_rows(signature: Signature, inputs: samples.Inputs, rows: int) -> tuple[int, samples.Inputs]:
     """The inputs with so many rows, if all of them have a first axis of any size and agree on it; else as they are."""
     lengths = {array.shape[0] if array.ndim else 0 for array in inputs.values()}
     free = all(spec.shape is None or (spec.shape and spec.shape[0] == -1) for spec in signature.inputs.values())
@@ -148,7 +148,7 @@ def _with_rows(signature: Signature, inputs: samples.Inputs, rows: int) -> tuple
     return rows, {name: np.take(array, np.arange(rows) % length, axis=0) for name, array in inputs.items()}
 
 
-def _runner(engine: Engine, session: Any, signature: Signature, inputs: samples.Inputs) -> Callable[[], object]:
+def runner(engine: Engine, session: Any, signature: Signature, inputs: samples.Inputs) -> Callable[[], object]:
     """A request as a session runs it."""
     message = messages.PredictRequest()
     message.model_spec.signature_name = signature.name

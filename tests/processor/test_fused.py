@@ -14,6 +14,7 @@ import pytest
 from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.errors import InvalidRequest, LoadError
 from processor.worker import fusing
+from processor.worker.choice import chosen_before
 from processor.worker.equality import Hints, _difference, _example, _run, compare
 from processor.worker.fusing import compile_and_compare, hints_of, plan_of
 from tests.support.fused_models import KINDS
@@ -184,6 +185,22 @@ def test_plans_are_kept_by_content(fused_models: Path, tmp_path: Path, monkeypat
         plan_of(fused_models / "max_norm/1", tmp_path)
 
 
+def test_auto_takes_no_plan_that_costs_more(fused_models: Path, tmp_path: Path) -> None:
+    folder = fused_models / "hash/1"
+    plan, found = plan_of(folder, tmp_path, must_gain=True)
+    assert "x as fast" in found
+    assert chosen_before(folder, "auto", tmp_path) == ("fused", plan)
+    (outcome,) = (tmp_path / "fused").glob("*.json")
+    kept = json.loads(outcome.read_text())
+    for cost in kept["costs"]:
+        cost["original_ms"] = cost["other_ms"] / 2
+    outcome.write_text(json.dumps(kept))
+    with pytest.raises(LoadError, match=r"costs 2.00 times what TensorFlow does; engine: fused takes it"):
+        plan_of(folder, tmp_path, must_gain=True)
+    assert chosen_before(folder, "auto", tmp_path) == ("tensorflow", folder)
+    assert chosen_before(folder, "fused", tmp_path) == ("fused", plan)
+
+
 def test_compiling_may_take_too_long(fused_models: Path, tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="takes longer than 0 s"):
         plan_of(fused_models / "hash/1", tmp_path, limit_s=0.3)
@@ -229,7 +246,7 @@ def test_compile_command(fused_models: Path, tmp_path: Path) -> None:
         assert (failed.returncode, problem in failed.stderr) == (1, True), failed.stderr
     found = json.loads(run(fused_models / "hash", tmp_path / "other", "--json").stdout)
     assert found["signatures"][0]["columns"] == 2
-    assert {row["rows"] for row in found["ms"]} == {1, 10, 100}
+    assert {row["rows"] for row in found["costs"]} == {1, 10, 100}
 
 
 def test_auto(fused_models: Path, tensorflow_models: Path, tmp_path: Path) -> None:
