@@ -13,7 +13,21 @@ def run_program(
 ) -> list[np.ndarray]:
     """Runs a program of features once; its outputs as [batch, width]. ValueError for values at fault."""
 
-def sum_rows(
-    kernels: str, type: str, rows: bytes, dimension: int, ids: list[int], weights: list[float], scale: float
+def pool_rows(
+    kernels: str,
+    type: str,
+    table: bytes,
+    dimension: int,
+    ids: list[int],
+    rows: list[int],
+    weights: list[float],
+    combiner: str,
 ) -> np.ndarray:
-    """The weighted sum of rows of a table. `kernels`: scalar, avx2 or avx512; ValueError without such a processor."""
+    """Sums of rows of a table, [len(rows) - 1, dimension]. `kernels`: scalar, avx2 or avx512; ValueError without such a
+    processor."""
+
+def gather_rows(kernels: str, type: str, table: bytes, dimension: int, ids: list[int]) -> np.ndarray:
+    """Rows of a table, [len(ids), dimension]. `kernels` as of `pool_rows`."""
+
+def bucketize(kernels: str, values: list[float], bounds: list[float]) -> list[int]:
+    """How many of the sorted bounds are not above each value. `kernels` as of `pool_rows`."""

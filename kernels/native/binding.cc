@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <tuple>
 
@@ -56,11 +57,14 @@ py::list RunProgram(const py::dict& description, const std::vector<FedTuple>& fe
   return outputs;
 }
 
-py::array_t<float> SumRows(const std::string& kernels, const std::string& type, const py::bytes& rows, int64_t dimension,
-                           const std::vector<int64_t>& ids, const std::vector<float>& weights, float scale) {
-  const corelane::RowKernels* found = corelane::RowKernelsNamed(kernels);
-  if (found == nullptr) throw py::value_error("this processor has no " + kernels);
-  const std::string_view data(rows);
+const corelane::RowKernels& KernelsNamed(const std::string& name) {
+  const corelane::RowKernels* found = corelane::RowKernelsNamed(name);
+  if (found == nullptr) throw py::value_error("this processor has no " + name);
+  return *found;
+}
+
+corelane::RowTable TableOf(const std::string& type, std::string_view data, int64_t dimension,
+                           const std::vector<int64_t>& ids) {
   corelane::RowTable table;
   table.type = type == "fp32"   ? corelane::RowType::kFloat32
                : type == "bf16" ? corelane::RowType::kBfloat16
@@ -71,9 +75,43 @@ py::array_t<float> SumRows(const std::string& kernels, const std::string& type, 
   for (int64_t id : ids) {
     if (id < 0 || id >= table.rows) throw py::index_error("an id is not in the table");
   }
-  py::array_t<float> out(dimension);
-  found->sum(table, ids.data(), weights.empty() ? nullptr : weights.data(), static_cast<int64_t>(ids.size()), scale,
-             out.mutable_data());
+  return table;
+}
+
+py::array_t<float> PoolRows(const std::string& kernels, const std::string& type, const py::bytes& data, int64_t dimension,
+                            const std::vector<int64_t>& ids, const std::vector<int64_t>& rows,
+                            const std::vector<float>& weights, const std::string& combiner) {
+  const corelane::RowKernels& found = KernelsNamed(kernels);
+  const corelane::RowTable table = TableOf(type, std::string_view(data), dimension, ids);
+  if (rows.empty() || rows[0] != 0 || rows.back() != static_cast<int64_t>(ids.size()) ||
+      !std::is_sorted(rows.begin(), rows.end()) || (!weights.empty() && weights.size() != ids.size())) {
+    throw py::index_error("rows or weights do not fit the ids");
+  }
+  const int64_t batch = static_cast<int64_t>(rows.size()) - 1;
+  py::array_t<float> out(std::vector<int64_t>{batch, dimension});
+  found.pool({table, ids.data(), rows.data(), weights.empty() ? nullptr : weights.data(), batch,
+              combiner == "mean"    ? corelane::Combiner::kMean
+              : combiner == "sqrtn" ? corelane::Combiner::kSqrtN
+                                    : corelane::Combiner::kSum,
+              out.mutable_data(), dimension});
+  return out;
+}
+
+py::array_t<float> GatherRows(const std::string& kernels, const std::string& type, const py::bytes& data,
+                              int64_t dimension, const std::vector<int64_t>& ids) {
+  const corelane::RowKernels& found = KernelsNamed(kernels);
+  const corelane::RowTable table = TableOf(type, std::string_view(data), dimension, ids);
+  const int64_t count = static_cast<int64_t>(ids.size());
+  py::array_t<float> out(std::vector<int64_t>{count, dimension});
+  found.gather({table, ids.data(), count, 1, out.mutable_data(), dimension, dimension});
+  return out;
+}
+
+std::vector<int64_t> Bucketize(const std::string& kernels, const std::vector<float>& values,
+                               const std::vector<float>& bounds) {
+  std::vector<int64_t> out(values.size());
+  KernelsNamed(kernels).bucketize({values.data(), static_cast<int64_t>(values.size()), bounds.data(),
+                                   static_cast<int64_t>(bounds.size()), out.data()});
   return out;
 }
 
@@ -87,6 +125,11 @@ PYBIND11_MODULE(_native, module) {
              "FarmHash's Fingerprint64, by which StringToHashBucketFast chooses its bucket.");
   module.def("run_program", &RunProgram, py::arg("program"), py::arg("feeds"),
              "Runs a program of features once; its outputs as [batch, width].");
-  module.def("sum_rows", &SumRows, py::arg("kernels"), py::arg("type"), py::arg("rows"), py::arg("dimension"),
-             py::arg("ids"), py::arg("weights"), py::arg("scale"), "The weighted sum of rows of a table.");
+  module.def("pool_rows", &PoolRows, py::arg("kernels"), py::arg("type"), py::arg("table"), py::arg("dimension"),
+             py::arg("ids"), py::arg("rows"), py::arg("weights"), py::arg("combiner"),
+             "Sums of rows of a table, [len(rows) - 1, dimension].");
+  module.def("gather_rows", &GatherRows, py::arg("kernels"), py::arg("type"), py::arg("table"), py::arg("dimension"),
+             py::arg("ids"), "Rows of a table, [len(ids), dimension].");
+  module.def("bucketize", &Bucketize, py::arg("kernels"), py::arg("values"), py::arg("bounds"),
+             "How many of the sorted bounds are not above each value.");
 }

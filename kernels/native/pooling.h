@@ -23,14 +23,47 @@ struct RowTable {
   std::shared_ptr<const void> owner;  // of the data
 };
 
-// out[0 .. dimension) = sum over i < count of weights[i] * table[ids[i]], times `scale`; null weights are 1. Sums run in
-// the order of the ids.
-using SumRows = void (*)(const RowTable& table, const int64_t* ids, const float* weights, int64_t count, float scale,
-                         float* out);
+enum class Combiner : uint8_t { kSum, kMean, kSqrtN };
+
+// For each row r < batch, at out + r * stride: the sum over i in rows[r] .. rows[r + 1] of weights[i] * table[ids[i]], by
+// the combiner divided by the sum of the weights, or by the root of the sum of their squares; zeros if that is 0. Null
+// weights are 1. Sums run in the order of the ids.
+struct Pooling {
+  const RowTable& table;
+  const int64_t* ids;
+  const int64_t* rows;
+  const float* weights;
+  int64_t batch;
+  Combiner combiner;
+  float* out;
+  int64_t stride;
+};
+
+// table[ids[r * by_row + i]] at out + r * stride + i * pitch, for r < batch and i < by_row.
+struct Gathering {
+  const RowTable& table;
+  const int64_t* ids;
+  int64_t batch;
+  int64_t by_row;
+  float* out;
+  int64_t stride;
+  int64_t pitch;
+};
+
+// out[i] = how many of the sorted bounds are not above values[i]; all of them for NaN.
+struct Bucketing {
+  const float* values;
+  int64_t count;
+  const float* bounds;
+  int64_t bound_count;
+  int64_t* out;
+};
 
 struct RowKernels {
   const char* name;
-  SumRows sum;
+  void (*pool)(const Pooling&);
+  void (*gather)(const Gathering&);
+  void (*bucketize)(const Bucketing&);
 };
 
 // The reference, and those for wider vectors; null where they were not built for this architecture.
@@ -43,10 +76,5 @@ const RowKernels& BestRowKernels();
 
 // One by name: "scalar", "avx2", "avx512"; null if this processor cannot run it.
 const RowKernels* RowKernelsNamed(const std::string& name);
-
-inline void PrefetchRow(const RowTable& table, size_t row_bytes, int64_t id) {
-  const char* row = table.data + static_cast<size_t>(id) * row_bytes;
-  for (size_t byte = 0; byte < row_bytes; byte += 64) __builtin_prefetch(row + byte);
-}
 
 }  // namespace corelane

@@ -11,7 +11,7 @@ namespace {
 #pragma GCC pop_options
 
 const RowKernels* Avx2RowKernels() {
-  static constexpr RowKernels kKernels{"avx2", &Sum};
+  static constexpr RowKernels kKernels{"avx2", &Pool, &Gather, &Bucketize};
   return &kKernels;
 }
 #else

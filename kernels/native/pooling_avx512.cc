@@ -11,7 +11,7 @@ namespace {
 #pragma GCC pop_options
 
 const RowKernels* Avx512RowKernels() {
-  static constexpr RowKernels kKernels{"avx512", &Sum};
+  static constexpr RowKernels kKernels{"avx512", &Pool, &Gather, &Bucketize};
   return &kKernels;
 }
 #else

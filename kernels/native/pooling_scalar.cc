@@ -6,7 +6,7 @@ namespace {
 }  // namespace
 
 const RowKernels* ScalarRowKernels() {
-  static constexpr RowKernels kKernels{"scalar", &Sum};
+  static constexpr RowKernels kKernels{"scalar", &Pool, &Gather, &Bucketize};
   return &kKernels;
 }
 

@@ -161,9 +161,8 @@ bool ProgramSession::Step(const Instruction& instruction, const Feeds& feeds, st
     case Opcode::kBucketize: {
       const std::vector<float>&values = input(0).floats, &bounds = instruction.bounds;
       out->ints.resize(values.size());
-      for (size_t index = 0; index < values.size(); ++index) {
-        out->ints[index] = std::upper_bound(bounds.begin(), bounds.end(), values[index]) - bounds.begin();
-      }
+      BestRowKernels().bucketize({values.data(), static_cast<int64_t>(values.size()), bounds.data(),
+                                  static_cast<int64_t>(bounds.size()), out->ints.data()});
       return true;
     }
     case Opcode::kEqual:

@@ -59,7 +59,6 @@ enum class Opcode : uint8_t {
 };
 
 enum class Kind : uint8_t { kStrings, kInts, kFloats };
-enum class Combiner : uint8_t { kSum, kMean, kSqrtN };
 enum class Empty : uint8_t { kError, kZeros };  // what a row without an element gets; kError only at the batch's end
 
 // `inputs` are registers, -1 for one that is not there. What else is read depends on the opcode.

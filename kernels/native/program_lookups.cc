@@ -1,15 +1,10 @@
 // Instructions that write to an output: lookups of rows and sums of them, copies, one-hot vectors.
 #include <algorithm>
-#include <cmath>
 
 #include "program.h"
 
 namespace corelane {
 namespace {
-
-// From here on a table is not in the nearest caches, and fetching its rows ahead of time pays.
-constexpr int64_t kPrefetchBytes = 512 << 10;
-constexpr int64_t kPrefetchAhead = 16;
 
 // The first id that is not in the table, or none.
 bool FindOutside(const std::vector<int64_t>& ids, int64_t rows, std::string* error) {
@@ -21,19 +16,6 @@ bool FindOutside(const std::vector<int64_t>& ids, int64_t rows, std::string* err
     }
   }
   return false;
-}
-
-// What a sum of rows is multiplied by.
-float Scale(Combiner combiner, const float* weights, int64_t count) {
-  if (combiner == Combiner::kSum) return 1.0f;
-  const bool is_mean = combiner == Combiner::kMean;
-  float total = static_cast<float>(count);
-  if (weights != nullptr) {
-    total = 0.0f;
-    for (int64_t index = 0; index < count; ++index) total += is_mean ? weights[index] : weights[index] * weights[index];
-  }
-  const float divisor = is_mean ? total : std::sqrt(total);
-  return divisor == 0.0f ? 0.0f : 1.0f / divisor;
 }
 
 }  // namespace
@@ -68,19 +50,7 @@ bool ProgramSession::Pool(const Instruction& instruction, std::string* error) {
   }
   int64_t stride;
   float* out = Target<float>(instruction, table.dimension, &stride);
-  const SumRows sum = BestRowKernels().sum;
-  const size_t row_bytes = RowBytes(table.type, table.dimension);
-  const bool is_far = table.rows * static_cast<int64_t>(row_bytes) > kPrefetchBytes;
-  int64_t fetched = 0;
-  for (int64_t row = 0; row < batch_; ++row, out += stride) {
-    const int64_t begin = rows[row], count = rows[row + 1] - begin;
-    if (is_far) {
-      const int64_t until = std::min<int64_t>(rows[row + 1] + kPrefetchAhead, static_cast<int64_t>(ids.size()));
-      for (; fetched < until; ++fetched) PrefetchRow(table, row_bytes, ids[fetched]);
-    }
-    sum(table, ids.data() + begin, weights == nullptr ? nullptr : weights + begin, count,
-        Scale(instruction.combiner, weights == nullptr ? nullptr : weights + begin, count), out);
-  }
+  BestRowKernels().pool({table, ids.data(), rows.data(), weights, batch_, instruction.combiner, out, stride});
   return true;
 }
 
@@ -92,19 +62,7 @@ bool ProgramSession::Gather(const Instruction& instruction, std::string* error) 
   const int64_t pitch = instruction.number == 0 ? table.dimension : instruction.number;
   int64_t stride;
   float* out = Target<float>(instruction, by_row * pitch, &stride);
-  const SumRows sum = BestRowKernels().sum;
-  const size_t row_bytes = RowBytes(table.type, table.dimension);
-  const bool is_far = table.rows * static_cast<int64_t>(row_bytes) > kPrefetchBytes;
-  for (int64_t index = 0; is_far && index < std::min(kPrefetchAhead, count); ++index) {
-    PrefetchRow(table, row_bytes, ids[index]);
-  }
-  int64_t index = 0;
-  for (int64_t row = 0; row < batch_; ++row, out += stride) {
-    for (int64_t place = 0; place < by_row; ++place, ++index) {
-      if (is_far && index + kPrefetchAhead < count) PrefetchRow(table, row_bytes, ids[index + kPrefetchAhead]);
-      sum(table, &ids[index], nullptr, 1, 1.0f, out + place * pitch);
-    }
-  }
+  BestRowKernels().gather({table, ids.data(), batch_, by_row, out, stride, pitch});
   return true;
 }
 

@@ -26,10 +26,10 @@ from processor.errors import CorelaneError, EngineMissing, LoadError
 from processor.worker import samples
 from processor.worker.content import content_key
 from processor.worker.equality import Equality, Hints, compare
-from processor.worker.speed import Cost, compare_cost, gain
+from processor.worker.speed import Cost, compare_cost, gain, worst
 
 _HINTS_MAX = 1000
-# With less than that, TensorFlow behind the features is tried; it takes memory that OpenVINO does not.
+# With less than that at some batch, TensorFlow behind the features is tried; it takes memory that OpenVINO does not.
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
 _COMPILER = 3  # changes when plans of the same model do
@@ -62,12 +62,12 @@ def compile_and_compare(
     compilation = _Compilation(folder, tuple(op_libraries), stop_after)
     try:
         found = compilation.run(unfinished)
-        before = gain(found.costs)
+        before = worst(found.costs)
         if before < _GAIN_ENOUGH and any(not one.why_tensorflow and not one.why_not for one in found.reports):
             # That it cannot be done is no reason against the plan that is there.
             with contextlib.suppress(NotFused):
                 again = compilation.run(other, "it is quicker at it here than OpenVINO")
-                if gain(again.costs) > before * _GAIN_TO_CHANGE:
+                if worst(again.costs) > before * _GAIN_TO_CHANGE:
                     shutil.rmtree(unfinished)
                     other.rename(unfinished)
                     found = again

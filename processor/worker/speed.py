@@ -33,6 +33,11 @@ def gain(costs: Sequence[Cost]) -> float:
     return statistics.geometric_mean([cost.ratio for cost in costs]) if costs else 1.0
 
 
+def worst(costs: Sequence[Cost]) -> float:
+    """The ratio of the batch that gains least; 1 if there are none."""
+    return min((cost.ratio for cost in costs), default=1.0)
+
+
 def compare_cost(original: Engine, other: Engine, folder: Path) -> list[Cost]:
     """Of the default signature, or the first, with recorded inputs of `folder` or made-up ones; empty if all are
     refused."""
