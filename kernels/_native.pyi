@@ -16,17 +16,19 @@ def run_program(
 def pool_rows(
     kernels: str,
     type: str,
-    table: bytes,
+    table: bytes | np.ndarray,
     dimension: int,
-    ids: list[int],
-    rows: list[int],
-    weights: list[float],
+    ids: list[int] | np.ndarray,
+    rows: list[int] | np.ndarray,
+    weights: list[float] | np.ndarray,
     combiner: str,
 ) -> np.ndarray:
     """Sums of rows of a table, [len(rows) - 1, dimension]. `kernels`: scalar, avx2 or avx512; ValueError without such a
     processor."""
 
-def gather_rows(kernels: str, type: str, table: bytes, dimension: int, ids: list[int]) -> np.ndarray:
+def gather_rows(
+    kernels: str, type: str, table: bytes | np.ndarray, dimension: int, ids: list[int] | np.ndarray
+) -> np.ndarray:
     """Rows of a table, [len(ids), dimension]. `kernels` as of `pool_rows`."""
 
 def bucketize(kernels: str, values: list[float], bounds: list[float]) -> list[int]:

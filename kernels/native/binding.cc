@@ -63,33 +63,39 @@ const corelane::RowKernels& KernelsNamed(const std::string& name) {
   return *found;
 }
 
-corelane::RowTable TableOf(const std::string& type, std::string_view data, int64_t dimension,
-                           const std::vector<int64_t>& ids) {
+template <typename T>
+using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+// A table in somebody's buffer, and that all ids are of it.
+corelane::RowTable TableOf(const std::string& type, const py::buffer_info& data, int64_t dimension,
+                           const Array<int64_t>& ids) {
   corelane::RowTable table;
   table.type = type == "fp32"   ? corelane::RowType::kFloat32
                : type == "bf16" ? corelane::RowType::kBfloat16
                                 : corelane::RowType::kInt8;
   table.dimension = dimension;
-  table.rows = static_cast<int64_t>(data.size() / corelane::RowBytes(table.type, dimension));
-  table.data = data.data();
-  for (int64_t id : ids) {
-    if (id < 0 || id >= table.rows) throw py::index_error("an id is not in the table");
+  const size_t bytes = static_cast<size_t>(data.size * data.itemsize);
+  table.rows = static_cast<int64_t>(bytes / corelane::RowBytes(table.type, dimension));
+  table.data = static_cast<const char*>(data.ptr);
+  for (int64_t index = 0; index < ids.size(); ++index) {
+    if (ids.data()[index] < 0 || ids.data()[index] >= table.rows) throw py::index_error("an id is not in the table");
   }
   return table;
 }
 
-py::array_t<float> PoolRows(const std::string& kernels, const std::string& type, const py::bytes& data, int64_t dimension,
-                            const std::vector<int64_t>& ids, const std::vector<int64_t>& rows,
-                            const std::vector<float>& weights, const std::string& combiner) {
+py::array_t<float> PoolRows(const std::string& kernels, const std::string& type, const py::buffer& data,
+                            int64_t dimension, const Array<int64_t>& ids, const Array<int64_t>& rows,
+                            const Array<float>& weights, const std::string& combiner) {
   const corelane::RowKernels& found = KernelsNamed(kernels);
-  const corelane::RowTable table = TableOf(type, std::string_view(data), dimension, ids);
-  if (rows.empty() || rows[0] != 0 || rows.back() != static_cast<int64_t>(ids.size()) ||
-      !std::is_sorted(rows.begin(), rows.end()) || (!weights.empty() && weights.size() != ids.size())) {
+  const py::buffer_info buffer = data.request();
+  const corelane::RowTable table = TableOf(type, buffer, dimension, ids);
+  const int64_t batch = rows.size() - 1;
+  if (batch < 0 || rows.data()[0] != 0 || rows.data()[batch] != ids.size() ||
+      !std::is_sorted(rows.data(), rows.data() + batch + 1) || (weights.size() != 0 && weights.size() != ids.size())) {
     throw py::index_error("rows or weights do not fit the ids");
   }
-  const int64_t batch = static_cast<int64_t>(rows.size()) - 1;
   py::array_t<float> out(std::vector<int64_t>{batch, dimension});
-  found.pool({table, ids.data(), rows.data(), weights.empty() ? nullptr : weights.data(), batch,
+  found.pool({table, ids.data(), rows.data(), weights.size() == 0 ? nullptr : weights.data(), batch,
               combiner == "mean"    ? corelane::Combiner::kMean
               : combiner == "sqrtn" ? corelane::Combiner::kSqrtN
                                     : corelane::Combiner::kSum,
@@ -97,13 +103,13 @@ py::array_t<float> PoolRows(const std::string& kernels, const std::string& type,
   return out;
 }
 
-py::array_t<float> GatherRows(const std::string& kernels, const std::string& type, const py::bytes& data,
-                              int64_t dimension, const std::vector<int64_t>& ids) {
+py::array_t<float> GatherRows(const std::string& kernels, const std::string& type, const py::buffer& data,
+                              int64_t dimension, const Array<int64_t>& ids) {
   const corelane::RowKernels& found = KernelsNamed(kernels);
-  const corelane::RowTable table = TableOf(type, std::string_view(data), dimension, ids);
-  const int64_t count = static_cast<int64_t>(ids.size());
-  py::array_t<float> out(std::vector<int64_t>{count, dimension});
-  found.gather({table, ids.data(), count, 1, out.mutable_data(), dimension, dimension});
+  const py::buffer_info buffer = data.request();
+  const corelane::RowTable table = TableOf(type, buffer, dimension, ids);
+  py::array_t<float> out(std::vector<int64_t>{ids.size(), dimension});
+  found.gather({table, ids.data(), ids.size(), 1, out.mutable_data(), dimension, dimension});
   return out;
 }
 

@@ -6,6 +6,7 @@ namespace corelane {
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
 namespace {
+constexpr int64_t kLanes = 8;
 #include "pooling_body.h"
 }  // namespace
 #pragma GCC pop_options

@@ -6,6 +6,7 @@ namespace corelane {
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
 namespace {
+constexpr int64_t kLanes = 16;
 #include "pooling_body.h"
 }  // namespace
 #pragma GCC pop_options

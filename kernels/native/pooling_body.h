@@ -1,33 +1,44 @@
 // The body of the row kernels, compiled once for each instruction set: whoever includes it sets the target before, and
-// the namespace. Loops over a row have no dependence between elements, so that the compiler makes vectors of them.
+// the namespace, and kLanes, how many floats its registers hold.
 
 // From here on a table is not in the nearest caches, and fetching its rows ahead of time pays.
 constexpr int64_t kPrefetchBytes = 512 << 10;
 constexpr int64_t kPrefetchAhead = 16;
 constexpr int64_t kCountedBounds = 256;  // as many are compared one by one, in vectors; more are searched
 
-template <RowType type>
-inline void AddRow(const char* row, int64_t dimension, float weight, float* __restrict out) {
+// Vectors of n elements, which become registers, or several, of the instruction set.
+template <int64_t n>
+struct Vector {
+  typedef float Floats __attribute__((vector_size(n * 4)));
+  typedef uint32_t Bits __attribute__((vector_size(n * 4)));
+  typedef int32_t Ints __attribute__((vector_size(n * 4)));
+  typedef uint16_t Halves __attribute__((vector_size(n * 2)));
+  typedef uint8_t Bytes __attribute__((vector_size(n)));
+};
+
+// n elements of a row from `column` on.
+template <RowType type, int64_t n>
+inline typename Vector<n>::Floats Load(const char* row, int64_t column) {
+  typename Vector<n>::Floats found;
   if constexpr (type == RowType::kFloat32) {
-    const float* values = reinterpret_cast<const float*>(row);
-    for (int64_t index = 0; index < dimension; ++index) out[index] += weight * values[index];
+    __builtin_memcpy(&found, row + column * 4, sizeof(found));
   } else if constexpr (type == RowType::kBfloat16) {
-    const uint16_t* values = reinterpret_cast<const uint16_t*>(row);
-    for (int64_t index = 0; index < dimension; ++index) {
-      const uint32_t bits = static_cast<uint32_t>(values[index]) << 16;
-      float value;
-      __builtin_memcpy(&value, &bits, sizeof(value));
-      out[index] += weight * value;
-    }
+    typename Vector<n>::Halves halves;
+    __builtin_memcpy(&halves, row + column * 2, sizeof(halves));
+    const typename Vector<n>::Bits bits = __builtin_convertvector(halves, typename Vector<n>::Bits) << 16;
+    __builtin_memcpy(&found, &bits, sizeof(found));
   } else {
+    typename Vector<n>::Bytes bytes;
+    __builtin_memcpy(&bytes, row + 2 * sizeof(float) + column, sizeof(bytes));
     float scale, offset;
     __builtin_memcpy(&scale, row, sizeof(scale));
     __builtin_memcpy(&offset, row + sizeof(scale), sizeof(offset));
-    const uint8_t* values = reinterpret_cast<const uint8_t*>(row + 2 * sizeof(float));
-    scale *= weight;
-    offset *= weight;
-    for (int64_t index = 0; index < dimension; ++index) out[index] += scale * values[index] + offset;
+    // In steps that are an instruction each.
+    const typename Vector<n>::Halves halves = __builtin_convertvector(bytes, typename Vector<n>::Halves);
+    const typename Vector<n>::Ints ints = (typename Vector<n>::Ints)__builtin_convertvector(halves, typename Vector<n>::Bits);
+    found = __builtin_convertvector(ints, typename Vector<n>::Floats) * scale + offset;
   }
+  return found;
 }
 
 inline float Scale(Combiner combiner, const float* weights, int64_t count) {
@@ -46,23 +57,43 @@ inline void FetchRow(const char* row, size_t bytes) {
   for (size_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(row + byte);
 }
 
-// A fixed dimension keeps the sum in registers; 0 stands for any.
+// The sums of `columns` columns, which stay in registers.
+template <RowType type, int64_t columns>
+inline void SumColumns(const char* data, size_t bytes, int64_t column, const int64_t* ids, const float* weights,
+                       int64_t count, float scale, float* out) {
+  constexpr int64_t n = columns < kLanes ? columns : kLanes;
+  typename Vector<n>::Floats sums[columns / n] = {};
+  for (int64_t index = 0; index < count; ++index) {
+    const char* row = data + static_cast<size_t>(ids[index]) * bytes;
+    const float weight = weights == nullptr ? 1.0f : weights[index];
+#pragma GCC unroll 16
+    for (int64_t part = 0; part < columns / n; ++part) sums[part] += weight * Load<type, n>(row, column + part * n);
+  }
+#pragma GCC unroll 16
+  for (int64_t part = 0; part < columns / n; ++part) {
+    const typename Vector<n>::Floats found = sums[part] * scale;
+    __builtin_memcpy(out + column + part * n, &found, sizeof(found));
+  }
+}
+
+// A fixed dimension leaves no columns over; 0 stands for any.
 template <RowType type, int64_t fixed>
 inline void Sum(const char* data, size_t bytes, int64_t dimension, const int64_t* ids, const float* weights, int64_t count,
-                float scale, float* __restrict out) {
-  if constexpr (fixed == 0) {
-    for (int64_t index = 0; index < dimension; ++index) out[index] = 0.0f;
-    for (int64_t index = 0; index < count; ++index) {
-      AddRow<type>(data + static_cast<size_t>(ids[index]) * bytes, dimension, weights == nullptr ? 1.0f : weights[index],
-                   out);
-    }
-    for (int64_t index = 0; index < dimension; ++index) out[index] *= scale;
+                float scale, float* out) {
+  if constexpr (fixed != 0) {
+    SumColumns<type, fixed>(data, bytes, 0, ids, weights, count, scale, out);
   } else {
-    float sum[fixed] = {};
-    for (int64_t index = 0; index < count; ++index) {
-      AddRow<type>(data + static_cast<size_t>(ids[index]) * bytes, fixed, weights == nullptr ? 1.0f : weights[index], sum);
+    int64_t column = 0;
+    for (; column + 64 <= dimension; column += 64) {
+      SumColumns<type, 64>(data, bytes, column, ids, weights, count, scale, out);
     }
-    for (int64_t index = 0; index < fixed; ++index) out[index] = scale * sum[index];
+    for (; column + 16 <= dimension; column += 16) {
+      SumColumns<type, 16>(data, bytes, column, ids, weights, count, scale, out);
+    }
+    for (; column + 4 <= dimension; column += 4) {
+      SumColumns<type, 4>(data, bytes, column, ids, weights, count, scale, out);
+    }
+    for (; column < dimension; ++column) SumColumns<type, 1>(data, bytes, column, ids, weights, count, scale, out);
   }
 }
 

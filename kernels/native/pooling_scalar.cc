@@ -2,6 +2,7 @@
 
 namespace corelane {
 namespace {
+constexpr int64_t kLanes = 4;
 #include "pooling_body.h"
 }  // namespace
 
