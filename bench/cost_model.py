@@ -89,7 +89,8 @@ def against_server(seconds: float, smoke: bool, folder: Path) -> tuple[list[Row]
     (folder / "request").write_bytes(message.SerializeToString())
     # A second model without traffic keeps the other core for the gateways and the load generator.
     text = ", ".join(
-        f"{{name: {name}, path: {version.parent}, role: {role}, precision: fp32, queue: {{timeout_ms: 10000}}}}"
+        f"{{name: {name}, path: {version.parent}, engine: tensorflow, role: {role}, precision: fp32, "
+        "queue: {timeout_ms: 10000}}"
         for name, role in (("base", "baseline"), ("other", "ab"))
     )
     rows, calls, held_up = [], 0, 0

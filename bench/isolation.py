@@ -110,7 +110,7 @@ class Corelane:
     def __init__(self, server: Server, folder: Path) -> None:
         self._server = server
         self._manifest = server.manifest.read_text()
-        self._entry = f"{{name: {_NEIGHBOUR}, path: {folder.parent}, role: ab, precision: fp32}}"
+        self._entry = f"{{name: {_NEIGHBOUR}, path: {folder.parent}, engine: tensorflow, role: ab, precision: fp32}}"
         self.address = server.grpc
 
     def load_neighbour(self) -> None:
@@ -132,7 +132,8 @@ def _command(process: psutil.Process) -> list[str]:
 
 def _manifest(folder: Path, load: Load, scheduler: str) -> str:
     entries = [
-        f"{{name: {name}, path: {folder.parent}, precision: fp32, role: {'ab' if name in _TRIALS else 'baseline'}, "
+        f"{{name: {name}, path: {folder.parent}, engine: tensorflow, precision: fp32, "
+        f"role: {'ab' if name in _TRIALS else 'baseline'}, "
         f"slo_p99_ms: {load.trial_slo if name in _TRIALS else load.base_slo}, "
         f"queue: {{timeout_ms: {0.8 * (load.trial_slo if name in _TRIALS else 10 * load.base_slo):g}}}}}"
         for name in _SERVED

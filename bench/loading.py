@@ -103,8 +103,11 @@ def main() -> None:
             root, inputs = folder, {"x": np.zeros(1, np.float32)}
         else:
             root, inputs = prepared.models("small", "columns"), models.small_inputs(1)
-        entry = f"{{name: columns, path: {root / 'columns'}}}"
-        with serving(folder, f"models: [{{name: small, path: {root / 'small'}}}]") as server, server.client() as client:
+        entry = f"{{name: columns, path: {root / 'columns'}, engine: tensorflow}}"
+        with (
+            serving(folder, f"models: [{{name: small, path: {root / 'small'}, engine: tensorflow}}]") as server,
+            server.client() as client,
+        ):
             for seed in range(options.rounds):
                 for condition, found in rounds.items():
                     print(f"round {seed + 1} of {options.rounds}: {condition} ...", file=sys.stderr, flush=True)

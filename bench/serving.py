@@ -1,7 +1,8 @@
 """`python -m bench.serving`: what serving costs beside the engine in process.
 
-For a small model and one of 200 string columns, at batch 1 and 100, in turn and several times over: the engine called
-in a process like a worker's, and the server called over gRPC. Medians of the rounds.
+For a small model and one of 200 string columns, at batch 1 and 100, in turn, several times over: the engine called
+in a process like a worker's, and the server over gRPC. Medians of the rounds. With --fused, the second as a fused
+plan over gRPC, against TensorFlow in process.
 """
 
 import argparse
@@ -133,7 +134,7 @@ def measure(
     options: argparse.Namespace,
     folder: Path,
 ) -> list[Row]:
-    """Both ways, in turn. The served answer must be that of `engine`, bit by bit."""
+    """Both ways, in turn. The served answer must be that of `engine`, bit by bit if it serves."""
     message = messages.PredictRequest()
     message.model_spec.name = model
     for name, array in inputs.items():
@@ -145,7 +146,8 @@ def measure(
     signature = engine.signatures()[DEFAULT_SIGNATURE]
     own = engine.run(engine.make_session(), signature, inputs, list(signature.outputs))
     for name, array in own.items():
-        assert np.array_equal(array, served[name]), f"{model}: the served {name} is not the engine's"
+        same = np.allclose(array, served[name], rtol=1e-4) if options.fused else np.array_equal(array, served[name])
+        assert same, f"{model}: the served {name} is not the engine's"
 
     here: list[Round] = []
     there: list[Round] = []
@@ -170,6 +172,8 @@ def _prepare(
         onnx_models.write_scale(folder / "scale/1", 1)
         return {"scale": (folder / "scale", lambda rows: {"x": np.arange(rows, dtype=np.float32)})}
     root = prepared.models("small", "columns")
+    if options.fused:
+        return {"columns": (root / "columns", models.columns_inputs)}
     return {"small": (root / "small", models.small_inputs), "columns": (root / "columns", models.columns_inputs)}
 
 
@@ -177,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="seconds instead of minutes, on a tiny ONNX model")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--fused", action="store_true", help="serve a fused plan, and compare with TensorFlow")
     parser.add_argument("--callers", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
@@ -189,10 +194,13 @@ def main() -> None:
         folder = Path(temporary)
         contestants = _prepare(options, folder)
         entries = [
-            f"{{name: {name}, path: {path}, precision: fp32, queue: {{timeout_ms: 60000}}}}"
+            f"{{name: {name}, path: {path}, engine: {'fused' if options.fused else choose_engine(path / '1')}, "
+            f"precision: fp32, queue: {{timeout_ms: 60000}}}}"
             for name, (path, _) in contestants.items()
         ]
         server = stack.enter_context(serving(folder, f"models: [{', '.join(entries)}]"))
+        for name in contestants:
+            server.wait_state(name, 1, "AVAILABLE", timeout_s=300)
         for name, (path, make) in contestants.items():
             version = path / "1"
             sessions = server.version(name, 1)["sessions"]

@@ -65,7 +65,9 @@ def compile_saved_model(
     LoadError if the SavedModel cannot be read, NotFused if nothing of it can be fused."""
     import openvino  # noqa: F401, said here rather than after all the work
 
-    model, meta_graph, signatures = open_saved_model(folder, op_libraries)
+    # The first session of a process decides over the threads of all that follow.
+    config = messages.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    model, meta_graph, signatures = open_saved_model(folder, op_libraries, config.SerializeToString())
     (out / "tables").mkdir(parents=True)
     reports = _Compilation(model, meta_graph.graph_def, out, why_tensorflow).run(signatures, stop_after)
     if any(report.why_not for report in reports):

@@ -32,7 +32,7 @@ _HINTS_MAX = 1000
 # With less than that at some batch, TensorFlow behind the features is tried; it takes memory that OpenVINO does not.
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
-_COMPILER = 3  # changes when plans of the same model do
+_COMPILER = 4  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

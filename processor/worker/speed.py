@@ -17,7 +17,7 @@ _SECONDS = 0.03  # of each engine, each round
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """CPU ms of a request of so many rows on its thread: medians of rounds in turn."""
+    """CPU ms of this process for a request of so many rows: medians of rounds in turn."""
 
     rows: int
     original_ms: float
@@ -65,8 +65,8 @@ def compare_cost(original: Engine, other: Engine, folder: Path) -> list[Cost]:
 
 def _milliseconds(run: Callable[[], object]) -> float:
     run()
-    count, end_s, began_s = 0, time.perf_counter() + _SECONDS, time.thread_time()
+    count, end_s, began_s = 0, time.perf_counter() + _SECONDS, time.process_time()
     while count == 0 or time.perf_counter() < end_s:
         run()
         count += 1
-    return (time.thread_time() - began_s) * 1000 / count
+    return (time.process_time() - began_s) * 1000 / count

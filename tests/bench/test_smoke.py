@@ -95,3 +95,21 @@ def test_fused() -> None:
     assert found["refused"] == {}
     assert [row["batch"] for row in found["rows"]] == [1, 8]
     assert all(row["ratio"] > 0 for row in found["rows"])
+
+
+def test_lookups() -> None:
+    rows = json.loads(run("bench.lookups", "--smoke", "--json"))["rows"]
+    assert [row["type"] for row in rows] == ["fp32", "bf16", "int8"]
+    assert all(row["hot_ns"] > 0 and row["cold_ns"] > 0 for row in rows)
+
+
+def test_outside() -> None:
+    (row,) = json.loads(run("bench.outside", "--smoke", "--packages", "keras", "--json"))["rows"]
+    assert (row["model"], row["why_not"]) == ("keras-bst", "")
+    assert row["fused"] == row["inputs"] == 2
+
+
+def test_memory() -> None:
+    rows = json.loads(run("bench.memory", "--smoke", "--json"))["rows"]
+    assert [row["engine"] for row in rows] == ["tensorflow", "fused"]
+    assert all(row["two_mib"] > row["one_mib"] > 0 for row in rows)

@@ -77,10 +77,11 @@ class Server:
         wait_until(ready, f"ready; log:\n{self.log.read_text()}")
         return self
 
-    def wait_state(self, model: str, version: int, state: str) -> dict[str, Any]:
+    def wait_state(self, model: str, version: int, state: str, timeout_s: float = _WAIT_S) -> dict[str, Any]:
         return wait_until(
             lambda: found if (found := self.version(model, version)).get("state") == state else None,
             f"{model}/{version} {state}; now {self.version(model, version)}; log:\n{self.log.read_text()}",
+            timeout_s,
         )
 
     def apply(self, text: str) -> dict[str, Any]:
