@@ -27,6 +27,9 @@ bench: $(INSTALLED)
 	$(BIN)/python -m bench.isolation
 	$(BIN)/python -m bench.scheduler_scale
 	$(BIN)/python -m bench.cost_model
+	$(BIN)/python -m bench.fused
+	$(BIN)/python -m bench.lookups
+	$(BIN)/python -m bench.memory
 
 # Native code under sanitizers, a fuzzer and kills, for longer than the tests do. The fuzzer needs clang.
 sanitize: $(INSTALLED)

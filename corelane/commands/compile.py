@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
     if options.explain:
         for one in fused:
             print(f"\n{one.signature}: rules used")
-            for rule, count in sorted(one.rules.items(), key=lambda item: -item[1]):
-                print(f"  {count:6}  {rule}")
+            for rule, (count, nodes) in sorted(one.rules.items(), key=lambda item: -item[1][0]):
+                print(f"  {count:6}  {rule}: {', '.join(nodes)}{', ...' if count > len(nodes) else ''}")
             for name, why in one.blocked.items():
                 print(f"  input {name} is not fused: {why}")
     same = result.equality

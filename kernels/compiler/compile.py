@@ -13,6 +13,7 @@ from kernels.compiler.analysis import Analysis, Application, Feed, Ids
 from kernels.compiler.flow import Flow
 from kernels.compiler.lower import Instruction, lower
 from kernels.compiler.partition import Partition, axis_of, partition, tables_of
+from kernels.compiler.rules.shapes import rows_of
 from kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
 from kernels.graph.constants import STRING
 from kernels.graph.inline import inline_calls
@@ -26,6 +27,10 @@ _READ_ONLY = frozenset(
 )
 
 
+# A size of a feature that the program alone knows.
+WIDTH = -2
+
+
 class NotFused(Exception):
     """A graph that is not fused, and why not."""
 
@@ -33,9 +38,10 @@ class NotFused(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
     """`features` are what the program's outputs are fed to, by name, with their shapes, where a size may be an axis
-    of an input: (name, number). `rows` are the inputs whose first axis is the batch. `constants` and `orders` are the
-    analysis'. `vocabularies` are those that the dense graph still looks into, by handle; `strings` says what leaves
-    strings to it, empty if nothing does. `blocked` says, by the name of an input, which op keeps it from being fused.
+    of an input, (name, number), or WIDTH: what the program makes of its longest row. `rows` are the inputs whose first
+    axis is the batch. `constants` and `orders` are the analysis'. `vocabularies` are those that the dense graph still
+    looks into, by handle; `strings` says what leaves strings to it, empty if nothing does. `blocked` says, by the name
+    of an input, which op keeps it from being fused.
     """
 
     dense: Any
@@ -143,7 +149,10 @@ def _shape(feature: Feature, rows: str) -> tuple[int | tuple[str, int], ...]:
     found: list[int | tuple[str, int]] = [(rows, 0)]
     for size in feature.shape[1:]:
         axis = axis_of(size)
-        assert axis is not None or size.constant is not None, "nothing else is cut"
+        if axis is None and size.constant is None:
+            assert rows_of(size) is not None, "nothing else is cut"
+            found.append(WIDTH)
+            continue
         found.append(size.constant if axis is None else axis)  # type: ignore[arg-type]
     return tuple(found)
 

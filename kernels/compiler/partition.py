@@ -11,10 +11,10 @@ import numpy as np
 from kernels.compiler.analysis import Analysis
 from kernels.compiler.flow import key
 from kernels.compiler.rules.features import as_feature
-from kernels.compiler.rules.shapes import known_int
+from kernels.compiler.rules.shapes import known_int, rows_of
 from kernels.compiler.sizes import BATCH, BATCH_SYMBOL, Size
 from kernels.compiler.terms import Feature, Known, Opaque, Part, Sizes, Table, Term, Vector
-from kernels.graph.constants import FLOAT, INT32, INT64, fill_tensor
+from kernels.graph.constants import BOOL, FLOAT, INT32, INT64, fill_tensor
 from kernels.graph.reach import GraphError, producer
 
 _READS = ("ReadVariableOp", "VariableV2", "Variable")
@@ -100,12 +100,14 @@ class _Cut:
         """What is worth making apart: everything but numbers as they were fed."""
         if isinstance(term, Vector):
             value = self._analysis.values[term.value]
-            if value.opcode.startswith("load") or term.dtype not in (INT32, INT64, FLOAT):
+            if value.opcode.startswith("load") or term.dtype not in (INT32, INT64, FLOAT, BOOL):
                 return None
         elif not isinstance(term, Feature):
             return None
         feature = as_feature(self._analysis, term)
-        if feature is None or any(size.constant is None and axis_of(size) is None for size in feature.shape[1:]):
+        if feature is None or any(
+            size.constant is None and axis_of(size) is None and rows_of(size) is None for size in feature.shape[1:]
+        ):
             return None
         return feature
 
@@ -205,8 +207,8 @@ class _Cut:
                 node.attr["shape"].shape.dim.add(size=-1 if size.constant is None else size.constant)
             self._found.features[name] = feature
             self._source = self._source or (name, _fed_type(feature))
-            if feature.dtype == INT32:
-                name = self._node(f"{name}/cast", "Cast", [f"{name}:0"], SrcT=INT64, DstT=INT32).name
+            if feature.dtype in (INT32, BOOL):
+                name = self._node(f"{name}/cast", "Cast", [f"{name}:0"], SrcT=INT64, DstT=feature.dtype).name
             self._by_feature[feature] = name
         return f"{self._by_feature[feature]}:0"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.sizes import Size
+from kernels.compiler.sizes import BATCH, Size
 
 Shape = tuple[Size, ...]
 
@@ -75,12 +75,29 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """The rows of a ragged tensor: how many elements each has ("counts", [batch]), where each ends ("ends", [batch]),
-    or both ends of each ("splits", [batch + 1])."""
+    """The rows of a ragged tensor: how many elements each has ("counts", [batch], or "counts column", [batch, 1]),
+    where each begins or ends ("starts", "ends", [batch]), or both ("splits", [batch + 1])."""
 
     rows: int
     form: str
     dtype: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowMask:
+    """Which places up to the longest row each row has: [batch, width] or that flat; or the places themselves, one for
+    each element: [n, 1] or [n]."""
+
+    rows: int
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class TiledRows:
+    """The number of its row at each place up to the longest row: [batch, width], or that flat."""
+
+    rows: int
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +271,8 @@ Term = (
     | Positions
     | Segments
     | Offsets
+    | RowMask
+    | TiledRows
     | AtLeast
     | Places
     | Table
@@ -280,8 +299,11 @@ def shape_of(term: Term) -> Shape | None:
         return (Size.symbol("count", term.rows), Size.of(len(term.dense_shape)))
     if isinstance(term, Segments):
         return (Size.symbol("count", term.rows),)
+    if isinstance(term, Offsets):
+        one = Size.of(1)
+        return {"splits": (BATCH + 1,), "counts column": (BATCH, one)}.get(term.form, (BATCH,))
     if isinstance(term, Table):
         return None if term.is_handle else (Size.of(term.rows), Size.of(term.dimension))
-    if isinstance(term, Opaque | Offsets | AtLeast | Vocabulary | CoordinateColumns | Share | ShareOfRows | Places):
+    if isinstance(term, Opaque | AtLeast | Vocabulary | CoordinateColumns | Share | ShareOfRows | Places):
         return None
     return term.shape

@@ -191,6 +191,7 @@ bool ProgramSession::Step(const Instruction& instruction, const Feeds& feeds, st
     case Opcode::kConstant: out->ints.assign(input(0).size(instruction.kind), instruction.number); return true;
     case Opcode::kPool: return Pool(instruction, error);
     case Opcode::kGather: return Gather(instruction, error);
+    case Opcode::kCount: Count(instruction); return true;
     case Opcode::kCopy:
     case Opcode::kCopyAsFloats:
     case Opcode::kCopyInts: Copy(instruction); return true;
@@ -234,7 +235,11 @@ void ProgramSession::Fill(const Instruction& instruction) {
 void ProgramSession::Pad(const Instruction& instruction) {
   const Register& from = registers_[instruction.inputs[0]];
   const std::vector<int64_t>& rows = registers_[instruction.inputs[1]].rows;
-  const int64_t width = instruction.number;
+  int64_t width = instruction.number;
+  for (size_t row = 0; instruction.number < 0 && row + 1 < rows.size(); ++row) {
+    width = std::max(width, rows[row + 1] - rows[row]);
+  }
+  width = std::max<int64_t>(width, 0);
   Register& to = registers_[instruction.out];
   switch (instruction.kind) {
     case Kind::kStrings: return PadRows<std::string_view>(from.strings, rows, width, instruction.text, &to.strings);

@@ -13,7 +13,8 @@
 //   keep v, mask          out = [v[i] for i if mask[i]]
 //   keep_rows rows, mask  rows[r] = how many of mask[0 .. rows[r]) are set
 //   fill v, rows, x       as v, with x where a row has no element
-//   pad v, rows, n, x     the first n elements of each row, and x for those that it has not
+//   pad v, rows, n, x     the first n elements of each row, or as many as the longest has if n is -1, and x for those
+//                         that it has not
 //   fill_rows rows        rows with one element where they have none
 //   is_empty rows         out[r] = rows[r] == rows[r + 1]
 //   take v, n, x          out[r] = v[r * n + x]
@@ -33,6 +34,7 @@
 // These write to an output, at `offset` floats of each row:
 //   pool ids, rows, t     sum, mean or sqrtn over a row's ids of table t's rows, times weights if there are any
 //   gather ids, t, n      the rows of table t, n floats apart, or one after another if that is 0
+//   count rows, n         how many elements the row has, n times
 //   copy v                v itself; ints as floats by copy_as_floats
 //   one_hot ids, depth    1 at each id of the row, added up unless `flag`; ids out of range are left out
 #pragma once
@@ -55,7 +57,7 @@ enum class Opcode : uint8_t {
   kHash, kStrongHash, kCross, kText, kLower, kErase, kFindString, kFindInt, kBucketize,
   kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kAnd, kOr, kNot,
   kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kFloorMod, kMaximum, kMinimum, kSelect, kConstant,
-  kPool, kGather, kCopy, kCopyInts, kCopyAsFloats, kOneHot,
+  kPool, kGather, kCount, kCopy, kCopyInts, kCopyAsFloats, kOneHot,
 };
 
 enum class Kind : uint8_t { kStrings, kInts, kFloats };
@@ -151,6 +153,7 @@ class ProgramSession {
   bool Pool(const Instruction& instruction, std::string* error);
   bool Gather(const Instruction& instruction, std::string* error);
   void Copy(const Instruction& instruction);
+  void Count(const Instruction& instruction);
   void OneHot(const Instruction& instruction);
 
   // Where an instruction that makes `made` elements a row writes, and the stride between rows.

@@ -33,6 +33,7 @@ const std::map<std::string, Opcode>& Opcodes() {
       {"divide", Opcode::kDivide},            {"parse", Opcode::kParse},
       {"parse_rows", Opcode::kParseRows},     {"take", Opcode::kTake},          {"strong_hash", Opcode::kStrongHash},
       {"lower", Opcode::kLower},              {"erase", Opcode::kErase},        {"floor_divide", Opcode::kFloorDivide},
+      {"count", Opcode::kCount},
       {"one_hot", Opcode::kOneHot},           {"pad", Opcode::kPad},            {"copy_as_floats", Opcode::kCopyAsFloats},
   };
   return kOpcodes;
@@ -166,7 +167,8 @@ std::shared_ptr<const Program> ProgramFrom(const py::dict& from) {
     Check(!looks_up || (last.table >= 0 && last.table < static_cast<int32_t>(made->tables.size())));
     Check(last.opcode < Opcode::kHash || last.opcode > Opcode::kCross || last.number > 0);
     Check(last.opcode != Opcode::kTake || (last.other >= 0 && last.other < last.number));
-    Check((last.opcode != Opcode::kPad && last.opcode != Opcode::kParse) || last.number >= 0);
+    Check((last.opcode != Opcode::kParse && last.opcode != Opcode::kCount) || last.number >= 0);
+    Check(last.opcode != Opcode::kPad || last.number >= -1);
     const bool has_operand = last.opcode == Opcode::kFill || last.opcode == Opcode::kPad ||
                              (last.opcode >= Opcode::kEqual && last.opcode <= Opcode::kMinimum && last.inputs[1] < 0);
     Check(!has_operand || last.kind != Kind::kFloats || last.bounds.size() == 1);

@@ -66,6 +66,15 @@ bool ProgramSession::Gather(const Instruction& instruction, std::string* error) 
   return true;
 }
 
+void ProgramSession::Count(const Instruction& instruction) {
+  const std::vector<int64_t>& rows = registers_[instruction.inputs[0]].rows;
+  int64_t stride;
+  float* out = Target<float>(instruction, instruction.number, &stride);
+  for (int64_t row = 0; row < batch_; ++row, out += stride) {
+    std::fill_n(out, instruction.number, static_cast<float>(rows[row + 1] - rows[row]));
+  }
+}
+
 void ProgramSession::Copy(const Instruction& instruction) {
   const auto copy = [&](const auto& from, auto zero) {
     using T = decltype(zero);

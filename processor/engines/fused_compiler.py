@@ -33,21 +33,22 @@ from processor.engines.tensorflow_engine import open_saved_model
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
 from processor.wire import messages, tensors
 
+_NODES_TOLD = 3
 _REF_VARIABLES = ("Variable", "VariableV2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureReport:
     """`columns` are the inputs that features are made of; `blocked` says, by input, which op keeps it in the dense
-    graph; `rules` count the rules used. `why_tensorflow` is why it runs what remains, if it does; `why_not`, why it
-    runs the whole signature."""
+    graph; `rules` say how often each was used, and at which nodes, some of them. `why_tensorflow` is why it runs what
+    remains, if it does; `why_not`, why it runs the whole signature."""
 
     signature: str
     nodes_before: int
     nodes_after: int
     columns: int
     blocked: Mapping[str, str]
-    rules: Mapping[str, int]
+    rules: Mapping[str, tuple[int, Sequence[str]]]
     why_tensorflow: str = ""
     why_not: str | None = None
 
@@ -102,9 +103,10 @@ class _Compilation:
     def _fuse(self, signature: Signature, index: int, stop_after: int | None) -> tuple[dict[str, Any], SignatureReport]:
         compiled = self._compile(signature, stop_after)
         plan, nodes_after, why_tensorflow = self._plan(signature, compiled, index)
-        rules: dict[str, int] = {}
+        used: dict[str, list[str]] = {}
         for one in compiled.applied:
-            rules[one.rule] = rules.get(one.rule, 0) + 1
+            used.setdefault(one.rule, []).append(f"{one.op} {one.node}")
+        rules = {rule: (len(nodes), nodes[:_NODES_TOLD]) for rule, nodes in used.items()}
         report = SignatureReport(
             signature=signature.name,
             nodes_before=compiled.nodes_before,

@@ -137,7 +137,14 @@ class FusedSession : public ModelSession {
     int64_t count = 1;
     for (const auto& [feed, size] : input.dims) {
       dims_.push_back(feed < 0 ? size : feeds_.Dims(static_cast<uint32_t>(feed))[size]);
-      count *= dims_.back();
+      if (dims_.back() != FusedPart::kWidth) count *= dims_.back();
+    }
+    for (int64_t& size : dims_) {
+      if (size != FusedPart::kWidth) continue;
+      // What the other axes leave of the elements that the program made.
+      const int64_t made = program.batch() * program.width(input.index);
+      size = count == 0 ? 0 : made / count;
+      count *= size;
     }
     if (count != program.batch() * program.width(input.index)) return false;
     TensorMessage& message = lane->features[position];

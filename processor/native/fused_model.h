@@ -13,10 +13,12 @@ namespace corelane {
 
 // One signature of it. The dense model's signature takes, in this order, what `inputs` name.
 struct FusedPart {
+  static constexpr int64_t kWidth = -2;
+
   struct DenseInput {
     bool is_feature = false;
     uint32_t index = 0;         // of the program's outputs, or of the signature's inputs
-    // Of a feature, each size: {-1, size}, or {input, axis} for that of an input.
+    // Of a feature, each size: {-1, size}, or {input, axis} for that of an input; one may be {-1, kWidth}, what is left.
     std::vector<std::pair<int64_t, int64_t>> dims;
   };
 

@@ -114,13 +114,15 @@ def test_filter_fill_and_pool(tmp_path_factory: Any, values: list[int], combiner
 
 
 @settings(max_examples=50, deadline=None)
-@given(texts=TEXTS, width=st.integers(1, 4))
+@given(texts=TEXTS, width=st.sampled_from([1, 2, 4, -1]))
 def test_pad(texts: list[bytes], width: int) -> None:
+    """-1: as wide as the longest row."""
+    number, width = width, max((text.count(b";") + 1 for text in texts), default=0) if width < 0 else width
     keys = sorted({piece for text in texts for piece in text.split(b";")} | {b"none"})
     instructions = [
         LOAD["strings"],
         {"opcode": "split", "inputs": [0], "out": 1, "rows_out": 2, "text": b";", "kind": "strings"},
-        {"opcode": "pad", "inputs": [1, 2], "out": 3, "number": width, "text": b"none", "kind": "strings"},
+        {"opcode": "pad", "inputs": [1, 2], "out": 3, "number": number, "text": b"none", "kind": "strings"},
         {"opcode": "find_string", "inputs": [3], "out": 4, "table": 0, "number": -1},
         {"opcode": "copy_ints", "inputs": [4], "output": 0},
     ]
@@ -205,6 +207,8 @@ def test_the_first_axes_agree() -> None:
         ({"opcode": "pool", "inputs": [0, 0], "table": 0, "output": 0}, "does not have"),
         ({"opcode": "copy", "inputs": [0], "output": 1}, "does not have"),
         ({"opcode": "pad", "inputs": [0, 1], "out": 2, "number": 2, "kind": "floats"}, "does not have"),
+        ({"opcode": "pad", "inputs": [0, 1], "out": 2, "number": -2}, "does not have"),
+        ({"opcode": "count", "inputs": [0], "number": -1, "output": 0}, "does not have"),
     ],
 )
 def test_a_damaged_program_is_refused(instruction: dict[str, Any], problem: str) -> None:

@@ -126,6 +126,17 @@ def test_lookups_side_by_side(tmp_path: Path) -> None:
     assert np.array_equal(found, np.repeat(TABLE[ids], 2, axis=0).reshape(3, 16))
 
 
+@settings(max_examples=50, deadline=None)
+@given(texts=st.lists(st.text("a;", max_size=5).map(str.encode), max_size=5))
+def test_count(texts: list[bytes]) -> None:
+    instructions = [
+        LOAD["strings"],
+        {"opcode": "split", "inputs": [0], "out": 1, "rows_out": 2, "text": b";", "kind": "strings"},
+        {"opcode": "count", "inputs": [2], "number": 2, "output": 0},
+    ]
+    assert run(instructions, 2, strings(texts)).tolist() == [[text.count(b";") + 1.0] * 2 for text in texts]
+
+
 def test_floats_are_taken(tmp_path: Path) -> None:
     instructions = [
         LOAD["floats"],

@@ -13,6 +13,13 @@ _HERE = Path("tests/native")
 _CORPUS = _HERE / "corpus"  # what the fuzzer found to reach new code, as small as it goes
 _FOUND = tuple(sorted(str(file) for file in _CORPUS.iterdir()))
 _CODEC = ("tensor_codec", "model_spec", "predict_codec", "signature")
+_KERNELS = tuple(
+    f"../../kernels/native/{part}"
+    for part in (
+        *("program", "program_strings", "program_lookups", "example", "fingerprint", "siphash", "id_map"),
+        *("pooling", "pooling_scalar", "pooling_avx2", "pooling_avx512", "instruction_sets"),
+    )
+)
 _CHANNEL = ("shared_channel", "gateway_end", "worker_end", "session_group", "histogram", "pool_gate")
 _FUZZ_S = 300
 _ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -35,6 +42,13 @@ PROGRAMS = {
         flags=(*_ADDRESS, "-DCORELANE_FUZZ_MAIN"),
         arguments=("300", *_FOUND),
         long_arguments=("20000", *_FOUND),
+    ),
+    "programs of features under ASan and UBSan": Program(
+        source="fuzz_program",
+        parts=_KERNELS,
+        flags=(*_ADDRESS, "-Ikernels/native"),
+        arguments=("2000",),
+        long_arguments=("300000",),
     ),
     "channel under ASan and UBSan": Program(
         source="channel_threads", parts=_CHANNEL, flags=_ADDRESS, arguments=("1000",), long_arguments=("50000",)

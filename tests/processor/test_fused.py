@@ -21,9 +21,9 @@ from tests.support.fused_models import KINDS
 from tests.support.server import serving
 
 # What is known not to be fused, and the op that keeps it from it.
-NOT_FUSED = {"max_norm": "Mul", "split_reduce": "Max", "weighted": "LogicalAnd"}
+NOT_FUSED = {"max_norm": "Mul", "weighted": "LogicalAnd"}
 # What keeps its inputs for the dense part, too, and how many requests of those made up it does not refuse.
-OTHERS = {"keras_sequence": 90, "int_features": 90, "strings_out": 90, "examples": 15}
+OTHERS = {"keras_sequence": 90, "int_features": 90, "strings_out": 90, "split_reduce_mean": 90, "examples": 15}
 
 
 def compiled(models: Path, kind: str, out: Path, **options: Any) -> fusing.Result:

@@ -180,6 +180,28 @@ class _Buckets(tf.Module):
         }
 
 
+def _attend(table: Any, words: Any) -> Any:
+    """Of [batch, length] strings, as long as the longest row: looked up, masked, and summed up by scores."""
+    rows = tf.gather(table, tf.strings.to_hash_bucket_fast(words, 40))
+    scores = tf.where(words != "", tf.reduce_sum(rows, 2), -1e9)
+    lengths = tf.reduce_sum(tf.cast(words != "", tf.float32), 1, keepdims=True)
+    return tf.reduce_sum(tf.nn.softmax(scores)[:, :, None] * rows, 1) + lengths
+
+
+class _Sequences(tf.Module):
+    """Behaviour sequences of any length, as ragged and as sparse tensors made dense."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = tf.Variable(np.random.default_rng(1).standard_normal((40, 8), np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "x"), tf.TensorSpec([None], tf.string, "f")])
+    def serve(self, x: tf.Tensor, f: tf.Tensor) -> dict[str, tf.Tensor]:
+        ragged = tf.strings.split(x, ";").to_tensor()
+        sparse = tf.sparse.to_dense(v1.string_split(f, ",", skip_empty=True), "")
+        return {"y": tf.concat([_attend(self.table, ragged), _attend(self.table, sparse)], 1)}
+
+
 class _Strings(tf.Module):
     """Answers in strings, of which some are looked up: TensorFlow's work, behind a feature that is not."""
 
@@ -272,6 +294,7 @@ MODULES: dict[str, type[tf.Module]] = {
     "int_features": _Buckets,
     "strings_out": _Strings,
     "columns_of_ids": _Columns,
+    "sequences": _Sequences,
     "weights": _Weights,
     "examples": _Examples,
 }
@@ -284,6 +307,7 @@ SPLIT: dict[str, Callable[[Any, Any], Any]] = {
     "split_safe": lambda table, ids: tf.nn.safe_embedding_lookup_sparse(table, ids.to_sparse(), combiner="sum"),
     "split_default": lambda table, ids: tf.nn.safe_embedding_lookup_sparse(table, ids.to_sparse(), default_id=3),
     "split_reduce": lambda table, ids: tf.reduce_sum(tf.gather(table, ids), 1),
+    "split_reduce_mean": lambda table, ids: tf.reduce_mean(tf.gather(table, ids), 1),
 }
 
 

@@ -12,6 +12,7 @@ from kernels.compiler.rules import (
     lookups,
     masked,
     partitioned,
+    ragged,
     shapes,
     sources,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "lookups",
     "masked",
     "partitioned",
+    "ragged",
     "shapes",
     "sources",
 ]

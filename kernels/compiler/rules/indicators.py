@@ -4,6 +4,7 @@ from typing import Any
 
 from kernels.compiler.analysis import Analysis, attribute, rule
 from kernels.compiler.rules.shapes import as_sizes, known_int
+from kernels.compiler.rules.sources import padded
 from kernels.compiler.sizes import BATCH, Size
 from kernels.compiler.terms import Cells, Coordinates, Feature, Known, OneHots, Part, Term, Vector
 from kernels.graph.constants import FLOAT
@@ -21,6 +22,12 @@ def sparse_to_dense(analysis: Analysis, node: Any, inputs: list[Term]) -> Term |
         width = where.dense_shape[1:]
         if len(width) == 1 and width[0] == Size.of(analysis.values[where.rows].attribute("number")):
             return Vector(what.value, where.dense_shape, what.dtype)  # none is missing
+    is_longest = where.dense_shape == (BATCH, Size.symbol("width", where.rows))
+    if is_longest and isinstance(default, Known) and default.array.size == 1:
+        element = default.array.ravel()[0]
+        # Of ids, -1 where nothing is, one-hot vectors are made.
+        if analysis.values[what.value].kind != "ints" or element >= 0:
+            return padded(analysis, what, where.rows, element, None)
     number = known_int(default)
     return None if number is None else Cells(what.value, where.rows, where.dense_shape, number)
 

@@ -36,6 +36,14 @@ def sizes_of(values: list[Size] | np.ndarray | Size) -> Sizes:
     return Sizes(found)
 
 
+def rows_of(width: Size) -> int | None:
+    """The rows whose longest is so long, if it is that."""
+    if len(width.terms) != 1 or width.terms[0][1] != 1 or len(width.terms[0][0]) != 1:
+        return None
+    symbol = width.terms[0][0][0]
+    return int(symbol[1]) if symbol[0] == "width" else None
+
+
 def known_int(term: Term) -> int | None:
     if isinstance(term, Known) and term.array.size == 1 and term.array.dtype.kind == "i":
         return int(term.array.ravel()[0])
@@ -168,7 +176,13 @@ def arithmetic(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None
 
 @rule("bounds of a size", "Maximum", "Minimum")
 def bounds(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
-    """The least of n and of what is n at least is n."""
+    """The least of n and of what is n at least is n; the longest row has no less than no element."""
+    for one, other in (inputs, inputs[::-1]):
+        longest = as_sizes(other)
+        if node.op != "Maximum" or known_int(one) != 0 or longest is None or longest.ndim:
+            continue
+        if rows_of(longest.item()) is not None:
+            return other
     for index, one in enumerate(inputs):
         other, sizes = inputs[1 - index], as_sizes(one)
         if sizes is None or sizes.ndim:

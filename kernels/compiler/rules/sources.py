@@ -6,6 +6,7 @@ from kernels.compiler.analysis import Analysis, attribute, rule
 from kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of, slice_of
 from kernels.compiler.sizes import BATCH, Size, product
 from kernels.compiler.terms import Coordinates, Feature, Known, Positions, Shape, Term, Vector
+from kernels.compiler.values import operand
 from kernels.graph.constants import BOOL, STRING
 
 
@@ -138,6 +139,18 @@ def column(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     if width > 1:
         value = values.add("take", (value,), kind=values[value].kind, domain=BATCH, number=width, other=number)
     return Vector(value, shape, term.dtype)
+
+
+def padded(analysis: Analysis, what: Vector, rows: int, default: Any, width: int | None) -> Vector:
+    """The elements of rows as [batch, width], with a default where there are none; as wide as the longest row without
+    a width."""
+    values = analysis.values
+    size = Size.symbol("width", rows) if width is None else Size.of(width)
+    kind = values[what.value].kind
+    element = operand(kind, default, ints="other")
+    number = -1 if width is None else width
+    found = values.add("pad", (what.value, rows), kind=kind, domain=BATCH * size, number=number, **element)
+    return Vector(found, (BATCH, size), what.dtype)
 
 
 def new_shape(node: Any, inputs: list[Term], shape: Shape) -> Shape | None:
