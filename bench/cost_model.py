@@ -18,6 +18,7 @@ from bench import models, prepared
 from bench.environment import describe, header
 from bench.isolation import generate
 from corelane.commands.common import call_admin, table
+from processor.engines import choose_engine
 from processor.wire import messages, tensors
 from scheduler import predict, service_of
 from scheduler.simulator import Stream, simulate_sessions
@@ -89,7 +90,7 @@ def against_server(seconds: float, smoke: bool, folder: Path) -> tuple[list[Row]
     (folder / "request").write_bytes(message.SerializeToString())
     # A second model without traffic keeps the other core for the gateways and the load generator.
     text = ", ".join(
-        f"{{name: {name}, path: {version.parent}, engine: tensorflow, role: {role}, precision: fp32, "
+        f"{{name: {name}, path: {version.parent}, engine: {choose_engine(version)}, role: {role}, precision: fp32, "
         "queue: {timeout_ms: 10000}}"
         for name, role in (("base", "baseline"), ("other", "ab"))
     )

@@ -28,6 +28,7 @@ import psutil
 from bench import models, prepared, stalls
 from bench.environment import describe, header
 from corelane.commands.common import table
+from processor.engines import choose_engine
 from processor.wire import messages, tensors
 from processor.worker.allocator import worker_environment
 from tests.support import onnx_models
@@ -110,7 +111,7 @@ class Corelane:
     def __init__(self, server: Server, folder: Path) -> None:
         self._server = server
         self._manifest = server.manifest.read_text()
-        self._entry = f"{{name: {_NEIGHBOUR}, path: {folder.parent}, engine: tensorflow, role: ab, precision: fp32}}"
+        self._entry = f"{{name: {_NEIGHBOUR}, path: {folder.parent}, engine: {choose_engine(folder)}, role: ab, precision: fp32}}"
         self.address = server.grpc
 
     def load_neighbour(self) -> None:
@@ -132,7 +133,7 @@ def _command(process: psutil.Process) -> list[str]:
 
 def _manifest(folder: Path, load: Load, scheduler: str) -> str:
     entries = [
-        f"{{name: {name}, path: {folder.parent}, engine: tensorflow, precision: fp32, "
+        f"{{name: {name}, path: {folder.parent}, engine: {choose_engine(folder)}, precision: fp32, "
         f"role: {'ab' if name in _TRIALS else 'baseline'}, "
         f"slo_p99_ms: {load.trial_slo if name in _TRIALS else load.base_slo}, "
         f"queue: {{timeout_ms: {0.8 * (load.trial_slo if name in _TRIALS else 10 * load.base_slo):g}}}}}"

@@ -103,9 +103,10 @@ def main() -> None:
             root, inputs = folder, {"x": np.zeros(1, np.float32)}
         else:
             root, inputs = prepared.models("small", "columns"), models.small_inputs(1)
-        entry = f"{{name: columns, path: {root / 'columns'}, engine: tensorflow}}"
+        engine = "onnxruntime" if options.smoke else "tensorflow"
+        entry = f"{{name: columns, path: {root / 'columns'}, engine: {engine}}}"
         with (
-            serving(folder, f"models: [{{name: small, path: {root / 'small'}, engine: tensorflow}}]") as server,
+            serving(folder, f"models: [{{name: small, path: {root / 'small'}, engine: {engine}}}]") as server,
             server.client() as client,
         ):
             for seed in range(options.rounds):

@@ -3,7 +3,7 @@
 Who maps the same file shares its memory, so that equal tables of different versions and workers are there once.
 """
 
-import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_logger = logging.getLogger(__name__)
 
 TABLES = "tables"  # where a store is kept in the cache
 _FP32 = ".fp32"
@@ -31,17 +33,21 @@ class TableStore:
         self._folder = folder
 
     def adopt(self, files: Iterable[Path]) -> None:
-        """Makes a plan's tables one with equal ones here. Tables that no plan has any more go."""
+        """Makes a plan's tables one with equal ones here, where the file system has links. Tables that no plan has any
+        more go."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for file in files:
             kept = self._folder / file.name
             file.chmod(0o444)
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(file, kept)
-                continue
-            linked = file.with_name(f".{file.name}.{os.getpid()}")
-            os.link(kept, linked)
-            linked.replace(file)
+            except FileExistsError:
+                linked = file.with_name(f".{file.name}.{os.getpid()}")
+                os.link(kept, linked)
+                linked.replace(file)
+            except OSError as error:
+                _logger.warning("tables of plans are not shared: no links in %s: %s", self._folder, error)
+                return
         for kept in self._folder.glob(f"*{_FP32}"):
             if kept.stat().st_nlink == 1:
                 for one in self._folder.glob(f"{kept.stem}.*"):

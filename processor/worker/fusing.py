@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ _HINTS_MAX = 1000
 # With less than that at some batch, TensorFlow behind the features is tried; it takes memory that OpenVINO does not.
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
+_UNUSED_S = 14 * 86400
 _COMPILER = 4  # changes when plans of the same model do
 
 
@@ -118,6 +120,7 @@ def plan_of(
         found = json.loads(outcome.read_text())
     except (OSError, ValueError) as error:
         raise LoadError(f"a plan cannot be kept in {cache}: {error}") from error
+    os.utime(outcome)  # it is in use
     if "error" in found:
         raise LoadError(found["error"])
     gained = _gained(found)
@@ -164,6 +167,7 @@ def _compile_into(plan: Path, outcome: Path, folder: Path, op_libraries: Sequenc
     try:
         found = _compile_apart(folder, unfinished, op_libraries, limit_s)
         if "error" not in found:
+            _forget_unused(plan.parent)
             TableStore(plan.parent.parent / TABLES).adopt((unfinished / "tables").iterdir())
             # If another worker was quicker, its plan is as good.
             with contextlib.suppress(OSError):
@@ -174,6 +178,15 @@ def _compile_into(plan: Path, outcome: Path, folder: Path, op_libraries: Sequenc
     written = outcome.with_suffix(f".{os.getpid()}")
     written.write_text(json.dumps(found))
     written.replace(outcome)
+
+
+def _forget_unused(folder: Path) -> None:
+    """Models are trained anew every day; their plans would fill the disk."""
+    for outcome in folder.glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):  # another process may do the same
+            if time.time() - outcome.stat().st_mtime > _UNUSED_S:
+                shutil.rmtree(outcome.with_suffix(""), ignore_errors=True)
+                outcome.unlink()
 
 
 def _compile_apart(folder: Path, out: Path, op_libraries: Sequence[str], limit_s: float | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@
 
 #include "fingerprint.h"
 #include "program.h"
+#include "random.h"
 
 using corelane::Combiner;
 using corelane::Empty;
@@ -21,22 +22,11 @@ using corelane::Opcode;
 using corelane::Program;
 using corelane::RowTable;
 using corelane::RowType;
+using corelane_test::Random;
 
 namespace {
 
 constexpr int64_t kRows = 50;
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed * 2654435761u + 1) {}
-  uint64_t Below(uint64_t limit) {
-    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
-    return (state_ >> 33) % limit;
-  }
-
- private:
-  uint64_t state_;
-};
 
 std::string Field(char number, const std::string& data) {
   return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(data.size() & 0x7f) + data;

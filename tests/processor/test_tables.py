@@ -1,5 +1,6 @@
 """The store of embedding tables: shared by content, kept in fewer bits, and still the same answers."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,17 @@ def test_plans_share_equal_tables(fused_models: Path, tmp_path: Path) -> None:
         file.unlink()
     TableStore(store).adopt([])
     assert {file.name for file in store.iterdir()} == set(files[0]), "what no plan has is gone"
+
+
+def test_plans_that_nobody_loads_go(fused_models: Path, tmp_path: Path) -> None:
+    old, _ = plan_of(fused_models / "hash/1", tmp_path)
+    used, _ = plan_of(fused_models / "hash_sum/1", tmp_path)
+    for plan in (old, used):
+        os.utime(plan.with_suffix(".json"), (0, 0))
+    assert plan_of(fused_models / "hash_sum/1", tmp_path)[0] == used
+    new, _ = plan_of(fused_models / "hash_sqrtn/1", tmp_path)
+    assert {path for path in (tmp_path / "fused").iterdir() if path.is_dir()} == {used, new}
+    assert len(list((tmp_path / TABLES).iterdir())) == 2
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
