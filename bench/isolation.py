@@ -111,7 +111,8 @@ class Corelane:
     def __init__(self, server: Server, folder: Path) -> None:
         self._server = server
         self._manifest = server.manifest.read_text()
-        self._entry = f"{{name: {_NEIGHBOUR}, path: {folder.parent}, engine: {choose_engine(folder)}, role: ab, precision: fp32}}"
+        engine = choose_engine(folder)
+        self._entry = f"{{name: {_NEIGHBOUR}, path: {folder.parent}, engine: {engine}, role: ab, precision: fp32}}"
         self.address = server.grpc
 
     def load_neighbour(self) -> None:

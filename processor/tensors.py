@@ -1,6 +1,7 @@
 """Tensor types and signatures, as every engine describes them."""
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import ml_dtypes
 import numpy as np
@@ -83,7 +84,47 @@ def wire_type(array: np.ndarray) -> str:
 
 def generated_inputs(signature: Signature) -> dict[str, np.ndarray]:
     """Inputs of the right types: defaults, else zeros and empty strings, one where a size is unknown."""
-    return {name: _generated(spec) for name, spec in signature.inputs.items()}
+    found = {name: _generated(spec) for name, spec in signature.inputs.items()}
+    for one in sparse_triples(signature):
+        found[one.shape] = np.ones(2, np.int64)
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseTriple:
+    """The inputs that are a sparse tensor of rows: its indices [n, 2], its values [n] and its shape [2]."""
+
+    indices: str
+    values: str
+    shape: str
+
+
+def sparse_triples(signature: Signature) -> list[SparseTriple]:
+    """Told by their types, and by how much of their names is the same."""
+
+    def named(shape: tuple[int, ...], dtype: str | None) -> set[str]:
+        return {name for name, spec in signature.inputs.items() if spec.shape == shape and dtype in (None, spec.dtype)}
+
+    def nearest(name: str, among: set[str]) -> str | None:
+        lengths = {other: _common(name, other) for other in among}
+        most = max(lengths.values(), default=0)
+        best = [other for other, length in lengths.items() if length == most]
+        return best[0] if most > 0 and len(best) == 1 else None
+
+    values, shapes = named((-1,), None), named((2,), "DT_INT64")
+    found = []
+    for indices in sorted(named((-1, 2), "DT_INT64")):
+        value, shape = nearest(indices, values), nearest(indices, shapes)
+        if value is not None and shape is not None:
+            found.append(SparseTriple(indices=indices, values=value, shape=shape))
+            values.discard(value)
+            shapes.discard(shape)
+    return found
+
+
+def _common(left: str, right: str) -> int:
+    """How many letters they begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
 def _generated(spec: TensorSpec) -> np.ndarray:

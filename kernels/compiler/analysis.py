@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.compiler.flow import Flow, key
 from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import Opaque, Shape, Term, Vector
+from kernels.compiler.terms import Coordinates, Opaque, Shape, Sizes, Term, Vector
 from kernels.compiler.values import INT64, Values
 from kernels.graph.constants import FLOAT, INT32, STRING
 from kernels.graph.constants import INT64 as DT_INT64
@@ -20,12 +20,14 @@ KINDS = {STRING: "strings", INT32: "ints", DT_INT64: "ints", FLOAT: "floats"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
-    """An input of the signature. `shape` has -1 where any size goes, None if even the rank is unknown."""
+    """An input of the signature. `shape` has -1 where any size goes, None if even the rank is unknown. `triple` are the
+    inputs that are a sparse tensor's indices, values and shape, if this is one of them."""
 
     name: str
     tensor: str
     dtype: int
     shape: tuple[int, ...] | None
+    triple: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ class Analysis:
         return []
 
     def _fed(self, feed: Feed) -> Term:
+        if feed.triple is not None and feed.dtype in KINDS:
+            return self._fed_sparse(feed, *feed.triple)
         if feed.dtype not in KINDS or not feed.shape or feed.shape[0] != -1:
             return Opaque(f"input {feed.name} has no axis of rows, or a type that is not fused")
         shape: Shape = tuple(
@@ -120,6 +124,22 @@ class Analysis:
         interval = (-(2**31), 2**31 - 1) if feed.dtype == INT32 else INT64
         value = self.values.add(f"load_{kind}", kind=kind, domain=domain, feed=feed.name, interval=interval)
         return Vector(value, shape, feed.dtype)
+
+    def _fed_sparse(self, feed: Feed, indices: str, values: str, shape: str) -> Term:
+        rows = self.values.add(
+            "sparse_rows", kind="rows", domain=BATCH, feed=indices, values_feed=values, shape_feed=shape
+        )
+        dense_shape = (BATCH, Size.symbol("given", shape))
+        if feed.name == indices:
+            return Coordinates(rows, dense_shape)
+        if feed.name == shape:
+            sizes = np.empty(2, object)
+            sizes[:] = dense_shape
+            return Sizes(sizes)
+        kind = KINDS[feed.dtype]
+        interval = (-(2**31), 2**31 - 1) if feed.dtype == INT32 else INT64
+        value = self.values.add(f"load_{kind}", kind=kind, domain=rows, feed=values, interval=interval)
+        return Vector(value, (self.values.length(rows),), feed.dtype)
 
 
 def attribute(node: Any, name: str, default: Any = None) -> Any:

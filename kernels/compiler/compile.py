@@ -27,8 +27,8 @@ _READ_ONLY = frozenset(
 )
 
 
-# A size of a feature that the program alone knows.
-WIDTH = -2
+# Sizes of a feature that the program alone knows: of its longest row, and of the batch.
+WIDTH, ROWS = -2, -3
 
 
 class NotFused(Exception):
@@ -38,7 +38,7 @@ class NotFused(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
     """`features` are what the program's outputs are fed to, by name, with their shapes, where a size may be an axis
-    of an input, (name, number), or WIDTH: what the program makes of its longest row. `rows` are the inputs whose first
+    of an input, (name, number), or one that the program makes, WIDTH or ROWS. `rows` are the inputs whose first
     axis is the batch. `constants` and `orders` are the analysis'. `vocabularies` are those that the dense graph still
     looks into, by handle; `strings` says what leaves strings to it, empty if nothing does. `blocked` says, by the name
     of an input, which op keeps it from being fused.
@@ -101,14 +101,18 @@ def compile_graph(
         dense=cut.graph,
         vocabularies=[node.name for node in cut.graph.node if node.op in ("HashTableV2", "HashTable")],
         strings=_strings_left(cut, blocked),
-        features={name: _shape(feature, used[0]) for name, feature in cut.features.items()},
+        features={name: _shape(feature) for name, feature in cut.features.items()},
         fed=cut.fed,
         variables=cut.variables,
         where={reference: cut.where[now] for reference, now in where.items()},
         instructions=instructions,
         outputs=written,
         registers=registers,
-        rows=[feed.name for feed in feeds if feed.shape and feed.shape[0] == -1 and feed.name in {*used, *cut.fed}],
+        rows=[
+            feed.name
+            for feed in feeds
+            if feed.shape and feed.shape[0] == -1 and feed.triple is None and feed.name in {*used, *cut.fed}
+        ],
         tables=tables,
         constants=analysis.constants,
         orders=analysis.orders,
@@ -144,9 +148,8 @@ def _spell_out_defaults(graph: Any, ops: Mapping[str, Any]) -> None:
                 node.attr[attribute.name].CopyFrom(attribute.default_value)
 
 
-def _shape(feature: Feature, rows: str) -> tuple[int | tuple[str, int], ...]:
-    """`rows` is an input whose first axis is the batch."""
-    found: list[int | tuple[str, int]] = [(rows, 0)]
+def _shape(feature: Feature) -> tuple[int | tuple[str, int], ...]:
+    found: list[int | tuple[str, int]] = [ROWS]
     for size in feature.shape[1:]:
         axis = axis_of(size)
         if axis is None and size.constant is None:
@@ -169,6 +172,8 @@ def _feeds_used(analysis: Analysis, features: Mapping[str, Feature]) -> list[str
         value = analysis.values[number]
         if value.opcode.startswith("load"):
             found.add(value.attribute("feed"))
+        elif value.opcode == "sparse_rows":
+            found |= {value.attribute(name) for name in ("feed", "values_feed", "shape_feed")}
         waiting.extend(value.inputs)
     return [feed.name for feed in analysis.feeds if feed.name in found]
 

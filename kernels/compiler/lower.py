@@ -88,6 +88,9 @@ class _Lowering:
         instruction = {"opcode": value.opcode, **attributes}
         if "feed" in attributes:
             instruction["number"] = self._feeds[instruction.pop("feed")]
+        if "shape_feed" in attributes:
+            instruction["other"] = self._feeds[instruction.pop("shape_feed")]
+            instruction["offset"] = self._feeds[instruction.pop("values_feed")]
         if "map" in attributes:
             instruction["table"] = self._maps.setdefault(instruction.pop("map"), len(self._maps))
         if value.inputs and value.opcode not in ("keep", "fill", "pad", "take", "parse", "parse_rows"):

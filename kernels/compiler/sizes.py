@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# ("batch",), ("axis", feed, number), ("count", rows) or ("width", rows)
+# ("batch",), ("axis", feed, number), ("count", rows), ("width", rows), ("distinct", value) or ("given", feed)
 Symbol = tuple[str | int, ...]
 _Monomial = tuple[Symbol, ...]
 

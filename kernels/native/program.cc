@@ -6,6 +6,9 @@ namespace corelane {
 namespace {
 
 
+// Nothing but the shape of a sparse tensor bounds its rows, and a row is memory.
+constexpr int64_t kSparseRowsMax = 1 << 20;
+
 template <typename T>
 void KeepMasked(const std::vector<T>& from, const std::vector<int64_t>& mask, std::vector<T>* to) {
   to->clear();
@@ -73,7 +76,7 @@ ProgramSession::ProgramSession(std::shared_ptr<const Program> program)
       ints_(program_->outputs.size()),
       widths_(program_->outputs.size()) {}
 
-bool ProgramSession::Run(const Feeds& feeds, std::string* error) {
+bool ProgramSession::FindBatch(const Feeds& feeds, std::string* error) {
   batch_ = -1;
   for (uint32_t feed : program_->feeds) {
     const std::vector<int64_t>& dims = feeds.Dims(feed);
@@ -83,6 +86,20 @@ bool ProgramSession::Run(const Feeds& feeds, std::string* error) {
     }
     batch_ = dims[0];
   }
+  for (const Instruction& instruction : program_->instructions) {
+    if (batch_ >= 0 || instruction.opcode != Opcode::kSparseRows) continue;
+    if (!feeds.Ints(static_cast<uint32_t>(instruction.other), &shape_) || shape_.size() != 2 || shape_[0] < 0 ||
+        shape_[0] > kSparseRowsMax) {
+      *error = "a sparse input's shape is not that of up to " + std::to_string(kSparseRowsMax) + " rows";
+      return false;
+    }
+    batch_ = shape_[0];
+  }
+  return true;
+}
+
+bool ProgramSession::Run(const Feeds& feeds, std::string* error) {
+  if (!FindBatch(feeds, error)) return false;
   for (size_t index = 0; index < widths_.size(); ++index) {
     const OutputSpec& output = program_->outputs[index];
     widths_[index] = output.width;
@@ -109,6 +126,7 @@ bool ProgramSession::Step(const Instruction& instruction, const Feeds& feeds, st
     case Opcode::kLoadFloats: return Load(instruction, feeds, error);
     case Opcode::kParse:
     case Opcode::kParseRows: return Parse(instruction, error);
+    case Opcode::kSparseRows: return SparseRows(instruction, feeds, error);
     case Opcode::kGrid: {
       const int64_t count = static_cast<int64_t>(input(0).size(instruction.kind));
       out->rows.resize(batch_ + 1);
@@ -208,6 +226,41 @@ bool ProgramSession::Load(const Instruction& instruction, const Feeds& feeds, st
                                                                : feeds.Floats(feed, &out.floats);
   if (!fine) *error = "an input's values cannot be read";
   return fine;
+}
+
+bool ProgramSession::SparseRows(const Instruction& instruction, const Feeds& feeds, std::string* error) {
+  Register& out = registers_[instruction.out];
+  std::vector<int64_t>& indices = out.ints;
+  const uint32_t feed = static_cast<uint32_t>(instruction.number);
+  if (!feeds.Ints(static_cast<uint32_t>(instruction.other), &shape_) || !feeds.Ints(feed, &indices)) {
+    *error = "an input's values cannot be read";
+    return false;
+  }
+  const std::vector<int64_t>& values = feeds.Dims(static_cast<uint32_t>(instruction.offset));
+  const int64_t count = static_cast<int64_t>(indices.size() / 2);
+  if (shape_.size() != 2 || indices.size() % 2 != 0 || values.size() != 1 || values[0] != count) {
+    *error = "a sparse input needs indices of two axes, and a value for each of them";
+    return false;
+  }
+  if (shape_[0] != batch_) {
+    *error = "inputs differ in their number of rows";
+    return false;
+  }
+  out.rows.assign(static_cast<size_t>(batch_ + 1), 0);
+  int64_t last_row = 0, last_column = -1;
+  for (int64_t index = 0; index < count; ++index) {
+    const int64_t row = indices[2 * index], column = indices[2 * index + 1];
+    const bool follows = row > last_row || (row == last_row && column > last_column);
+    if (row < 0 || row >= batch_ || column < 0 || column >= shape_[1] || !follows) {
+      *error = "indices[" + std::to_string(index) + "] of a sparse input is outside of its shape, or not after the one before";
+      return false;
+    }
+    ++out.rows[row + 1];
+    last_row = row;
+    last_column = column;
+  }
+  for (int64_t row = 0; row < batch_; ++row) out.rows[row + 1] += out.rows[row];
+  return true;
 }
 
 void ProgramSession::Keep(const Instruction& instruction) {

@@ -6,6 +6,7 @@
 //   load f                out = the tensor fed to f, row by row
 //   parse v, key, n, x    out = the n values of feature `key` of the tf.Example in each v[i]; x n times if it has none
 //   parse_rows v, key     the same for any number of values; rows with them
+//   sparse_rows f, v, s   the rows of a sparse tensor: indices [n, 2] fed to f, values to v, shape to s
 //   grid v                rows[r] = r * len(v) / batch
 //   even_rows n           rows[r] = r * n
 //   split v, sep, skip    for each row r: its string at every `sep` (at runs of white space if empty); with `skip`, at any
@@ -52,7 +53,7 @@
 namespace corelane {
 
 enum class Opcode : uint8_t {
-  kLoadStrings, kLoadInts, kLoadFloats, kParse, kParseRows,
+  kLoadStrings, kLoadInts, kLoadFloats, kParse, kParseRows, kSparseRows,
   kGrid, kEvenRows, kSplit, kKeep, kKeepRows, kFill, kPad, kFillRows, kIsEmpty, kTake,
   kHash, kStrongHash, kCross, kText, kLower, kErase, kFindString, kFindInt, kBucketize,
   kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kAnd, kOr, kNot,
@@ -77,10 +78,10 @@ struct Instruction {
   Combiner combiner = Combiner::kSum;
   Empty empty = Empty::kError;
   std::vector<float> bounds;  // of buckets; a float operand or default
-  int64_t other = 0;          // pad, parse: the default; take: which; strong_hash: the key's second half
+  int64_t other = 0;  // pad, parse: default; take: which; strong_hash: the key's second half; sparse_rows: shape's feed
   std::string other_text;     // parse: the default
   int32_t output = -1;  // where it writes to
-  int64_t offset = 0;   // of its part of a row; of hashes, the key
+  int64_t offset = 0;   // of its part of a row; of hashes, the key; of sparse_rows, the values' feed
 };
 
 // What a request feeds, whoever holds it. Each reads a whole tensor, its elements in order; false if it is malformed.
@@ -102,7 +103,7 @@ struct OutputSpec {
 
 struct Program {
   std::vector<Instruction> instructions;
-  std::vector<uint32_t> feeds;  // those that it reads; their first axis is the batch
+  std::vector<uint32_t> feeds;  // those whose first axis is the batch; without any, a sparse tensor's shape says it
   std::vector<OutputSpec> outputs;
   std::vector<std::shared_ptr<const RowTable>> tables;
   std::vector<std::shared_ptr<const IdMap>> maps;
@@ -138,7 +139,9 @@ class ProgramSession {
 
   bool Step(const Instruction& instruction, const Feeds& feeds, std::string* error);
   bool Load(const Instruction& instruction, const Feeds& feeds, std::string* error);
+  bool FindBatch(const Feeds& feeds, std::string* error);
   bool Parse(const Instruction& instruction, std::string* error);
+  bool SparseRows(const Instruction& instruction, const Feeds& feeds, std::string* error);
   void Split(const Instruction& instruction);
   void Keep(const Instruction& instruction);
   void Fill(const Instruction& instruction);
@@ -165,6 +168,7 @@ class ProgramSession {
   std::vector<std::vector<float>> floats_;  // by output
   std::vector<std::vector<int64_t>> ints_;
   std::vector<int64_t> widths_;
+  std::vector<int64_t> shape_;  // of a sparse tensor
   int64_t batch_ = 0;
 };
 

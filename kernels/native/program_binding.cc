@@ -33,7 +33,7 @@ const std::map<std::string, Opcode>& Opcodes() {
       {"divide", Opcode::kDivide},            {"parse", Opcode::kParse},
       {"parse_rows", Opcode::kParseRows},     {"take", Opcode::kTake},          {"strong_hash", Opcode::kStrongHash},
       {"lower", Opcode::kLower},              {"erase", Opcode::kErase},        {"floor_divide", Opcode::kFloorDivide},
-      {"count", Opcode::kCount},
+      {"count", Opcode::kCount},              {"sparse_rows", Opcode::kSparseRows},
       {"one_hot", Opcode::kOneHot},           {"pad", Opcode::kPad},            {"copy_as_floats", Opcode::kCopyAsFloats},
   };
   return kOpcodes;

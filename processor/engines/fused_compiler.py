@@ -30,7 +30,7 @@ from processor.engines.dense_part import DensePart, node_of, write_openvino, wri
 from processor.engines.fused_engine import ORIGINAL, SCHEMA
 from processor.engines.selection import PLAN
 from processor.engines.tensorflow_engine import open_saved_model
-from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
+from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, sparse_triples
 from processor.wire import messages, tensors
 
 _NODES_TOLD = 3
@@ -126,8 +126,19 @@ class _Compilation:
         return {"name": signature.name}, report
 
     def _compile(self, signature: Signature, stop_after: int | None) -> Compiled:
+        triples = {
+            name: (one.indices, one.values, one.shape)
+            for one in sparse_triples(signature)
+            for name in (one.indices, one.values, one.shape)
+        }
         feeds = [
-            Feed(name=spec.name, tensor=spec.engine_name, dtype=tensors.type_number(spec.dtype), shape=spec.shape)
+            Feed(
+                name=spec.name,
+                tensor=spec.engine_name,
+                dtype=tensors.type_number(spec.dtype),
+                shape=spec.shape,
+                triple=triples.get(spec.name),
+            )
             for spec in signature.inputs.values()
         ]
         graph = messages.GraphDef.FromString(self._graph_def)

@@ -152,8 +152,15 @@ void BindModels(py::module_& module) {
                }
                part.inputs.push_back({is_feature, index, dims});
              }
+             const int64_t fed = static_cast<int64_t>(part.signature.inputs.size());
              for (uint32_t feed : part.program->feeds) {
-               if (feed >= part.signature.inputs.size()) throw py::value_error("a fed input is not there");
+               if (feed >= fed) throw py::value_error("a fed input is not there");
+             }
+             for (const corelane::Instruction& one : part.program->instructions) {
+               if (one.opcode != corelane::Opcode::kSparseRows) continue;
+               for (int64_t feed : {one.number, one.other, one.offset}) {
+                 if (feed < 0 || feed >= fed) throw py::value_error("a fed input is not there");
+               }
              }
              return part;
            }),

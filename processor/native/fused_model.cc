@@ -137,6 +137,7 @@ class FusedSession : public ModelSession {
     int64_t count = 1;
     for (const auto& [feed, size] : input.dims) {
       dims_.push_back(feed < 0 ? size : feeds_.Dims(static_cast<uint32_t>(feed))[size]);
+      if (dims_.back() == FusedPart::kRows) dims_.back() = program.batch();
       if (dims_.back() != FusedPart::kWidth) count *= dims_.back();
     }
     for (int64_t& size : dims_) {

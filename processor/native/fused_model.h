@@ -13,12 +13,13 @@ namespace corelane {
 
 // One signature of it. The dense model's signature takes, in this order, what `inputs` name.
 struct FusedPart {
-  static constexpr int64_t kWidth = -2;
+  static constexpr int64_t kWidth = -2, kRows = -3;
 
   struct DenseInput {
     bool is_feature = false;
     uint32_t index = 0;         // of the program's outputs, or of the signature's inputs
-    // Of a feature, each size: {-1, size}, or {input, axis} for that of an input; one may be {-1, kWidth}, what is left.
+    // Of a feature, each size: {-1, size}, or {input, axis} for that of an input; one may be {-1, kWidth}, what is left;
+    // {-1, kRows} is the batch.
     std::vector<std::pair<int64_t, int64_t>> dims;
   };
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from processor.engines import Engine
 from processor.errors import RequestError
-from processor.tensors import NUMPY_TYPES, Signature, TensorSpec
+from processor.tensors import NUMPY_TYPES, Signature, SparseTriple, TensorSpec, sparse_triples
 from processor.wire import messages
 from processor.worker import samples
 
@@ -194,7 +194,29 @@ def _batch(
             found[name] = _numbers(source, kind, hints, NUMPY_TYPES[spec.dtype], size).reshape(shape)
         if kind == "duplicate" and size:
             found[name][...] = found[name].ravel()[0]
+    for one in sparse_triples(signature):
+        count = rows[list(signature.inputs).index(one.indices)]
+        found |= _sparse(signature, one, source, kind, count, hints)
     return found
+
+
+def _sparse(
+    signature: Signature, one: SparseTriple, source: np.random.Generator, kind: str, rows: int, hints: Hints
+) -> samples.Inputs:
+    """A sparse tensor of rows with up to three elements."""
+    lengths = source.integers(_OPEN_AXIS + 1, size=rows)
+    places = [(row, place) for row, length in enumerate(lengths) for place in range(length)]
+    spec, size = signature.inputs[one.values], len(places)
+    if spec.dtype == "DT_STRING":
+        values = np.empty(size, np.object_)
+        values[:] = [_string(source, kind, hints) for _ in range(size)]
+    else:
+        values = _numbers(source, kind, hints, NUMPY_TYPES[spec.dtype], size)
+    return {
+        one.indices: np.array(places, np.int64).reshape(size, 2),
+        one.values: values,
+        one.shape: np.array([rows, _OPEN_AXIS], np.int64),
+    }
 
 
 def _shape(spec: TensorSpec, rows: int) -> tuple[int, ...]:

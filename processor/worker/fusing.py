@@ -132,7 +132,8 @@ def plan_of(
     accepted = found["equality"]["accepted"]
     why = next((report["why_tensorflow"] for report in found["reports"] if report["why_tensorflow"]), "")
     rest = f"; TensorFlow runs the rest: {why}" if why else ""
-    return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests, {gained:.1f}x as fast{rest}"
+    fast = f", {gained:.1f}x as fast" if found["costs"] else ""
+    return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests{fast}{rest}"
 
 
 def kept_plan(folder: Path, cache: Path, op_libraries: Sequence[str] = (), *, must_gain: bool = False) -> Path | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from processor.engines import Engine
 from processor.errors import RequestError
-from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, generated_inputs
+from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, generated_inputs, sparse_triples
 from processor.wire import messages, records
 from processor.worker import validation
 
@@ -63,7 +63,11 @@ def made_up(signature: Signature) -> Iterator[Inputs]:
     """Inputs from a seed: words, small numbers and floats around 0 in several rows; then, for a model that refuses
     those, zeros and empty strings."""
     source = np.random.default_rng(1)
-    yield {name: _random(spec, source) for name, spec in signature.inputs.items()}
+    found = {name: _random(spec, source) for name, spec in signature.inputs.items()}
+    for one in sparse_triples(signature):
+        found[one.indices] = np.stack([np.arange(_ROWS), np.zeros(_ROWS, np.int64)], 1)
+        found[one.shape] = np.array([_ROWS, 1], np.int64)
+    yield found
     yield generated_inputs(signature)
 
 

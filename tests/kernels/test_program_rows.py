@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels._native import fingerprint64
+from kernels._native import fingerprint64, run_program
 from tests.kernels.test_program import LOAD, TABLE, example, floats, ints, run, strings
 
 BUCKETS = 2**62
@@ -135,6 +135,44 @@ def test_count(texts: list[bytes]) -> None:
         {"opcode": "count", "inputs": [2], "number": 2, "output": 0},
     ]
     assert run(instructions, 2, strings(texts)).tolist() == [[text.count(b";") + 1.0] * 2 for text in texts]
+
+
+def sparse(indices: list[list[int]], shape: list[int], count: int | None = None) -> np.ndarray:
+    """How many elements each row of a sparse tensor has; `count` values, or as many as indices."""
+    instructions = [
+        {"opcode": "sparse_rows", "out": 0, "number": 0, "offset": 1, "other": 2},
+        {"opcode": "count", "inputs": [0], "number": 1, "output": 0},
+    ]
+    program = {"instructions": instructions, "feeds": [], "registers": 1, "tables": [], "maps": []}
+    flat = [one for pair in indices for one in pair]
+    feeds: list[Any] = [([len(indices), 2], [], flat, []), ([len(indices) if count is None else count], [], [], [])]
+    feeds.append(([2], [], shape, []))
+    (found,) = run_program({**program, "outputs": [{"kind": "floats", "width": 1}]}, feeds)
+    return found.ravel()
+
+
+def test_sparse_rows() -> None:
+    assert sparse([[0, 0], [0, 2], [3, 1]], [5, 3]).tolist() == [2, 0, 0, 1, 0]
+    assert sparse([], [0, 3]).tolist() == []
+    assert sparse([], [2, 0]).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("indices", "shape", "count", "problem"),
+    [
+        ([[1, 0], [0, 0]], [2, 2], None, r"indices\[1\] of a sparse input is outside of its shape, or not after"),
+        ([[0, 0], [0, 0]], [2, 2], None, "not after the one before"),
+        ([[2, 0]], [2, 2], None, "outside of its shape"),
+        ([[-1, 0]], [2, 2], None, "outside of its shape"),
+        ([[0, 5]], [2, 2], None, "outside of its shape"),
+        ([[0, 0]], [2, 2], 2, "a value for each of them"),
+        ([[0, 0]], [-1, 2], None, "not that of up to 1048576 rows"),
+        ([[0, 0]], [2**40, 2], None, "not that of up to 1048576 rows"),
+    ],
+)
+def test_bad_sparse_tensors(indices: list[list[int]], shape: list[int], count: int | None, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        sparse(indices, shape, count)
 
 
 def test_floats_are_taken(tmp_path: Path) -> None:

@@ -257,6 +257,32 @@ class _Weights(tf.Module):
         return {"y": tf.concat([*found.values(), w], 1)}
 
 
+class _SparseInputs(tf.Module):
+    """Sparse inputs as three tensors each, of strings and of ints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = tf.Variable(np.random.default_rng(1).standard_normal((40, 8), np.float32))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.int64, "x_indices"),
+            tf.TensorSpec([None], tf.string, "x_values"),
+            tf.TensorSpec([2], tf.int64, "x_shape"),
+            tf.TensorSpec([None, 2], tf.int64, "f_indices"),
+            tf.TensorSpec([None], tf.int64, "f_values"),
+            tf.TensorSpec([2], tf.int64, "f_shape"),
+        ]
+    )
+    def serve(
+        self, x_indices: Any, x_values: Any, x_shape: Any, f_indices: Any, f_values: Any, f_shape: Any
+    ) -> dict[str, tf.Tensor]:
+        words = tf.SparseTensor(x_indices, tf.strings.to_hash_bucket_fast(x_values, 40), x_shape)
+        numbers = tf.SparseTensor(f_indices, f_values % 40, f_shape)
+        safe = tf.nn.safe_embedding_lookup_sparse
+        return {"y": tf.concat([safe(self.table, words), safe(self.table, numbers, combiner="sum")], 1)}
+
+
 class _Examples(tf.Module):
     """tf.Examples with features of any length, and of one."""
 
@@ -295,6 +321,7 @@ MODULES: dict[str, type[tf.Module]] = {
     "strings_out": _Strings,
     "columns_of_ids": _Columns,
     "sequences": _Sequences,
+    "sparse_inputs": _SparseInputs,
     "weights": _Weights,
     "examples": _Examples,
 }
