@@ -1,6 +1,6 @@
 """A SavedModel into a fused plan: a folder that engine `fused` serves.
 
-    plan.json          signatures, programs, vocabularies, what was fused and what was not
+    plan.json          what it was made of (versions of packages, the graph's hash), signatures, programs, vocabularies
     tables/HASH.fp32   embedding tables, named after their content: whoever serves equal ones shares the memory
     dense-N.xml, .bin  what remains of each signature, in OpenVINO's form
     dense-N/           the same as a SavedModel, where OpenVINO cannot run it
@@ -11,7 +11,9 @@ Needs TensorFlow and OpenVINO; serving the plan needs OpenVINO only.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -76,6 +78,15 @@ def compile_saved_model(
     return reports
 
 
+def package_versions() -> dict[str, str]:
+    """Of the packages that make a difference to a plan, those that are there."""
+    found = {}
+    for package in ("tensorflow-cpu", "tensorflow", "openvino"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
 class _Compilation:
     def __init__(self, model: TensorFlowModel, graph_def: bytes, out: Path, why_tensorflow: str) -> None:
         self._model, self._graph_def, self._out = model, graph_def, out
@@ -97,7 +108,8 @@ class _Compilation:
             reports.append(report)
         if not any("program" in plan for plan in plans):
             raise NotFused(f"signature {reports[0].signature}: {reports[0].why_not}")
-        (self._out / PLAN).write_text(json.dumps({"schema": SCHEMA, "signatures": plans}))
+        made = {**package_versions(), "graph": hashlib.blake2b(self._graph_def, digest_size=16).hexdigest()}
+        (self._out / PLAN).write_text(json.dumps({"schema": SCHEMA, "made_of": made, "signatures": plans}))
         return reports
 
     def _fuse(self, signature: Signature, index: int, stop_after: int | None) -> tuple[dict[str, Any], SignatureReport]:

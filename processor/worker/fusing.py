@@ -5,7 +5,6 @@ so that TensorFlow's memory goes when the plan is there. It prints what became o
 """
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from typing import Any
 from kernels.compiler import NotFused
 from processor.control import die_with_parent
 from processor.engines import EngineOptions, load_engine
-from processor.engines.fused_compiler import SignatureReport, compile_saved_model
+from processor.engines.fused_compiler import SignatureReport, compile_saved_model, package_versions
 from processor.engines.selection import PLAN, is_installed
 from processor.engines.tables import TABLES, TableStore
 from processor.errors import CorelaneError, EngineMissing, LoadError
@@ -150,16 +149,8 @@ def _gained(outcome: dict[str, Any]) -> float:
 
 def _kept(folder: Path, cache: Path, op_libraries: Sequence[str]) -> tuple[Path, Path]:
     """Where a plan is kept, and what is known of it."""
-    versions = tuple(map(_version, ("tensorflow-cpu", "tensorflow", "openvino")))
-    key = content_key(folder, _COMPILER, versions, tuple(op_libraries))
+    key = content_key(folder, _COMPILER, tuple(package_versions().items()), tuple(op_libraries))
     return cache / "fused" / key, cache / "fused" / f"{key}.json"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def _compile_into(plan: Path, outcome: Path, folder: Path, op_libraries: Sequence[str], limit_s: float | None) -> None:

@@ -1,11 +1,13 @@
 // Programs of features on random and damaged requests: every instruction that reads strings, Examples or ids. Exits 0 if
-// sanitizers found nothing and every sum of rows was that of a plain loop.
+// sanitizers found nothing, no second run allocated anything, and every sum of rows was that of a plain loop.
 //
 //     fuzz_program RUNS
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,8 @@ using corelane::RowType;
 using corelane_test::Random;
 
 namespace {
+
+std::atomic<int64_t> g_allocations{0};
 
 constexpr int64_t kRows = 50;
 
@@ -179,6 +183,9 @@ void RunOnce(uint64_t seed) {
     if (!parses || error.empty()) Fail("a program refused strings, or did not say why");
     return;
   }
+  const int64_t before = g_allocations;
+  if (!session.Run(feeds, &error)) Fail("a program refused what it had answered");
+  if (g_allocations != before) Fail("a program allocated memory in its second run");
   // The program's own hashes, filtered here, say what the sums are.
   for (int64_t row = 0; row < batch; ++row) {
     float hot = 0.0f;
@@ -223,6 +230,15 @@ void SumOnce(uint64_t seed) {
 }
 
 }  // namespace
+
+void* operator new(std::size_t bytes) {
+  ++g_allocations;
+  void* found = std::malloc(bytes);
+  if (found == nullptr) std::abort();
+  return found;
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 int main(int count, char** arguments) {
   if (count != 2) Fail("fuzz_program RUNS");

@@ -129,6 +129,8 @@ def test_signatures_that_are_not_fused_are_tensorflows(fused_models: Path, tmp_p
 
 def test_equal_tables_are_one_file(fused_models: Path, tmp_path: Path) -> None:
     compiled(fused_models, "shared", tmp_path / "plan")
+    made_of = json.loads((tmp_path / "plan/plan.json").read_text())["made_of"]
+    assert {"openvino", "graph"} <= made_of.keys()
     assert len(list((tmp_path / "plan/tables").iterdir())) == 1
 
 
