@@ -105,9 +105,11 @@ class _Cut:
         elif not isinstance(term, Feature):
             return None
         feature = as_feature(self._analysis, term)
-        if feature is None or any(
-            size.constant is None and axis_of(size) is None and rows_of(size) is None for size in feature.shape[1:]
-        ):
+        if feature is None:
+            return None
+        sizes = [size for size in feature.shape[1:] if size.constant is None and axis_of(size) is None]
+        # One that only the program knows follows from the others.
+        if len(sizes) > 1 or any(rows_of(size) is None for size in sizes):
             return None
         return feature
 
