@@ -20,14 +20,15 @@ from bench import models, prepared, recom
 from bench.engine_loop import EngineLoop
 from bench.environment import describe, header
 from corelane.commands.common import table
+from processor.engines import EngineOptions, load_engine
 from processor.errors import LoadError
-from processor.tensors import DEFAULT_SIGNATURE
+from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES
 from processor.wire import messages, tensors
 
 _EXPLANATION = """\
 tensorflow, fused  CPU time of a run in ms on one thread, median of {rounds} rounds in turn
 ratio              tensorflow by fused, median over the rounds
-dense              CPU time of the plan's dense part by itself, by OpenVINO: what is left to gain is fused without it
+dense              CPU time of what is behind the features by itself: what is left to gain is fused without it
 compiled           seconds to make the plan and to compare it with the original"""
 
 
@@ -83,10 +84,12 @@ def _recom(name: str, targets: dict[int, float]) -> Contestant:
 
 
 def measure(one: Contestant, plan: Path, rounds: int, seconds: float, folder: Path) -> list[Row]:
-    dense = folder / f"{plan.name}-dense"
-    dense.mkdir()
-    for suffix in (".xml", ".bin"):
-        (dense / f"dense{suffix}").symlink_to(_dense_file(plan).with_suffix(suffix).resolve())
+    dense = _dense_file(plan)
+    if not dense.is_dir():
+        dense = folder / f"{plan.name}-dense"
+        dense.mkdir()
+        for suffix in (".xml", ".bin"):
+            (dense / f"dense{suffix}").symlink_to(_dense_file(plan).with_suffix(suffix).resolve())
     rows = []
     with EngineLoop(one.folder, 1) as original, EngineLoop(plan, 1) as fused, EngineLoop(dense, 1) as rest:
         for batch, target in one.targets.items():
@@ -122,6 +125,7 @@ def _request(file: Path, inputs: dict[str, np.ndarray]) -> Path:
 
 
 def _dense_file(plan: Path) -> Path:
+    """An .xml of OpenVINO's, or a SavedModel's folder."""
     signatures = json.loads((plan / "plan.json").read_text())["signatures"]
     return plan / next(one["dense"] for one in signatures if one["name"] == DEFAULT_SIGNATURE)
 
@@ -131,6 +135,15 @@ def _dense_inputs(plan: Path, batch: int) -> dict[str, np.ndarray]:
 
     source = np.random.default_rng(1)
     found = {}
+    if (folder := _dense_file(plan)).is_dir():
+        signature = load_engine("tensorflow", folder, EngineOptions()).signatures()[DEFAULT_SIGNATURE]
+        for name, spec in signature.inputs.items():
+            sizes = [batch if size < 0 else size for size in spec.shape or ()]
+            is_text = spec.dtype == "DT_STRING"
+            found[name] = (
+                np.full(sizes, b"", object) if is_text else source.random(sizes).astype(NUMPY_TYPES[spec.dtype])
+            )
+        return found
     for port in openvino.Core().read_model(_dense_file(plan)).inputs:
         shape = [size.get_length() if size.is_static else batch for size in port.partial_shape]
         found[min(port.names)] = source.random(shape).astype(port.element_type.to_dtype())

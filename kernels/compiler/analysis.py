@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kernels.compiler.flow import Flow, key
-from kernels.compiler.sizes import BATCH, Size
+from kernels.compiler.sizes import BATCH, Size, product
 from kernels.compiler.terms import Coordinates, Opaque, Shape, Sizes, Term, Vector
-from kernels.compiler.values import INT64, Values
+from kernels.compiler.values import INT64, Domain, Values
 from kernels.graph.constants import FLOAT, INT32, STRING
 from kernels.graph.constants import INT64 as DT_INT64
 
@@ -117,13 +117,12 @@ class Analysis:
             BATCH if axis == 0 else Size.of(size) if size >= 0 else Size.symbol("axis", feed.name, axis)
             for axis, size in enumerate(feed.shape)
         )
+        return Vector(self._load(feed, product(shape)), shape, feed.dtype)
+
+    def _load(self, feed: Feed, domain: Domain) -> int:
         kind = KINDS[feed.dtype]
-        domain = Size.of(1)
-        for size in shape:
-            domain = domain * size
         interval = (-(2**31), 2**31 - 1) if feed.dtype == INT32 else INT64
-        value = self.values.add(f"load_{kind}", kind=kind, domain=domain, feed=feed.name, interval=interval)
-        return Vector(value, shape, feed.dtype)
+        return self.values.add(f"load_{kind}", kind=kind, domain=domain, feed=feed.name, interval=interval)
 
     def _fed_sparse(self, feed: Feed, indices: str, values: str, shape: str) -> Term:
         rows = self.values.add(
@@ -136,10 +135,7 @@ class Analysis:
             sizes = np.empty(2, object)
             sizes[:] = dense_shape
             return Sizes(sizes)
-        kind = KINDS[feed.dtype]
-        interval = (-(2**31), 2**31 - 1) if feed.dtype == INT32 else INT64
-        value = self.values.add(f"load_{kind}", kind=kind, domain=rows, feed=values, interval=interval)
-        return Vector(value, (self.values.length(rows),), feed.dtype)
+        return Vector(self._load(feed, rows), (self.values.length(rows),), feed.dtype)
 
 
 def attribute(node: Any, name: str, default: Any = None) -> Any:
