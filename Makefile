@@ -41,11 +41,13 @@ soak: $(INSTALLED)
 clean:
 	rm -rf .venv build *.egg-info processor/wire/descriptors.binpb processor/*.so kernels/*.so scheduler/*.so
 
-# tensorflow-serving-api asks for `tensorflow`, which would replace tensorflow-cpu: it comes without its dependencies.
+# tensorflow-serving-api asks for `tensorflow`, which would replace tensorflow-cpu, and tritonclient for an older protobuf
+# and ml_dtypes than ours, with which it works, too: they come without their dependencies.
 $(INSTALLED): setup.py pyproject.toml $(NATIVE)
 	@echo "Setting up .venv: downloads and builds, a few minutes, once"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Corelane needs Python 3.11 or newer; set PYTHON=")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'tensorflow-serving-api>=2.18,<2.22'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
+		'tensorflow-serving-api>=2.18,<2.22' 'tritonclient>=2.50,<3'
 	@touch $(INSTALLED)

@@ -121,6 +121,9 @@ setup(
             "ruff>=0.9,<1",
             "types-PyYAML",
             "types-psutil",
+            # What Triton's client asks for. The client itself comes without dependencies: the Makefile says why.
+            "geventhttpclient>=2.3,<3",
+            "python-rapidjson>=1.10,<2",
         ],
     },
     entry_points={"console_scripts": ["corelane = corelane.commands.main:main"]},

@@ -26,6 +26,7 @@ class Rig:
         handler = _native.PredictHandler(
             channel=worker,
             model=engine.model,
+            signatures=[],
             settings=_native.PredictSettings(
                 model="m",
                 version=1,
@@ -35,7 +36,7 @@ class Rig:
             ),
             batch_rows_max=0,
             batch_wait_ns=0,
-            fallback=lambda session, method, request: (13, b"refused"),
+            fallback=lambda session, method, request: (13, b"refused", None),
         )
         for _ in range(_SESSIONS_MAX):
             handler.add_session(engine.make_session())

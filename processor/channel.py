@@ -8,8 +8,9 @@ import os
 from abc import ABC, abstractmethod
 
 from processor._native import CallEnd, Cancellation, SharedChannel
+from processor.call import Call
 from processor.errors import Cancelled, DeadlinePassed, InvalidRequest, Overloaded
-from processor.methods import Method
+from processor.methods import Assignment
 from processor.routes import VersionRoute
 from processor.wire.status import error_of_number
 
@@ -27,10 +28,14 @@ class WorkerChannel(ABC):
     """A gateway's end."""
 
     @abstractmethod
-    def call(self, method: Method, request: bytes, deadline_ns: int, cancellation: Cancellation) -> bytes:
+    def call(self, call: Call, assignment: Assignment) -> bytes:
         """The worker's answer. Raises the RequestError it answered, Overloaded when no slot is free, DeadlinePassed
-        when the monotonic `deadline_ns` or the time allowed in the queue passes, Cancelled when the client hangs up,
-        or WorkerLost."""
+        when the deadline or the time allowed in the queue passes, Cancelled when the client hangs up, or WorkerLost.
+        `assignment` is for the counts."""
+
+    @abstractmethod
+    def count_refused(self, call: Call, assignment: Assignment) -> None:
+        """Counts a call that did not come here because too many are on their way."""
 
     @abstractmethod
     def close(self) -> None:
@@ -56,10 +61,12 @@ class SharedMemoryChannel(WorkerChannel):
             self._problem = f"cannot map {route.channel}: {error}"
             _logger.warning("[%s] %s", self._name, self._problem)
 
-    def call(self, method: Method, request: bytes, deadline_ns: int, cancellation: Cancellation) -> bytes:
+    def call(self, call: Call, assignment: Assignment) -> bytes:
         if self._channel is None:
             raise WorkerLost(self._problem)
-        end, code, payload = self._channel.call(self._owner, method, request, deadline_ns, cancellation)
+        end, code, payload = self._channel.call(
+            self._owner, call.method, call.request, call.deadline_ns, call.cancellation, call.entry, assignment
+        )
         if end is CallEnd.ANSWERED:
             if code:
                 raise error_of_number(code, payload.decode(errors="replace"))
@@ -75,8 +82,12 @@ class SharedMemoryChannel(WorkerChannel):
         if end is CallEnd.CANCELLED:
             raise Cancelled("the client hung up")
         if end is CallEnd.TOO_LARGE:
-            raise InvalidRequest(f"the request of {len(request)} bytes is over listen.message_bytes_max")
+            raise InvalidRequest(f"the request of {len(call.request)} bytes is over listen.message_bytes_max")
         raise WorkerLost("the worker is gone, or going")
+
+    def count_refused(self, call: Call, assignment: Assignment) -> None:
+        if self._channel is not None:
+            self._channel.count_refused(call.method, call.entry, assignment)
 
     def close(self) -> None:
         self._channel = None

@@ -1,11 +1,13 @@
 """The routing table: what the supervisor tells the gateways, and how a request finds its version in it."""
 
+import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from processor.errors import InvalidRequest, ModelNotFound, Unavailable
+from processor.methods import Assignment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,19 +32,25 @@ class ModelRoute:
     name: str
     versions: tuple[VersionRoute, ...] = ()
     labels: tuple[tuple[str, int], ...] = ()
+    sticky_key: str | None = None  # the request metadata that the split is sticky by
+    problem: str = ""  # why there are no versions
 
     def find(
         self,
         version: int | None,
         label: str | None,
+        key: str | None = None,
         draw: Callable[[], float] = random.random,
         alive: Callable[[VersionRoute], bool] = lambda route: route.instance is not None,
-    ) -> VersionRoute:
-        """The version that answers: the one named, the one labelled, else by the traffic split among those that can
-        answer now, else the highest of them.
+    ) -> tuple[VersionRoute, Assignment]:
+        """The version that answers, and why: the one named, the one labelled, else by the traffic split among those
+        that can answer now, else the highest of them. Equal keys get equal versions, as long as the split and those
+        that can answer are the same; without a key, it is drawn.
 
         ModelNotFound if it is not served, Unavailable if it is restarting, InvalidRequest for an unknown label."""
+        assignment = Assignment.NAMED
         if label is not None:
+            assignment = Assignment.LABELLED
             labelled = dict(self.labels)
             if label not in labelled:
                 raise InvalidRequest(f"Unrecognized servable version label: {label}")
@@ -50,29 +58,35 @@ class ModelRoute:
         if version is not None:
             route = next((route for route in self.versions if route.version == version), None)
             if route is not None and alive(route):
-                return route
+                return route, assignment
             if route is not None and (route.restarting or route.instance is not None):
                 raise Unavailable(f"version {version} of model {self.name} is restarting")
             raise ModelNotFound(f"Servable not found for request: Specific({self.name}, {version})")
         serving = [route for route in self.versions if alive(route)]
         if serving:
-            return _split(serving, draw)
+            return _split(serving, draw if key is None else lambda: self._point_of(key), key is not None)
         if any(route.restarting or route.instance is not None for route in self.versions):
             raise Unavailable(f"model {self.name} is restarting")
         raise ModelNotFound(f"Servable not found for request: Latest({self.name})")
 
+    def _point_of(self, key: str) -> float:
+        """Where a key lies in [0, 1): evenly, and for each model anew, so that two experiments do not go together."""
+        digest = hashlib.blake2b(key.encode(), digest_size=7, key=self.name.encode()[:64]).digest()
+        return int.from_bytes(digest) / (1 << 56)
 
-def _split(serving: list[VersionRoute], draw: Callable[[], float]) -> VersionRoute:
+
+def _split(serving: list[VersionRoute], draw: Callable[[], float], sticky: bool) -> tuple[VersionRoute, Assignment]:
     weights = [route.traffic or 0.0 for route in serving]
     total = sum(weights)
     if total == 0:
-        return max(serving, key=lambda route: route.version)
+        return max(serving, key=lambda route: route.version), Assignment.HIGHEST
+    assignment = Assignment.STICKY if sticky else Assignment.SPLIT
     point = draw() * total
     for route, weight in zip(serving, weights, strict=True):
         point -= weight
         if point < 0:
-            return route
-    return serving[weights.index(max(weights))]
+            return route, assignment
+    return serving[weights.index(max(weights))], assignment
 
 
 def to_message(models: list[ModelRoute]) -> list[dict[str, Any]]:
@@ -80,6 +94,8 @@ def to_message(models: list[ModelRoute]) -> list[dict[str, Any]]:
         {
             "name": model.name,
             "labels": model.labels,
+            "sticky_key": model.sticky_key,
+            "problem": model.problem,
             "versions": [
                 {name: getattr(route, name) for name in VersionRoute.__dataclass_fields__} for route in model.versions
             ],
@@ -93,6 +109,8 @@ def from_message(models: list[dict[str, Any]]) -> dict[str, ModelRoute]:
         model["name"]: ModelRoute(
             name=model["name"],
             labels=tuple((label, version) for label, version in model["labels"]),
+            sticky_key=model["sticky_key"],
+            problem=model["problem"],
             versions=tuple(VersionRoute(**route) for route in model["versions"]),
         )
         for model in models

@@ -1,14 +1,14 @@
 """tensorflow.serving.ModelService: the states of versions, and changing what is served."""
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
 
-from processor.errors import InvalidRequest, ModelNotFound, RequestError
+from processor.errors import InvalidRequest, ModelNotFound
+from processor.gateway.asking import Ask
+from processor.gateway.grpc_calls import answering
 from processor.gateway.router import Router
 from processor.wire import messages
-from processor.wire.status import code_of, error_of_number
 
 SERVICE = "tensorflow.serving.ModelService"
 
@@ -16,48 +16,31 @@ _STATES = messages.GetModelStatusResponse.DESCRIPTOR.fields_by_name[
     "model_version_status"
 ].message_type.enum_types_by_name["State"]
 
-# Carries a ReloadConfigRequest to the supervisor; returns (gRPC code, message).
-Reload = Callable[[bytes], tuple[int, str]]
 
+def handlers(router: Router, ask: Ask) -> dict[str, grpc.RpcMethodHandler]:
+    def get_model_status(data: bytes) -> Any:
+        return status(router, messages.parse(messages.GetModelStatusRequest, data))
 
-def handlers(router: Router, reload: Reload) -> dict[str, grpc.RpcMethodHandler]:
-    def get_model_status(data: bytes, context: grpc.ServicerContext) -> bytes:
-        return _guarded(context, lambda: _status(router, messages.parse(messages.GetModelStatusRequest, data)))
-
-    def handle_reload_config(data: bytes, context: grpc.ServicerContext) -> bytes:
-        def answer() -> Any:
-            request = messages.parse(messages.ReloadConfigRequest, data)
-            if request.config.WhichOneof("config") != "model_config_list":
-                raise InvalidRequest(
-                    "ServerModelConfig type not supported by HandleReloadConfigRequest. "
-                    "Only ModelConfigList is currently supported"
-                )
-            code, message = reload(data)
-            if code:
-                raise error_of_number(code, message)
-            response = messages.ReloadConfigResponse()
-            response.status.SetInParent()
-            return response
-
-        return _guarded(context, answer)
+    def handle_reload_config(data: bytes) -> Any:
+        request = messages.parse(messages.ReloadConfigRequest, data)
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise InvalidRequest(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+                "Only ModelConfigList is currently supported"
+            )
+        ask("reload", data.hex())
+        response = messages.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
 
     return {
-        "GetModelStatus": grpc.unary_unary_rpc_method_handler(get_model_status),
-        "HandleReloadConfigRequest": grpc.unary_unary_rpc_method_handler(handle_reload_config),
+        "GetModelStatus": grpc.unary_unary_rpc_method_handler(answering(get_model_status)),
+        "HandleReloadConfigRequest": grpc.unary_unary_rpc_method_handler(answering(handle_reload_config)),
     }
 
 
-def _guarded(context: grpc.ServicerContext, answer: Callable[[], Any]) -> bytes:
-    try:
-        data: bytes = answer().SerializeToString()
-        return data
-    except RequestError as error:
-        context.set_code(code_of(error))
-        context.set_details(str(error))
-        return b""
-
-
-def _status(router: Router, request: Any) -> Any:
+def status(router: Router, request: Any) -> Any:
+    """The GetModelStatusResponse of a GetModelStatusRequest."""
     if not request.HasField("model_spec"):
         raise InvalidRequest("Missing ModelSpec")
     spec = request.model_spec

@@ -1,20 +1,16 @@
 """tensorflow.serving.PredictionService: raw bytes from the client to a worker and back."""
 
-import time
-from collections.abc import Callable
-from typing import Any
+import functools
 
 import grpc
 
-from processor._native import Cancellation, peek_model_spec
-from processor.errors import InvalidRequest, RequestError
+from processor._native import peek_model_spec
+from processor.errors import InvalidRequest
+from processor.gateway.grpc_calls import Target, forwarding
 from processor.gateway.router import Router
 from processor.methods import Method
-from processor.wire.status import code_of
 
 SERVICE = "tensorflow.serving.PredictionService"
-
-_DEADLINE_S_MAX = 30 * 24 * 3600
 
 _METHODS = {
     "Predict": Method.PREDICT,
@@ -28,37 +24,17 @@ _METHODS = {
 def handlers(router: Router, request_timeout_s: float) -> dict[str, grpc.RpcMethodHandler]:
     """The service's methods, without (de)serializers: requests and responses are bytes."""
     return {
-        name: grpc.unary_unary_rpc_method_handler(_behaviour(router, method, int(request_timeout_s * 1e9)))
+        name: grpc.unary_unary_rpc_method_handler(
+            # In a MultiInferenceRequest the specs are those of its tasks; the first names the model for all.
+            forwarding(
+                router, method, functools.partial(_target, depth=method is Method.MULTI_INFERENCE), request_timeout_s
+            )
+        )
         for name, method in _METHODS.items()
     }
 
 
-def _behaviour(router: Router, method: Method, timeout_ns: int) -> Callable[[bytes, Any], bytes]:
-    # In a MultiInferenceRequest the specs are those of its tasks; the first names the model for all.
-    depth = 1 if method is Method.MULTI_INFERENCE else 0
-
-    def behave(request: bytes, context: grpc.ServicerContext) -> bytes:
-        remaining_s = context.time_remaining()
-        # A call without a deadline may have one in the far future instead of none.
-        has_deadline = remaining_s is not None and remaining_s < _DEADLINE_S_MAX
-        deadline_ns = time.monotonic_ns() + (int(remaining_s * 1e9) if has_deadline else timeout_ns)
-        cancellation = Cancellation()
-        if not context.add_callback(cancellation.cancel):
-            return b""  # the call is over already
-        try:
-            model, version, label = _target(request, depth)
-            return router.call(
-                method, model, version, label, request, deadline_ns, may_wait=has_deadline, cancellation=cancellation
-            )
-        except RequestError as error:
-            context.set_code(code_of(error))
-            context.set_details(str(error))
-            return b""
-
-    return behave
-
-
-def _target(request: bytes, depth: int) -> tuple[str, int | None, str | None]:
+def _target(request: bytes, depth: int) -> Target:
     spec = peek_model_spec(request, depth)
     if spec is None:
         raise InvalidRequest("the request is not a valid protobuf message")

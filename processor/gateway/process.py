@@ -1,12 +1,11 @@
 """The gateway process: one gRPC server on the shared port."""
 
 import gc
-import itertools
 import logging
 import os
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -15,8 +14,10 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from processor import control, routes
 from processor.channel import SharedMemoryChannel
-from processor.gateway import model_service, prediction_service
+from processor.gateway import inference_service, model_service, prediction_service
+from processor.gateway.asking import Ask
 from processor.gateway.router import Router
+from processor.gateway.signatures import Signatures
 from processor.wire.messages import POOL
 
 # A request in flight holds a thread; the router bounds them by version, and this by process.
@@ -32,8 +33,7 @@ class Gateway:
         self._health = health.HealthServicer(experimental_non_blocking=True)
         self._known: set[str] = set()
         self._ready = False
-        self._reloads: dict[int, Future[tuple[int, str]]] = {}
-        self._numbers = itertools.count()
+        self._ask = Ask(client)
         self._server = self._make_server()
 
     def handle(self, message: control.Message) -> None:
@@ -43,8 +43,8 @@ class Gateway:
             self._ready = message["ready"]
             self._tell_health()
             self._client.send({"type": "routed", "epoch": message["epoch"]})
-        elif message["type"] == "reloaded":
-            self._reloads.pop(message["id"]).set_result((message["code"], message["message"]))
+        elif message["type"] == "answer":
+            self._ask.answered(message)
         elif message["type"] == "stop":
             threading.Thread(target=self._stop, args=(message["grace_s"],), name="stop", daemon=True).start()
 
@@ -63,9 +63,13 @@ class Gateway:
                 ("grpc.max_send_message_length", bytes_max),
             ],
         )
+        timeout_s = self._settings["request_timeout_s"]
         services = {
-            prediction_service.SERVICE: prediction_service.handlers(self._router, self._settings["request_timeout_s"]),
-            model_service.SERVICE: model_service.handlers(self._router, self._reload),
+            prediction_service.SERVICE: prediction_service.handlers(self._router, timeout_s),
+            model_service.SERVICE: model_service.handlers(self._router, self._ask),
+            inference_service.SERVICE: inference_service.handlers(
+                self._router, Signatures(self._router, timeout_s), self._ask, lambda: self._ready, timeout_s
+            ),
         }
         for name, handlers in services.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
@@ -88,12 +92,6 @@ class Gateway:
             self._health.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
         self._known = set(models)
         self._health.set(health.OVERALL_HEALTH, statuses.SERVING if self._ready else statuses.NOT_SERVING)
-
-    def _reload(self, request: bytes) -> tuple[int, str]:
-        number, future = next(self._numbers), Future[tuple[int, str]]()
-        self._reloads[number] = future
-        self._client.send({"type": "reload", "id": number, "request": request.hex()})
-        return future.result()
 
     def _stop(self, grace_s: float) -> None:
         self._health.enter_graceful_shutdown()

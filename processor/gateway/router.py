@@ -4,9 +4,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from processor.channel import Cancellation, WorkerChannel, WorkerLost
+from processor.call import Call
+from processor.channel import WorkerChannel, WorkerLost
 from processor.errors import Cancelled, ModelNotFound, Overloaded, Unavailable
-from processor.methods import Method
+from processor.methods import Assignment
 from processor.routes import ModelRoute, VersionRoute
 
 # Requests beyond a worker's slots that may be on their way to be refused by it, or just answered.
@@ -66,34 +67,33 @@ class Router:
         for backend in idle:
             backend.channel.close()
 
-    def call(
-        self,
-        method: Method,
-        model: str,
-        version: int | None,
-        label: str | None,
-        request: bytes,
-        deadline_ns: int,
-        *,
-        may_wait: bool,
-        cancellation: Cancellation,
-    ) -> bytes:
+    def call(self, call: Call) -> bytes:
         """One answer, from one version. If its worker dies, the call is tried once more: at once where a version is
         left to answer, else, if it `may_wait`, when one is back before the deadline."""
         try:
-            return self._attempt(method, self._lease(model, version, label), request, deadline_ns, cancellation)
+            return self._attempt(call, *self._lease(call))
         except WorkerLost:
-            backend = self._lease_again(model, version, label, deadline_ns if may_wait else 0, cancellation)
+            backend, assignment = self._lease_again(call)
         try:
-            return self._attempt(method, backend, request, deadline_ns, cancellation)
+            return self._attempt(call, backend, assignment)
         except WorkerLost:
-            raise Unavailable(f"model {model} lost its worker twice while it ran this request") from None
+            raise Unavailable(f"model {call.model} lost its worker twice while it ran this request") from None
 
-    def _attempt(
-        self, method: Method, backend: _Backend, request: bytes, deadline_ns: int, cancellation: Cancellation
-    ) -> bytes:
+    def choose(
+        self, model: str, version: int | None, label: str | None, key: str | None
+    ) -> tuple[VersionRoute, Assignment]:
+        """The version that a call would go to now."""
+        with self._changed:
+            return self._find(model, version, label, key)
+
+    def sticky_key(self, model: str) -> str | None:
+        """The request metadata that the split of a model is sticky by; None if it is not."""
+        route = self._models.get(model)
+        return route.sticky_key if route is not None else None
+
+    def _attempt(self, call: Call, backend: _Backend, assignment: Assignment) -> bytes:
         try:
-            return backend.channel.call(method, request, deadline_ns, cancellation)
+            return backend.channel.call(call, call.assignment or assignment)
         except WorkerLost:
             backend.lost = True
             raise
@@ -107,33 +107,40 @@ class Router:
     def _alive(self, route: VersionRoute) -> bool:
         return route.instance is not None and not self._backends[route.instance].lost
 
-    def _lease(self, model: str, version: int | None, label: str | None) -> _Backend:
-        with self._changed:
-            return self._lease_locked(model, version, label)
-
-    def _lease_locked(self, model: str, version: int | None, label: str | None) -> _Backend:
+    def _find(
+        self, model: str, version: int | None, label: str | None, key: str | None
+    ) -> tuple[VersionRoute, Assignment]:
         if model not in self._models:
             raise ModelNotFound(f"Servable not found for request: {_requested(model, version)}")
-        route = self._models[model].find(version, label, alive=self._alive)
+        return self._models[model].find(version, label, key, alive=self._alive)
+
+    def _lease(self, call: Call) -> tuple[_Backend, Assignment]:
+        with self._changed:
+            return self._lease_locked(call)
+
+    def _lease_locked(self, call: Call) -> tuple[_Backend, Assignment]:
+        route, assignment = self._find(call.model, call.version, call.label, call.key)
         assert route.instance is not None
         backend = self._backends[route.instance]
         if backend.in_flight >= backend.slots:
-            raise Overloaded(f"version {route.version} of model {model} has {backend.in_flight} requests in flight")
+            backend.channel.count_refused(call, call.assignment or assignment)
+            raise Overloaded(
+                f"version {route.version} of model {call.model} has {backend.in_flight} requests in flight"
+            )
         backend.in_flight += 1
-        return backend
+        return backend, assignment
 
-    def _lease_again(
-        self, model: str, version: int | None, label: str | None, wait_until_ns: int, cancellation: Cancellation
-    ) -> _Backend:
+    def _lease_again(self, call: Call) -> tuple[_Backend, Assignment]:
+        wait_until_ns = call.deadline_ns - _ANSWER_NS if call.may_wait else 0
         with self._changed:
             while True:
                 try:
-                    return self._lease_locked(model, version, label)
+                    return self._lease_locked(call)
                 except Unavailable:
-                    remaining_ns = wait_until_ns - _ANSWER_NS - self._clock_ns()
+                    remaining_ns = wait_until_ns - self._clock_ns()
                     if remaining_ns <= 0:
                         raise
-                if cancellation.cancelled:
+                if call.cancellation.cancelled:
                     raise Cancelled("the client hung up")
                 self._changed.wait(min(remaining_ns / 1e9, 0.2))
 

@@ -1,6 +1,7 @@
 // The table of contents of processor._native.
 #include "binding.h"
 
+#include "infer_codec.h"
 #include "model_spec.h"
 
 namespace py = pybind11;
@@ -31,4 +32,17 @@ PYBIND11_MODULE(_native, module) {
       },
       py::arg("request"), py::arg("depth") = 0,
       "(present, name, version, version_label, signature_name) of a request's ModelSpec; None if malformed.");
+
+  module.def(
+      "peek_infer_target",
+      [](const py::bytes& request) -> py::object {
+        corelane::InferTarget target;
+        if (!corelane::PeekInferTarget(std::string_view(request), &target)) return py::none();
+        const auto text = [](std::string_view value) {
+          return py::reinterpret_steal<py::object>(
+              PyUnicode_DecodeUTF8(value.data(), static_cast<Py_ssize_t>(value.size()), "replace"));
+        };
+        return py::make_tuple(text(target.model), text(target.version));
+      },
+      "(model_name, model_version) of a ModelInferRequest, as text; None if malformed.");
 }

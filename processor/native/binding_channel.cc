@@ -45,6 +45,27 @@ py::dict ToDict(const corelane::ChannelStatistics& statistics) {
                   "run_us"_a = statistics.run_us, "total_us"_a = statistics.total_us);
 }
 
+py::dict ToDict(const corelane::ChannelDetails& details) {
+  using py::literals::operator""_a;
+  py::list codes, latency, signatures;
+  for (const auto& one : details.codes) codes.append(py::make_tuple(one.method, one.entry, one.code, one.count));
+  for (const auto& one : details.latency) latency.append(py::make_tuple(one.method, one.entry, one.us));
+  for (const auto& one : details.signatures) {
+    const py::object name = py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(one.name.data(), static_cast<Py_ssize_t>(one.name.size()), "replace"));
+    signatures.append(py::make_tuple(name, one.answered, one.failed, one.run_us));
+  }
+  return py::dict("assigned"_a = details.assigned, "codes"_a = codes, "latency"_a = latency,
+                  "signatures"_a = signatures, "gate_us"_a = details.gate_us);
+}
+
+corelane::CallKind KindOf(uint32_t method, uint32_t entry, uint32_t assignment) {
+  if (method >= corelane::kMethods || entry >= corelane::kEntries || assignment >= corelane::kAssignments) {
+    throw std::invalid_argument("there is no such kind of call");
+  }
+  return {method, static_cast<corelane::Entry>(entry), static_cast<corelane::Assignment>(assignment)};
+}
+
 }  // namespace
 
 void BindChannel(py::module_& module) {
@@ -88,13 +109,22 @@ void BindChannel(py::module_& module) {
       .def("mark_dead", &SharedChannel::MarkDead)
       .def("close_if_idle", &SharedChannel::CloseIfIdle)
       .def("statistics", [](const SharedChannel& self) { return ToDict(self.Statistics()); })
+      .def("details", [](const SharedChannel& self) { return ToDict(self.Details()); })
       .def("check_integrity", &SharedChannel::CheckIntegrity)
-      .def("call", [](const SharedChannel& self, uint32_t owner, uint32_t method, const py::bytes& request,
-                      int64_t deadline_ns, corelane::Cancellation& cancellation) {
-        const std::string_view view(request);
-        py::gil_scoped_release release;
-        const corelane::CallResult result = corelane::Call(self, owner, method, view, deadline_ns, &cancellation);
-        py::gil_scoped_acquire acquire;
-        return py::make_tuple(result.end(), result.code(), CopyOut(result.payload()));
+      .def(
+          "call",
+          [](const SharedChannel& self, uint32_t owner, uint32_t method, const py::bytes& request, int64_t deadline_ns,
+             corelane::Cancellation& cancellation, uint32_t entry, uint32_t assignment) {
+            const corelane::CallKind kind = KindOf(method, entry, assignment);
+            const std::string_view view(request);
+            py::gil_scoped_release release;
+            const corelane::CallResult result = corelane::Call(self, owner, kind, view, deadline_ns, &cancellation);
+            py::gil_scoped_acquire acquire;
+            return py::make_tuple(result.end(), result.code(), CopyOut(result.payload()));
+          },
+          py::arg("owner"), py::arg("method"), py::arg("request"), py::arg("deadline_ns"), py::arg("cancellation"),
+          py::arg("entry") = 0, py::arg("assignment") = 0)
+      .def("count_refused", [](const SharedChannel& self, uint32_t method, uint32_t entry, uint32_t assignment) {
+        corelane::CountRefused(self, KindOf(method, entry, assignment));
       });
 }

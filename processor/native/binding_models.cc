@@ -190,15 +190,19 @@ void BindModels(py::module_& module) {
                        std::shared_ptr<Settings> settings) {
         return std::make_unique<Session>(std::move(model), std::move(session), std::move(settings));
       }))
-      .def("predict", [](Session& self, const py::bytes& request) {
-        const std::string_view view(request);
-        std::string out;
-        corelane::Code code = corelane::kOk;
-        Session::Result result;
-        {
-          py::gil_scoped_release release;
-          result = self.Predict(view, &out, &code);
-        }
-        return py::make_tuple(result, py::bytes(out), static_cast<int>(code));
-      });
+      .def(
+          "predict",
+          [](Session& self, const py::bytes& request, bool infer) {
+            const auto wire = infer ? corelane::Wire::kOpenInference : corelane::Wire::kTensorFlow;
+            const std::string_view view(request);
+            std::string out;
+            corelane::Code code = corelane::kOk;
+            Session::Result result;
+            {
+              py::gil_scoped_release release;
+              result = self.Predict(wire, view, &out, &code);
+            }
+            return py::make_tuple(result, py::bytes(out), static_cast<int>(code));
+          },
+          py::arg("request"), py::arg("infer") = false);
 }

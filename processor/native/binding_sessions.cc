@@ -18,16 +18,19 @@ corelane::Fallback MakeFallback(py::function function) {
     py::gil_scoped_acquire acquire;
     delete last;
   });
-  return [shared](uint32_t session, uint32_t method, std::string_view request, std::string* out) {
+  return [shared](uint32_t session, uint32_t method, std::string_view request) {
     py::gil_scoped_acquire acquire;
+    corelane::FallbackAnswer answer;
     try {
-      const py::tuple answer = (*shared)(session, method, py::bytes(request.data(), request.size()));
-      *out = answer[1].cast<std::string>();
-      return answer[0].cast<uint32_t>();
+      const py::tuple found = (*shared)(session, method, py::bytes(request.data(), request.size()));
+      answer.payload = found[1].cast<std::string>();
+      answer.code = found[0].cast<uint32_t>();
+      if (!found[2].is_none()) answer.signature = found[2].cast<uint32_t>();
     } catch (const std::exception& error) {
-      *out = error.what();
-      return static_cast<uint32_t>(corelane::kInternal);
+      answer.payload = error.what();
+      answer.code = corelane::kInternal;
     }
+    return answer;
   };
 }
 
@@ -36,13 +39,15 @@ corelane::Fallback MakeFallback(py::function function) {
 void BindSessions(py::module_& module) {
   py::class_<PredictHandler, std::shared_ptr<PredictHandler>>(module, "PredictHandler")
       .def(py::init([](std::shared_ptr<corelane::SharedChannel> channel, std::shared_ptr<corelane::Model> model,
+                       const std::vector<std::string>& signatures,
                        std::shared_ptr<corelane::PredictSettings> settings, int64_t batch_rows_max,
                        int64_t batch_wait_ns, py::function fallback) {
-             return std::make_shared<PredictHandler>(std::move(channel), std::move(model), std::move(settings),
+             return std::make_shared<PredictHandler>(std::move(channel), std::move(model), signatures,
+                                                     std::move(settings),
                                                      corelane::Batching{batch_rows_max, batch_wait_ns},
                                                      MakeFallback(std::move(fallback)));
            }),
-           py::kw_only(), py::arg("channel"), py::arg("model"), py::arg("settings"), py::arg("batch_rows_max"),
+           py::kw_only(), py::arg("channel"), py::arg("model"), py::arg("signatures"), py::arg("settings"), py::arg("batch_rows_max"),
            py::arg("batch_wait_ns"), py::arg("fallback"))
       .def("add_session", &PredictHandler::AddSession);
 

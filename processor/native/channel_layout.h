@@ -44,11 +44,27 @@ struct SlotWord {
   SlotWord With(SlotState next) const { return {next, owner, ticket}; }
 };
 
+// How a request came in.
+enum class Entry : uint32_t { kGrpc = 0, kRest, kShadow };
+inline constexpr uint32_t kEntries = 3;
+
+// Why a request went to this version and not to another of its model.
+enum class Assignment : uint32_t { kNamed = 0, kLabelled, kHighest, kSplit, kSticky, kShadowed };
+inline constexpr uint32_t kAssignments = 6;
+
+// What a request asks for (numbered in processor/methods.py), and how it came here.
+struct CallKind {
+  uint32_t method = 0;
+  Entry entry = Entry::kGrpc;
+  Assignment assignment = Assignment::kNamed;
+};
+inline constexpr uint32_t kMethods = 8;
+
 // Belongs to the gateway while the slot is claimed, to the session while it runs, to the gateway once it is answered;
 // read by all while it is queued. `signal` is anybody's.
 struct alignas(64) SlotDescription {
   std::atomic<uint32_t> signal;  // 0: nothing happened; 1: the gateway sleeps on it; 2: something happened
-  uint32_t method;
+  CallKind kind;
   int64_t deadline_ns;
   int64_t arrived_ns;
   uint64_t request_bytes;
@@ -72,6 +88,25 @@ struct ChannelCounters {
   std::atomic<uint64_t> encode_ns;
   std::atomic<uint64_t> runs;  // of the engine, for these requests
 };
+
+inline constexpr uint32_t kCodes = 17;  // of gRPC
+
+// Calls as the gateways saw them, whatever became of them. Those that lost their worker are counted where they ended.
+struct CallCounters {
+  std::atomic<uint64_t> assigned[kAssignments];
+  std::atomic<uint64_t> codes[kMethods][kEntries][kCodes];
+  Histogram latency[kMethods][kEntries];  // of those with an answer: from the gateway's first look to its last
+};
+
+// Of one signature. The last that there is room for stands for all that follow.
+struct SignatureCounters {
+  char name[64];  // ends in a zero; written before the first request
+  std::atomic<uint64_t> answered;
+  std::atomic<uint64_t> failed;
+  Histogram run_time;
+};
+inline constexpr uint32_t kSignaturesMax = 16;
+inline constexpr uint32_t kNoSignature = UINT32_MAX;
 
 enum ChannelPhase : uint32_t { kOpen = 0, kClosed = 1, kDead = 2 };
 
@@ -99,6 +134,9 @@ struct alignas(64) ChannelHeader {
   alignas(64) Histogram queue_time;  // from arrival to a session
   alignas(64) Histogram run_time;    // on the session, decoding and encoding included
   alignas(64) Histogram total_time;  // from arrival to the answer
+  alignas(64) Histogram gate_time;   // sessions' waits for a permit of the pool
+  alignas(64) SignatureCounters signatures[kSignaturesMax];
+  alignas(64) CallCounters calls;
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
 

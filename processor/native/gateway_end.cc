@@ -50,10 +50,10 @@ class WaitingCall {
   ~WaitingCall() { cancellation_->Detach(); }
 
   // Writes the request into the claimed slot and queues it.
-  void Queue(uint32_t method, std::string_view request, int64_t deadline_ns) {
+  void Queue(CallKind kind, std::string_view request, int64_t deadline_ns) {
     SlotDescription& description = channel_.description(slot_);
     description.signal.store(0);
-    description.method = method;
+    description.kind = kind;
     description.deadline_ns = deadline_ns;
     description.request_bytes = request.size();
     description.response_bytes = 0;
@@ -129,8 +129,30 @@ class WaitingCall {
   int64_t give_up_ns_ = 0;
 };
 
-CallResult Call(const SharedChannel& channel, uint32_t owner, uint32_t method, std::string_view request,
-                int64_t deadline_ns, Cancellation* cancellation) {
+namespace {
+
+constexpr uint32_t kCancelledCode = 1, kInvalidArgumentCode = 3, kDeadlineCode = 4, kExhaustedCode = 8;
+
+uint32_t CodeOf(const CallResult& result) {
+  switch (result.end()) {
+    case CallEnd::kAnswered: return result.code();
+    case CallEnd::kFull: return kExhaustedCode;
+    case CallEnd::kTooLarge: return kInvalidArgumentCode;
+    case CallEnd::kCancelled: return kCancelledCode;
+    default: return kDeadlineCode;
+  }
+}
+
+void CountEnd(const SharedChannel& channel, CallKind kind, uint32_t code, int64_t started_ns) {
+  CallCounters& calls = channel.header().calls;
+  const uint32_t method = std::min(kind.method, kMethods - 1), entry = static_cast<uint32_t>(kind.entry);
+  calls.assigned[static_cast<uint32_t>(kind.assignment)].fetch_add(1, std::memory_order_relaxed);
+  calls.codes[method][entry][std::min(code, kCodes - 1)].fetch_add(1, std::memory_order_relaxed);
+  if (code == 0) calls.latency[method][entry].Add(MonotonicNs() - started_ns);
+}
+
+CallResult CallUncounted(const SharedChannel& channel, uint32_t owner, CallKind kind, std::string_view request,
+                         int64_t deadline_ns, Cancellation* cancellation) {
   if (request.size() > channel.message_bytes_max()) return CallResult(CallEnd::kTooLarge);
   if (cancellation->cancelled()) return CallResult(CallEnd::kCancelled);
   if (deadline_ns <= MonotonicNs()) return CallResult(CallEnd::kDeadline);
@@ -147,12 +169,27 @@ CallResult Call(const SharedChannel& channel, uint32_t owner, uint32_t method, s
       return CallResult(CallEnd::kLost);
     }
     WaitingCall call(channel, slot, claimed, cancellation);
-    call.Queue(method, request, deadline_ns);
+    call.Queue(kind, request, deadline_ns);
     return call.Wait();
   }
   if (channel.header().phase.load() != kOpen) return CallResult(CallEnd::kLost);
   channel.header().counters.rejected.fetch_add(1);
   return CallResult(CallEnd::kFull);
+}
+
+}  // namespace
+
+CallResult Call(const SharedChannel& channel, uint32_t owner, CallKind kind, std::string_view request,
+                int64_t deadline_ns, Cancellation* cancellation) {
+  const int64_t started_ns = MonotonicNs();
+  CallResult result = CallUncounted(channel, owner, kind, request, deadline_ns, cancellation);
+  if (result.end() != CallEnd::kLost) CountEnd(channel, kind, CodeOf(result), started_ns);
+  return result;
+}
+
+void CountRefused(const SharedChannel& channel, CallKind kind) {
+  channel.header().counters.rejected.fetch_add(1);
+  CountEnd(channel, kind, kExhaustedCode, 0);
 }
 
 }  // namespace corelane

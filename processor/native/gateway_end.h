@@ -67,7 +67,10 @@ class CallResult {
 //
 // Thread safety: from any number of threads. `owner` is this gateway's number, of no other process that is alive or has
 // not been reclaimed.
-CallResult Call(const SharedChannel& channel, uint32_t owner, uint32_t method, std::string_view request,
+CallResult Call(const SharedChannel& channel, uint32_t owner, CallKind kind, std::string_view request,
                 int64_t deadline_ns, Cancellation* cancellation);
+
+// Counts a call that the gateway itself refused for want of room.
+void CountRefused(const SharedChannel& channel, CallKind kind);
 
 }  // namespace corelane

@@ -66,15 +66,14 @@ bool PredictRequest::FindInput(std::string_view alias, size_t position, uint32_t
   return true;
 }
 
-bool PredictRequest::Decode(const std::vector<std::unique_ptr<Signature>>& signatures, std::string_view data,
-                            uint64_t tensor_bytes_max) {
-  ModelSpec spec;
-  if (PeekModelSpec(data, 0, &spec) != PeekResult::kOk) return false;
-  const std::string_view wanted = spec.signature_name.empty() ? kDefaultSignature : std::string_view(spec.signature_name);
+bool PredictRequest::Begin(const std::vector<std::unique_ptr<Signature>>& signatures, std::string_view name) {
+  const std::string_view wanted = name.empty() ? kDefaultSignature : name;
   const auto found = std::find_if(signatures.begin(), signatures.end(),
                                   [&](const auto& one) { return one->name == wanted; });
   if (found == signatures.end()) return false;
   signature = found->get();
+  id = {};
+  rows = -1;
   inputs.resize(signature->inputs.size());
   counts.resize(signature->inputs.size());
   present_.assign(signature->inputs.size(), false);
@@ -83,7 +82,56 @@ bool PredictRequest::Decode(const std::vector<std::unique_ptr<Signature>>& signa
     order_.assign(inputs.size(), 0);
   }
   outputs.clear();
-  size_t missing = inputs.size();
+  missing_ = inputs.size();
+  return true;
+}
+
+bool PredictRequest::Finish() {
+  if (missing_ != 0) return false;  // one that is not there may have a default
+  if (outputs.empty()) {
+    for (uint32_t index = 0; index < signature->outputs.size(); ++index) outputs.push_back(index);
+  }
+  return true;
+}
+
+bool PredictRequest::AddOutput(std::string_view alias) {
+  const auto slot = std::find_if(signature->outputs.begin(), signature->outputs.end(),
+                                 [&](const TensorSlot& one) { return one.alias == alias; });
+  if (slot == signature->outputs.end()) return false;
+  const auto index = static_cast<uint32_t>(slot - signature->outputs.begin());
+  if (std::find(outputs.begin(), outputs.end(), index) != outputs.end()) return false;
+  outputs.push_back(index);
+  return true;
+}
+
+TensorMessage* PredictRequest::NextInput(std::string_view alias) {
+  uint32_t index;
+  if (missing_ == 0 || !FindInput(alias, inputs.size() - missing_, &index)) return nullptr;
+  // Of a repeated key the last one counts; two of them in one request are somebody's test, not worth more.
+  if (present_[index]) return nullptr;
+  inputs[index].Clear();
+  return &inputs[index];
+}
+
+bool PredictRequest::AddInput(TensorMessage* tensor, uint64_t* budget) {
+  const auto index = static_cast<size_t>(tensor - inputs.data());
+  if (!Fits(signature->inputs[index], *tensor)) return false;
+  if (!tensor->CountElements(*budget, &counts[index])) return false;
+  const size_t element = tensor->dtype == kString ? kStringBytes : ElementBytes(tensor->dtype);
+  if (element == 0) return false;
+  *budget -= static_cast<uint64_t>(counts[index]) * element;
+  const int64_t first = tensor->dims.empty() ? -1 : tensor->dims[0];
+  rows = missing_ == inputs.size() || rows == first ? first : -1;
+  present_[index] = true;
+  --missing_;
+  return true;
+}
+
+bool PredictRequest::Decode(const std::vector<std::unique_ptr<Signature>>& signatures, std::string_view data,
+                            uint64_t tensor_bytes_max) {
+  ModelSpec spec;
+  if (PeekModelSpec(data, 0, &spec) != PeekResult::kOk || !Begin(signatures, spec.signature_name)) return false;
+  wire = Wire::kTensorFlow;
   uint64_t budget = tensor_bytes_max;
   FieldReader reader(data);
   uint32_t field, wire_type;
@@ -96,36 +144,14 @@ bool PredictRequest::Decode(const std::vector<std::unique_ptr<Signature>>& signa
     }
     if (!reader.ReadBytes(&bytes)) return false;
     if (field == 3) {
-      const auto slot = std::find_if(signature->outputs.begin(), signature->outputs.end(),
-                                     [&](const TensorSlot& one) { return one.alias == bytes; });
-      if (slot == signature->outputs.end()) return false;
-      const auto index = static_cast<uint32_t>(slot - signature->outputs.begin());
-      if (std::find(outputs.begin(), outputs.end(), index) != outputs.end()) return false;
-      outputs.push_back(index);
+      if (!AddOutput(bytes)) return false;
       continue;
     }
     if (!ReadEntry(bytes, &alias, &value)) return false;
-    uint32_t index;
-    if (!FindInput(alias, inputs.size() - missing, &index)) return false;
-    // Of a repeated key the last one counts; two of them in one request are somebody's test, not worth more.
-    if (present_[index]) return false;
-    TensorMessage& tensor = inputs[index];
-    tensor.Clear();
-    if (!tensor.Merge(value) || !Fits(signature->inputs[index], tensor)) return false;
-    if (!tensor.CountElements(budget, &counts[index])) return false;
-    const size_t element = tensor.dtype == kString ? kStringBytes : ElementBytes(tensor.dtype);
-    if (element == 0) return false;
-    budget -= static_cast<uint64_t>(counts[index]) * element;
-    const int64_t first = tensor.dims.empty() ? -1 : tensor.dims[0];
-    rows = missing == inputs.size() || rows == first ? first : -1;
-    present_[index] = true;
-    --missing;
+    TensorMessage* tensor = NextInput(alias);
+    if (tensor == nullptr || !tensor->Merge(value) || !AddInput(tensor, &budget)) return false;
   }
-  if (missing != 0) return false;  // one that is not there may have a default
-  if (outputs.empty()) {
-    for (uint32_t index = 0; index < signature->outputs.size(); ++index) outputs.push_back(index);
-  }
-  return true;
+  return Finish();
 }
 
 void OutputTensor::Slice(int64_t begin, int64_t end, OutputTensor* slice) const {

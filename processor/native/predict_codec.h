@@ -12,8 +12,13 @@
 
 namespace corelane {
 
+// Which protocol a request speaks, and is answered in: TensorFlow Serving's, or KServe's Open Inference Protocol.
+enum class Wire : uint32_t { kTensorFlow, kOpenInference };
+
 // A request taken apart; views point into its bytes. Meant to be used again and again: it keeps its memory.
 struct PredictRequest {
+  Wire wire = Wire::kTensorFlow;
+  std::string_view id;  // kOpenInference: what the client calls it
   const Signature* signature = nullptr;
   std::vector<TensorMessage> inputs;  // in the signature's order
   std::vector<int64_t> counts;        // elements of each
@@ -27,11 +32,25 @@ struct PredictRequest {
   bool Decode(const std::vector<std::unique_ptr<Signature>>& signatures, std::string_view data,
               uint64_t tensor_bytes_max);
 
+  // What Decode begins and ends with, whatever the wire: forgets the last request; all outputs, if none was chosen. False
+  // without such a signature, or if an input is missing.
+  bool Begin(const std::vector<std::unique_ptr<Signature>>& signatures, std::string_view name);
+  bool Finish();
+
+  // Chooses an output. False if there is none of this name, or it was chosen before.
+  bool AddOutput(std::string_view alias);
+
+  // The tensor of an input, to be filled and given to AddInput. Null if there is none of this name, or it was added before.
+  TensorMessage* NextInput(std::string_view alias);
+  // Checks the tensor against the signature, and takes what it needs from the budget.
+  bool AddInput(TensorMessage* tensor, uint64_t* budget);
+
  private:
   // The input that an alias names; requests mostly have them in the order of the last one, where it is looked for first.
   bool FindInput(std::string_view alias, size_t position, uint32_t* index);
 
   std::vector<bool> present_;
+  size_t missing_ = 0;
   const Signature* ordered_ = nullptr;  // the signature that order_ is of
   std::vector<uint32_t> order_;         // the input at each position of the last request
 };

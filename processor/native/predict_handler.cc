@@ -1,5 +1,6 @@
 #include "predict_handler.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -8,6 +9,7 @@
 namespace corelane {
 
 PredictHandler::PredictHandler(std::shared_ptr<SharedChannel> channel, std::shared_ptr<Model> model,
+                               const std::vector<std::string>& signatures,
                                std::shared_ptr<const PredictSettings> settings, Batching batching, Fallback fallback)
     : channel_(std::move(channel)),
       model_(std::move(model)),
@@ -15,6 +17,12 @@ PredictHandler::PredictHandler(std::shared_ptr<SharedChannel> channel, std::shar
       batching_(batching),
       fallback_(std::move(fallback)) {
   sessions_.reserve(kSessionsMax);
+  channel_->NameSignatures(signatures);
+  if (model_ == nullptr) return;
+  for (const auto& signature : model_->signatures()) {
+    const auto found = std::find(signatures.begin(), signatures.end(), signature->name);
+    if (found != signatures.end()) signature->number = static_cast<uint32_t>(found - signatures.begin());
+  }
 }
 
 void PredictHandler::AddSession(std::shared_ptr<ModelSession> model_session) {
@@ -32,12 +40,16 @@ void PredictHandler::Handle(uint32_t number, const TakenRequest& first, RequestS
   while (has_next) {
     has_next = false;
     if (!IsWanted(taken)) continue;
-    if (session->predict == nullptr || taken.method != kPredict) {
-      ThroughPython(number, session, taken);
+    if (session->predict == nullptr || !IsNative(taken)) {
+      ThroughPython(number, taken);
     } else {
       HandleBatch(number, session, &taken, &has_next, source);
     }
   }
+}
+
+bool PredictHandler::IsNative(const TakenRequest& taken) {
+  return taken.kind.method == kPredict || taken.kind.method == kInfer;
 }
 
 // Whether anybody waits for the answer; answers for good if not.
@@ -51,7 +63,8 @@ PredictHandler::Member* PredictHandler::NextMember(Session* session, const Taken
   if (session->used == session->members.size()) session->members.push_back(std::make_unique<Member>());
   Member* member = session->members[session->used].get();
   member->taken = taken;
-  if (!session->predict->Decode(taken.request, &member->request)) return nullptr;
+  const Wire wire = taken.kind.method == kInfer ? Wire::kOpenInference : Wire::kTensorFlow;
+  if (!session->predict->Decode(wire, taken.request, &member->request)) return nullptr;
   ++session->used;
   return member;
 }
@@ -63,7 +76,7 @@ void PredictHandler::HandleBatch(uint32_t number, Session* session, TakenRequest
   const int64_t started_ns = MonotonicNs();
   Member* first = NextMember(session, *taken);
   if (first == nullptr) {
-    ThroughPython(number, session, *taken);
+    ThroughPython(number, *taken);
     return;
   }
   int64_t rows = first->request.rows;
@@ -78,7 +91,7 @@ void PredictHandler::HandleBatch(uint32_t number, Session* session, TakenRequest
       }
       waited_ns += MonotonicNs() - before_ns;
       if (!IsWanted(*taken)) continue;
-      const Member* member = taken->method == kPredict ? NextMember(session, *taken) : nullptr;
+      const Member* member = IsNative(*taken) ? NextMember(session, *taken) : nullptr;
       if (member == nullptr || !PredictSession::RunsWith(first->request, member->request) ||
           rows + member->request.rows > batching_.rows_max) {
         if (member != nullptr) --session->used;
@@ -122,35 +135,38 @@ void PredictHandler::RunBatch(uint32_t number, Session* session, int64_t decode_
       RunBatch(number, session, 0);
     }
   } else if (result == PredictSession::Result::kRefused) {
-    ThroughPython(number, session, taken);
+    ThroughPython(number, taken);
   } else {
-    AnswerError(*channel_, taken, AnswerKind::kFailed, code, session->message);
+    const uint32_t signature = session->members[0]->request.signature->number;
+    AnswerError(*channel_, taken, AnswerKind::kFailed, code, session->message, signature);
   }
 }
 
 void PredictHandler::Respond(Session* session, size_t index, const TakenRequest& taken) const {
   const int64_t started_ns = MonotonicNs();
+  const uint32_t signature = session->members[index]->request.signature->number;
   const uint64_t bytes = session->predict->ResponseBytes(index);
   const uint64_t bytes_max = settings_->style.bytes_max;
   if (bytes > bytes_max) {
-    AnswerError(*channel_, taken, AnswerKind::kFailed, kInvalidArgument, TooLargeMessage(bytes, bytes_max));
+    AnswerError(*channel_, taken, AnswerKind::kFailed, kInvalidArgument, TooLargeMessage(bytes, bytes_max), signature);
     return;
   }
   session->predict->Write(index, taken.response);
   channel_->header().counters.encode_ns.fetch_add(static_cast<uint64_t>(MonotonicNs() - started_ns),
                                                   std::memory_order_relaxed);
-  Answer(*channel_, taken, AnswerKind::kAnswered, 0, bytes);
+  Answer(*channel_, taken, AnswerKind::kAnswered, 0, bytes, signature);
 }
 
-void PredictHandler::ThroughPython(uint32_t number, Session* session, const TakenRequest& taken) const {
+void PredictHandler::ThroughPython(uint32_t number, const TakenRequest& taken) const {
   channel_->header().counters.through_python.fetch_add(1, std::memory_order_relaxed);
-  session->message.clear();
-  const uint32_t code = fallback_(number, taken.method, taken.request, &session->message);
-  if (code == 0 && session->message.size() <= channel_->message_bytes_max()) {
-    std::memcpy(taken.response, session->message.data(), session->message.size());
-    Answer(*channel_, taken, AnswerKind::kAnswered, 0, session->message.size());
+  FallbackAnswer answer = fallback_(number, taken.kind.method, taken.request);
+  const size_t bytes = answer.payload.size();
+  if (answer.code == 0 && bytes <= channel_->message_bytes_max()) {
+    std::memcpy(taken.response, answer.payload.data(), bytes);
+    Answer(*channel_, taken, AnswerKind::kAnswered, 0, bytes, answer.signature);
   } else {
-    AnswerError(*channel_, taken, AnswerKind::kFailed, code == 0 ? kInternal : code, session->message);
+    const uint32_t code = answer.code == 0 ? static_cast<uint32_t>(kInternal) : answer.code;
+    AnswerError(*channel_, taken, AnswerKind::kFailed, code, answer.payload, answer.signature);
   }
 }
 

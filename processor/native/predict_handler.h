@@ -18,18 +18,26 @@ struct Batching {
   int64_t wait_ns = 0;
 };
 
-// Answers what C++ does not: (session, method, request) to a code and the answer's bytes. It may take Python's lock.
-using Fallback = std::function<uint32_t(uint32_t session, uint32_t method, std::string_view request, std::string* out)>;
+// What Python made of a request.
+struct FallbackAnswer {
+  uint32_t code = 0;
+  std::string payload;               // the answer's bytes, or the message of the error `code`
+  uint32_t signature = kNoSignature;  // its number
+};
+
+// Answers what C++ does not. It may take Python's lock.
+using Fallback = std::function<FallbackAnswer(uint32_t session, uint32_t method, std::string_view request)>;
 
 // Thread safety: AddSession before that session's thread starts; Handle from every session's thread at once.
 class PredictHandler : public RequestHandler {
  public:
-  static constexpr uint32_t kPredict = 1;
+  static constexpr uint32_t kPredict = 1, kInfer = 6;
   static constexpr uint32_t kSessionsMax = 4096;
 
-  // `model` null: everything goes to the fallback.
+  // `model` null: everything goes to the fallback. `signatures` are the names of all of the version's, by number.
   PredictHandler(std::shared_ptr<SharedChannel> channel, std::shared_ptr<Model> model,
-                 std::shared_ptr<const PredictSettings> settings, Batching batching, Fallback fallback);
+                 const std::vector<std::string>& signatures, std::shared_ptr<const PredictSettings> settings,
+                 Batching batching, Fallback fallback);
 
   // The next session runs on this one of the model's; null without a model.
   void AddSession(std::shared_ptr<ModelSession> session);
@@ -50,12 +58,13 @@ class PredictHandler : public RequestHandler {
     std::string message;
   };
 
+  static bool IsNative(const TakenRequest& taken);
   bool IsWanted(const TakenRequest& taken) const;
   void HandleBatch(uint32_t number, Session* session, TakenRequest* taken, bool* has_next, RequestSource* source);
   Member* NextMember(Session* session, const TakenRequest& taken) const;
   void RunBatch(uint32_t number, Session* session, int64_t decode_ns);
   void Respond(Session* session, size_t index, const TakenRequest& taken) const;
-  void ThroughPython(uint32_t number, Session* session, const TakenRequest& taken) const;
+  void ThroughPython(uint32_t number, const TakenRequest& taken) const;
 
   const std::shared_ptr<SharedChannel> channel_;
   const std::shared_ptr<Model> model_;

@@ -13,8 +13,11 @@ PredictSession::PredictSession(std::shared_ptr<Model> model, std::shared_ptr<Mod
                                std::shared_ptr<const PredictSettings> settings)
     : model_(std::move(model)), session_(std::move(session)), settings_(std::move(settings)) {}
 
-bool PredictSession::Decode(std::string_view data, PredictRequest* request) const noexcept {
+bool PredictSession::Decode(Wire wire, std::string_view data, PredictRequest* request) const noexcept {
   try {
+    if (wire == Wire::kOpenInference) {
+      return DecodeInfer(model_->signatures(), data, settings_->tensor_bytes_max, request);
+    }
     return request->Decode(model_->signatures(), data, settings_->tensor_bytes_max);
   } catch (const std::bad_alloc&) {
     return false;
@@ -90,11 +93,20 @@ const std::vector<OutputTensor>& PredictSession::OutputsOf(size_t index) {
 }
 
 uint64_t PredictSession::ResponseBytes(size_t index) {
-  return corelane::ResponseBytes(*requests_[index], OutputsOf(index), settings_->style);
+  const PredictRequest& request = *requests_[index];
+  const std::vector<OutputTensor>& outputs = OutputsOf(index);
+  if (request.wire == Wire::kOpenInference) return InferResponseBytes(request, outputs, settings_->style);
+  return corelane::ResponseBytes(request, outputs, settings_->style);
 }
 
 void PredictSession::Write(size_t index, char* out) {
-  WriteResponse(*requests_[index], OutputsOf(index), settings_->style, out);
+  const PredictRequest& request = *requests_[index];
+  const std::vector<OutputTensor>& outputs = OutputsOf(index);
+  if (request.wire == Wire::kOpenInference) {
+    WriteInferResponse(request, outputs, settings_->style, out);
+  } else {
+    WriteResponse(request, outputs, settings_->style, out);
+  }
 }
 
 void PredictSession::Reset() {
@@ -102,9 +114,9 @@ void PredictSession::Reset() {
   requests_.clear();
 }
 
-PredictSession::Result PredictSession::Predict(std::string_view data, std::string* out, Code* code) {
+PredictSession::Result PredictSession::Predict(Wire wire, std::string_view data, std::string* out, Code* code) {
   PredictRequest request;
-  if (!Decode(data, &request)) return Result::kRefused;
+  if (!Decode(wire, data, &request)) return Result::kRefused;
   Result result = Run({&request}, code, out);
   if (result == Result::kRan) {
     const uint64_t bytes = ResponseBytes(0);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model.h"
+#include "infer_codec.h"
 #include "predict_codec.h"
 
 namespace corelane {
@@ -26,8 +27,9 @@ class PredictSession {
   PredictSession(std::shared_ptr<Model> model, std::shared_ptr<ModelSession> session,
                  std::shared_ptr<const PredictSettings> settings);
 
-  // False if the request does not fit in any way: whoever knows the words for it should look at it.
-  bool Decode(std::string_view data, PredictRequest* request) const noexcept;
+  // False if the request does not fit in any way: whoever knows the words for it should look at it. Requests of both
+  // wires may share a run; each is answered on its own.
+  bool Decode(Wire wire, std::string_view data, PredictRequest* request) const noexcept;
 
   // Whether two requests can share a run.
   static bool RunsWith(const PredictRequest& one, const PredictRequest& other);
@@ -50,7 +52,7 @@ class PredictSession {
   void Reset();
 
   // One request from bytes to bytes. kRan: `out` is the response. kFailed: `out` is the message of the error `code`.
-  Result Predict(std::string_view data, std::string* out, Code* code);
+  Result Predict(Wire wire, std::string_view data, std::string* out, Code* code);
 
  private:
   bool SetInputs(const std::vector<const PredictRequest*>& requests);

@@ -179,9 +179,11 @@ void SessionGroup::RunShared(Session* session, uint32_t seen, Lane lane, TakenRe
     WaitForWork(*channel_, seen, lane, kForever);
     return;
   }
+  const int64_t asked_ns = MonotonicNs();
   const int permit = gate_->Enter(member_, session->takes_none);
   if (permit < 0) return;
   const int64_t started_ns = MonotonicNs();
+  channel_->header().gate_time.Add(started_ns - asked_ns);
   if (Take(*channel_, lane, taken)) {
     RequestSource source(*channel_, lane);
     handler_->Handle(session->number, *taken, &source);

@@ -227,6 +227,38 @@ ChannelStatistics SharedChannel::Statistics() const {
   return statistics;
 }
 
+ChannelDetails SharedChannel::Details() const {
+  ChannelDetails details;
+  const CallCounters& calls = header_->calls;
+  for (const auto& count : calls.assigned) details.assigned.push_back(count.load());
+  for (uint32_t method = 0; method < kMethods; ++method) {
+    for (uint32_t entry = 0; entry < kEntries; ++entry) {
+      for (uint32_t code = 0; code < kCodes; ++code) {
+        const uint64_t count = calls.codes[method][entry][code].load();
+        if (count != 0) details.codes.push_back({method, entry, code, count});
+      }
+      if (calls.codes[method][entry][0].load() != 0) {
+        details.latency.push_back({method, entry, Counts(calls.latency[method][entry])});
+      }
+    }
+  }
+  for (const SignatureCounters& signature : header_->signatures) {
+    if (signature.name[0] == 0) break;
+    details.signatures.push_back({std::string(signature.name, strnlen(signature.name, sizeof(signature.name))),
+                                  signature.answered.load(), signature.failed.load(), Counts(signature.run_time)});
+  }
+  details.gate_us = Counts(header_->gate_time);
+  return details;
+}
+
+void SharedChannel::NameSignatures(const std::vector<std::string>& names) const {
+  for (size_t index = 0; index < names.size() && index < kSignaturesMax; ++index) {
+    const bool others = index == kSignaturesMax - 1 && names.size() > kSignaturesMax;
+    const std::string& name = others ? std::string("(others)") : names[index];
+    std::strncpy(header_->signatures[index].name, name.c_str(), sizeof(SignatureCounters::name) - 1);
+  }
+}
+
 std::string SharedChannel::CheckIntegrity() const {
   std::vector<uint64_t> tickets;
   for (uint32_t slot = 0; slot < slots_; ++slot) {

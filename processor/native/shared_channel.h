@@ -31,6 +31,19 @@ struct ChannelStatistics {
   std::vector<uint64_t> queue_us, run_us, total_us;  // by HistogramBoundsUs
 };
 
+// What the metrics say beyond ChannelStatistics. Only what is not zero is listed.
+struct ChannelDetails {
+  struct Codes { uint32_t method, entry, code; uint64_t count; };
+  struct Latency { uint32_t method, entry; std::vector<uint64_t> us; };
+  struct OfSignature { std::string name; uint64_t answered, failed; std::vector<uint64_t> run_us; };
+
+  std::vector<uint64_t> assigned;  // by Assignment
+  std::vector<Codes> codes;
+  std::vector<Latency> latency;
+  std::vector<OfSignature> signatures;  // all of them
+  std::vector<uint64_t> gate_us;
+};
+
 // Thread safety: all methods from any thread and any process that maps the memory.
 //
 // Invariants: the slots' state words alone decide what a slot holds (channel_layout.h); sizes that stand in the memory are
@@ -76,6 +89,10 @@ class SharedChannel {
   bool CloseIfIdle() const;
 
   ChannelStatistics Statistics() const;
+  ChannelDetails Details() const;
+
+  // Before the first request: the signatures that requests are counted by, in their order.
+  void NameSignatures(const std::vector<std::string>& names) const;
 
   // Empty if all is well; else what is wrong. Exact only while nobody uses the channel.
   std::string CheckIntegrity() const;

@@ -19,6 +19,7 @@ struct TensorSlot {
 
 struct Signature {
   std::string name;
+  uint32_t number = UINT32_MAX;  // among the version's counters (channel_layout.h)
   std::vector<TensorSlot> inputs;
   std::vector<TensorSlot> outputs;
   std::unordered_map<std::string_view, uint32_t> input_index;  // views of the aliases above

@@ -31,6 +31,21 @@ uint32_t ValueField(int32_t dtype) {
   }
 }
 
+// The field of InferTensorContents that has a dtype's values; 0 if none has.
+uint32_t InferField(int32_t dtype) {
+  switch (dtype) {
+    case kBool: return 1;
+    case kInt8: case kInt16: case kInt32: return 2;
+    case kInt64: return 3;
+    case kUint8: case kUint16: case kUint32: return 4;
+    case kUint64: return 5;
+    case kFloat: return 6;
+    case kDouble: return 7;
+    case kString: return TensorMessage::kStringField;
+    default: return 0;
+  }
+}
+
 // How one value of a *_val field stands on the wire; kBytes for what is no such field.
 WireType ValueWireType(uint32_t field) {
   switch (field) {
@@ -187,6 +202,7 @@ void TensorMessage::Clear() {
   unknown_rank = false;
   dims.clear();
   content = {};
+  exact = false;
   runs.clear();
 }
 
@@ -222,6 +238,41 @@ bool TensorMessage::Merge(std::string_view data) {
       if (!reader.ReadFixed(wire_type == kFixed32 ? 4 : 8, &bytes)) return false;
       runs.push_back({field, bytes});
     } else if (!reader.Skip(wire_type)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool TensorMessage::MergeInferContents(std::string_view data) {
+  FieldReader reader(data);
+  uint32_t field, wire_type;
+  while (!reader.AtEnd()) {
+    if (!reader.ReadTag(&field, &wire_type)) return false;
+    if (field < 1 || field > 8) {
+      if (!reader.Skip(wire_type)) return false;
+      continue;
+    }
+    if (field != InferField(dtype)) return false;
+    // Both messages have the same encoding for a type, under other numbers.
+    const uint32_t own = ValueField(dtype);
+    std::string_view bytes;
+    if (dtype == kString) {
+      constexpr char kTag = kStringVal << 3 | kBytes;
+      const size_t start = reader.Position();
+      if (wire_type != kBytes) return false;
+      do {
+        if (!reader.ReadBytes(&bytes)) return false;
+      } while (reader.SkipByteIf(kTag));
+      runs.push_back({own, data.substr(start, reader.Position() - start)});
+    } else if (wire_type == kBytes) {
+      if (!reader.ReadBytes(&bytes)) return false;
+      runs.push_back({own, bytes});
+    } else if (wire_type == ValueWireType(own)) {
+      const size_t start = reader.Position();
+      if (!reader.Skip(wire_type)) return false;
+      runs.push_back({own, data.substr(start, reader.Position() - start)});
+    } else {
       return false;
     }
   }
@@ -288,7 +339,7 @@ bool FillNumbers(const TensorMessage& tensor, int64_t count, void* out) {
     case kInt32: case kUint32: fine = FillIntegers<uint32_t>(tensor, count, out, &filled); break;
     default: fine = FillIntegers<uint64_t>(tensor, count, out, &filled); break;
   }
-  if (!fine) return false;
+  if (!fine || (tensor.exact && filled != count)) return false;
   if (filled == 0) {
     std::memset(out, 0, static_cast<size_t>(count) * element);
   } else {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,13 +38,18 @@ struct TensorMessage {
   int32_t dtype = 0;
   bool unknown_rank = false;
   std::vector<int64_t> dims;
-  std::string_view content;  // tensor_content
+  std::string_view content;  // tensor_content; strings: each behind its length, four bytes little-endian
+  bool exact = false;        // there must be a value for each element
   std::vector<Run> runs;     // in the order of the wire; of every *_val field
 
   void Clear();
 
   // Merges serialized bytes into this message, as protobuf does. False if they are malformed.
   bool Merge(std::string_view data);
+
+  // Reads InferTensorContents, as the Open Inference Protocol has it, of a tensor whose dtype is known. False if they are
+  // malformed, or hold values of another dtype.
+  bool MergeInferContents(std::string_view data);
 
   // Whether every run is of this field.
   bool HasOnly(uint32_t field) const;
@@ -53,11 +59,14 @@ struct TensorMessage {
   bool CountElements(uint64_t bytes_max, int64_t* count) const;
 };
 
+// Bytes of one element in front of each string in `content`.
+inline constexpr size_t kStringLengthBytes = 4;
+
 // Contract, for both:
 //   values = the runs of the dtype's own field, decoded, in order; integers keep their low bits
 //   if content is not empty:  out[0..count) = content, whose size must be right
 //   else:  out[i] = values[i] for i < len(values);  then the last value again;  zeros (empty strings) if there is none
-// False if there are more values than `count`, if they or the content are malformed, or if there are values of another
+// False if there are more values than `count`, fewer of an exact tensor, if they or the content are malformed, or if there are values of another
 // dtype's field, which nobody sends and nobody would check.
 // (TensorFlow's tensor.proto: "the last element is repeated".)
 
@@ -68,16 +77,29 @@ bool FillNumbers(const TensorMessage& tensor, int64_t count, void* out);
 // multiple of `alignment`; null otherwise, and FillNumbers knows more.
 const char* NumbersInPlace(const TensorMessage& tensor, int64_t count, uintptr_t alignment);
 
-// Calls `put(index, view)` for each element, with views into the request. Strings in tensor_content are refused: nobody
-// sends them.
+// Calls `put(index, view)` for each element, with views into the request. Of a TensorProto, strings in `content` are
+// refused: nobody sends them.
 template <typename Put>
 bool FillStrings(const TensorMessage& tensor, int64_t count, Put put);
 
 template <typename Put>
 bool FillStrings(const TensorMessage& tensor, int64_t count, Put put) {
-  if (!tensor.content.empty() || !tensor.HasOnly(TensorMessage::kStringField)) return false;
+  if (!tensor.HasOnly(TensorMessage::kStringField)) return false;
   int64_t index = 0;
   std::string_view last;
+  if (!tensor.content.empty()) {
+    if (!tensor.exact || !tensor.runs.empty()) return false;
+    FieldReader reader(tensor.content);
+    while (!reader.AtEnd()) {
+      std::string_view head;
+      if (index == count || !reader.ReadFixed(kStringLengthBytes, &head)) return false;
+      uint32_t size;
+      std::memcpy(&size, head.data(), sizeof(size));
+      if (!reader.ReadFixed(size, &last)) return false;
+      put(index++, last);
+    }
+    return index == count;
+  }
   for (const auto& run : tensor.runs) {
     FieldReader reader(run.bytes);
     do {
@@ -86,6 +108,7 @@ bool FillStrings(const TensorMessage& tensor, int64_t count, Put put) {
       put(index++, last);
     } while (reader.SkipByte());
   }
+  if (tensor.exact && index < count) return false;
   while (index < count) put(index++, last);
   return true;
 }

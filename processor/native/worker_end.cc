@@ -24,7 +24,7 @@ bool Take(const SharedChannel& channel, Lane lane, TakenRequest* taken) {
     const SlotDescription& description = channel.description(oldest);
     taken->slot = oldest;
     taken->word = word.With(SlotState::kRunning);
-    taken->method = description.method;
+    taken->kind = description.kind;
     taken->deadline_ns = description.deadline_ns;
     taken->arrived_ns = description.arrived_ns;
     taken->taken_ns = MonotonicNs();
@@ -50,7 +50,7 @@ bool IsAbandoned(const SharedChannel& channel, const TakenRequest& taken) {
 }
 
 void Answer(const SharedChannel& channel, const TakenRequest& taken, AnswerKind kind, uint32_t code,
-            uint64_t response_bytes) {
+            uint64_t response_bytes, uint32_t signature) {
   ChannelHeader& header = channel.header();
   SlotDescription& description = channel.description(taken.slot);
   description.code = code;
@@ -66,6 +66,11 @@ void Answer(const SharedChannel& channel, const TakenRequest& taken, AnswerKind 
     header.run_time.Add(now_ns - taken.taken_ns);
     header.total_time.Add(now_ns - taken.arrived_ns);
   }
+  if (signature != kNoSignature) {
+    SignatureCounters& counted = header.signatures[std::min(signature, kSignaturesMax - 1)];
+    (kind == AnswerKind::kAnswered ? counted.answered : counted.failed).fetch_add(1, std::memory_order_relaxed);
+    if (kind == AnswerKind::kAnswered) counted.run_time.Add(now_ns - taken.taken_ns);
+  }
   CORELANE_STEP();
   if (!channel.Move(taken.slot, taken.word, SlotState::kAnswered)) {
     // Nobody waits for it any more.
@@ -78,10 +83,10 @@ void Answer(const SharedChannel& channel, const TakenRequest& taken, AnswerKind 
 }
 
 void AnswerError(const SharedChannel& channel, const TakenRequest& taken, AnswerKind kind, uint32_t code,
-                 std::string_view message) {
+                 std::string_view message, uint32_t signature) {
   const uint64_t size = std::min<uint64_t>(message.size(), channel.message_bytes_max());
   std::memcpy(taken.response, message.data(), size);
-  Answer(channel, taken, kind, code, size);
+  Answer(channel, taken, kind, code, size, signature);
 }
 
 }  // namespace corelane

@@ -12,7 +12,7 @@ namespace corelane {
 struct TakenRequest {
   uint32_t slot = 0;
   SlotWord word;
-  uint32_t method = 0;
+  CallKind kind;
   int64_t deadline_ns = 0;
   int64_t arrived_ns = 0;
   int64_t taken_ns = 0;
@@ -40,12 +40,13 @@ bool IsAbandoned(const SharedChannel& channel, const TakenRequest& taken);
 enum class AnswerKind { kAnswered, kFailed, kExpired };
 
 // Ends a request: `response_bytes` bytes of its response area, which must have been written, are the answer if `code` is
-// 0, and the error's message otherwise. Wakes the gateway. Once for each request taken.
+// 0, and the error's message otherwise. `signature` is the number of the one that ran. Wakes the gateway. Once for each
+// request taken.
 void Answer(const SharedChannel& channel, const TakenRequest& taken, AnswerKind kind, uint32_t code,
-            uint64_t response_bytes);
+            uint64_t response_bytes, uint32_t signature = kNoSignature);
 
 // The same, with the message of an error.
 void AnswerError(const SharedChannel& channel, const TakenRequest& taken, AnswerKind kind, uint32_t code,
-                 std::string_view message);
+                 std::string_view message, uint32_t signature = kNoSignature);
 
 }  // namespace corelane

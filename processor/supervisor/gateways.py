@@ -41,15 +41,15 @@ class Gateways:
         count: int,
         settings: dict[str, Any],
         on_change: Callable[[], None],
-        on_reload: Callable[[Child, control.Message], None],
+        on_ask: Callable[[Child, control.Message], None],
         on_end: Callable[[int], None],
     ) -> None:
-        """`on_change` is called when a gateway took over a table, started or died; `on_reload` carries a client's
-        request to change the models; `on_end` gets the number of a gateway that has ended, first of all."""
+        """`on_change` is called when a gateway took over a table, started or died; `on_ask` carries a
+        client's question to us; `on_end` gets the number of a gateway that has ended, first of all."""
         self._count = count
         self._settings = settings
         self._on_change = on_change
-        self._on_reload = on_reload
+        self._on_ask = on_ask
         self._on_end = on_end
         self._owners = itertools.cycle(range(1, OWNER_MAX + 1))
         self.list: list[Gateway] = []
@@ -130,8 +130,8 @@ class Gateways:
         self.list.append(gateway)
 
     def _on_message(self, gateway: Gateway, message: control.Message) -> None:
-        if message["type"] == "reload":
-            self._on_reload(gateway.child, message)
+        if message["type"] == "ask":
+            self._on_ask(gateway.child, message)
         elif message["type"] == "failed":
             gateway.error = message["error"]
         else:

@@ -17,7 +17,9 @@ def route_table(supervisor: Supervisor, wanted: list[WantedModel]) -> list[route
     names = {model.name for model in supervisor.manifest.models}
     instances = [worker.instance for worker in supervisor.workers.values()]
     names |= {instance.spec.model for instance in instances if instance.phase is not Phase.LOADING}
-    return [_model_route(supervisor, name, wanted) for name in sorted(names)]
+    gone = sorted(supervisor.unloaded.keys() - names)
+    unloaded = [routes.ModelRoute(name=name, problem="unloaded by a client") for name in gone]
+    return [*(_model_route(supervisor, name, wanted) for name in sorted(names)), *unloaded]
 
 
 def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -> routes.ModelRoute:

@@ -91,7 +91,17 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
         "memory_bytes": memory_bytes(worker.child.pid),
         "requests": {
             name: counts[name]
-            for name in ("accepted", "answered", "failed", "expired", "cancelled", "rejected", "queued", "running")
+            for name in (
+                "accepted",
+                "answered",
+                "failed",
+                "expired",
+                "cancelled",
+                "rejected",
+                "queued",
+                "running",
+                "through_python",
+            )
         },
         "p50_ms": None if p50 is None else p50 / 1000,
         "p99_ms": None if p99 is None else p99 / 1000,

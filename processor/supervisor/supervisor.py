@@ -10,28 +10,25 @@ import itertools
 import logging
 import signal
 import time
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
 from processor import control
 from processor._native import PoolGate, SharedChannel
-from processor.errors import ControlError, ManifestError, ModelsNotAvailable, RequestError, StartError
+from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
-from processor.manifest import Manifest, load_manifest
-from processor.supervisor import lifecycle, runtime, tasks
+from processor.manifest import Manifest, ModelSettings, load_manifest
+from processor.supervisor import lifecycle, runtime, tasks, watching
+from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
-from processor.supervisor.folders import FolderWatch, ModelFolder
+from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways
 from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, WantedModel
 from processor.supervisor.ports import ReservedPort
-from processor.supervisor.reload_config import manifest_of
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
 from processor.supervisor.wanted import waiting_versions, wanted_models
-from processor.wire import messages
-from processor.wire.status import number_of
 from processor.worker.allocator import environment_of
 from processor.worker.spec import WorkerSpec
 from scheduler import Host, Profile
@@ -72,6 +69,7 @@ class Supervisor:
         self.workers: dict[int, Worker] = {}
         self.troubles: dict[WorkerSpec, Trouble] = {}
         self.folders: dict[str, ModelFolder] = {}
+        self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
         self.manifest_error = ""
         self.started_s = time.time()
         self._manifest_path = manifest_path
@@ -101,7 +99,7 @@ class Supervisor:
                 "request_timeout_s": knobs.request_timeout_s,
             },
             on_change=self._reconcile,
-            on_reload=self._on_reload,
+            on_ask=self._on_ask,
             on_end=self._reclaim,
         )
 
@@ -120,7 +118,8 @@ class Supervisor:
             self._spawn(self._tick(), "the tick")
             self._spawn(self._announce_ready(), "the ready line")
             if self._manifest_path is not None:
-                self._spawn(self._watch_manifest_file(self._manifest_path), "the manifest watch")
+                watch = watching.watch_file(self._manifest_path, self._knobs.watch_interval_s, self._reload_file)
+                self._spawn(watch, "the manifest watch")
             await self._wait_for_stop()
             await self._shut_down()
         finally:
@@ -209,13 +208,32 @@ class Supervisor:
     # Manifest: every change comes through `apply`
 
     def apply(self, manifest: Manifest) -> None:
-        """Makes the server match a manifest. ControlError, and no change, if it asks for what only a restart can do."""
+        """Makes the server match a manifest. ControlError, and no change, if it asks for what only a restart can do.
+        What a client had unloaded is loaded again, if the manifest has it."""
         for section in ("listen", "host"):
             if getattr(manifest, section) != getattr(self.manifest, section):
                 raise ControlError(f"{section} cannot change while the server runs; stop it and serve the new manifest")
+        self.unloaded = {}
         self.manifest = manifest
         self.manifest_error = ""
         _logger.info("manifest applied: %s", ", ".join(model.name for model in manifest.models) or "no models")
+        self._change_models(manifest.models)
+
+    def unload(self, name: str) -> None:
+        """Stops serving a model of the manifest, until it is loaded or a manifest is applied."""
+        found = self.manifest.model(name)
+        if found is not None:
+            self.unloaded[name] = found
+            self._change_models(tuple(model for model in self.manifest.models if model is not found))
+
+    def load(self, name: str) -> None:
+        """Serves a model again that was unloaded."""
+        found = self.unloaded.pop(name, None)
+        if found is not None:
+            self._change_models((*self.manifest.models, found))
+
+    def _change_models(self, models: tuple[ModelSettings, ...]) -> None:
+        self.manifest = dataclasses.replace(self.manifest, models=models)
         self._follow_manifest()
         self._reconcile()
 
@@ -229,33 +247,20 @@ class Supervisor:
                 self.folders.pop(name, None)
         for name, path in paths.items():
             if name not in self._watches:
-                self._watches[name] = (path, tasks.start(self._watch_folder(name, path), f"watch of {path}"))
+                watch = watching.watch_folder(
+                    name,
+                    path,
+                    self._knobs,
+                    policy=lambda name: model.versions if (model := self.manifest.model(name)) else None,
+                    on_change=self._on_folder,
+                )
+                self._watches[name] = (path, tasks.start(watch, f"watch of {path}"))
 
-    async def _watch_folder(self, name: str, path: Path) -> None:
-        watch = FolderWatch(path, self._knobs.settle_s, time.time, time.monotonic)
-        # A thread of its own: a path on a file system that hangs holds up no other model.
-        with ThreadPoolExecutor(1, thread_name_prefix=f"watch {name}") as thread:
-            while True:
-                model = self.manifest.model(name)
-                if model is not None:
-                    folder = await asyncio.get_running_loop().run_in_executor(thread, watch.look, model.versions)
-                    if folder != self.folders.get(name):
-                        if folder.problem:
-                            _logger.warning("[%s] %s", name, folder.problem)
-                        self.folders[name] = folder
-                        self._reconcile()
-                await asyncio.sleep(self._knobs.watch_interval_s)
-
-    async def _watch_manifest_file(self, path: Path) -> None:
-        """Applies the file when it has changed and then stood still for one look."""
-        applied = seen = runtime.file_mark(path)
-        while True:
-            await asyncio.sleep(self._knobs.watch_interval_s)
-            mark = runtime.file_mark(path)
-            if mark == seen and mark != applied:
-                applied = mark
-                self._reload_file()
-            seen = mark
+    def _on_folder(self, name: str, folder: ModelFolder) -> None:
+        if folder.problem:
+            _logger.warning("[%s] %s", name, folder.problem)
+        self.folders[name] = folder
+        self._reconcile()
 
     def _reload_file(self) -> None:
         if self._manifest_path is None:
@@ -267,29 +272,19 @@ class Supervisor:
             for line in str(error).splitlines():
                 _logger.error("the manifest is not applied: %s", line)
 
-    def _on_reload(self, gateway: Child, message: control.Message) -> None:
-        self._spawn(self._reload_from_client(gateway, message), "a reload")
+    async def settled(self, names: Collection[str]) -> None:
+        """Returns when these models have a version available or have failed for good."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: all(self.is_settled(m) for m in self.wanted() if m.name in names))
 
-    async def _reload_from_client(self, gateway: Child, message: control.Message) -> None:
-        """HandleReloadConfigRequest: as `apply`, then waits until the new models serve or have failed."""
-        code, text = 0, ""
-        try:
-            request = messages.parse(messages.ReloadConfigRequest, bytes.fromhex(message["request"]))
-            available: dict[str, set[int]] = {}
-            for instance in self._instances():
-                if instance.phase is Phase.AVAILABLE:
-                    available.setdefault(instance.spec.model, set()).add(instance.spec.version)
-            before = {model.name for model in self.manifest.models}
-            self.apply(manifest_of(request, self.manifest, available))
-            new = [model.name for model in self.manifest.models if model.name not in before]
-            async with self._changed:
-                await self._changed.wait_for(lambda: all(self.is_settled(m) for m in self.wanted() if m.name in new))
-            broken = [name for name in new if not any(i.spec.model == name and i.routed for i in self._instances())]
-            if broken:
-                raise ModelsNotAvailable(f"no version is available of {', '.join(broken)}; GetModelStatus says why")
-        except (RequestError, ControlError) as error:
-            code, text = number_of(error), str(error)
-        gateway.send({"type": "reloaded", "id": message["id"], "code": code, "message": text})
+    async def published(self) -> None:
+        """Returns when every gateway has taken over the newest routing table."""
+        epoch = self.gateways.epoch
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.gateways.all_have(epoch))
+
+    def _on_ask(self, gateway: Child, message: control.Message) -> None:
+        self._spawn(answer(self, gateway, message), f"a client's {message['what']}")
 
     # Reconciliation
 

@@ -1,7 +1,8 @@
-"""The messages of the TensorFlow-Serving API, in a descriptor pool of their own.
+"""The messages of TensorFlow Serving's API and of the Open Inference Protocol, in a descriptor pool of their own.
 
-TensorFlow registers files that define the same names in protobuf's default pool; a private pool lets both live in one
-process. The .proto files beside this module are compiled to `descriptors.binpb` when the package is built.
+TensorFlow and Triton's client register files that define the same names in protobuf's default pool; a private pool lets
+all live in one process. The .proto files beside this module are compiled to `descriptors.binpb` when the package is
+built.
 """
 
 from importlib import resources
@@ -63,6 +64,22 @@ GetModelStatusRequest = _message("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
 ReloadConfigRequest = _message("tensorflow.serving.ReloadConfigRequest")
 ReloadConfigResponse = _message("tensorflow.serving.ReloadConfigResponse")
+
+ServerLiveResponse = _message("inference.ServerLiveResponse")
+ServerReadyResponse = _message("inference.ServerReadyResponse")
+ModelReadyRequest = _message("inference.ModelReadyRequest")
+ModelReadyResponse = _message("inference.ModelReadyResponse")
+ServerMetadataResponse = _message("inference.ServerMetadataResponse")
+ModelMetadataRequest = _message("inference.ModelMetadataRequest")
+ModelMetadataResponse = _message("inference.ModelMetadataResponse")
+ModelInferRequest = _message("inference.ModelInferRequest")
+ModelInferResponse = _message("inference.ModelInferResponse")
+RepositoryIndexRequest = _message("inference.RepositoryIndexRequest")
+RepositoryIndexResponse = _message("inference.RepositoryIndexResponse")
+RepositoryModelLoadRequest = _message("inference.RepositoryModelLoadRequest")
+RepositoryModelLoadResponse = _message("inference.RepositoryModelLoadResponse")
+RepositoryModelUnloadRequest = _message("inference.RepositoryModelUnloadRequest")
+RepositoryModelUnloadResponse = _message("inference.RepositoryModelUnloadResponse")
 
 
 def parse(message_class: Any, data: bytes) -> Any:

@@ -1,5 +1,6 @@
 """A worker's calls: request bytes to response bytes, on one engine."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,18 @@ from processor.engines import Engine
 from processor.errors import InvalidRequest
 from processor.methods import Method
 from processor.tensors import CLASSIFY_METHOD, REGRESS_METHOD, Signature
-from processor.wire import messages, tensors
+from processor.wire import inference, messages, tensors
 from processor.worker import examples, validation
 
 _SIGNATURE_DEF = "signature_def"
+_SIGNATURE_PARAMETER = "signature_name"
+
+# Hears the name of the signature that a call runs, as soon as it is known.
+Ran = Callable[[str], None]
+
+
+def _nobody(signature: str) -> None:
+    return None
 
 
 class Inference:
@@ -31,11 +40,12 @@ class Inference:
             Method.REGRESS: self._regress,
             Method.MULTI_INFERENCE: self._multi_inference,
             Method.METADATA: self._metadata,
+            Method.INFER: self._infer,
         }
 
-    def handle(self, session: Any, method: Method, payload: bytes) -> bytes:
+    def handle(self, session: Any, method: Method, payload: bytes, ran: Ran = _nobody) -> bytes:
         """The response's bytes; a RequestError is the response otherwise."""
-        response = self._handlers[method](session, payload)
+        response = self._handlers[method](session, payload, ran)
         data: bytes = response.SerializeToString()
         if len(data) > self._message_bytes_max:
             raise InvalidRequest(
@@ -43,9 +53,10 @@ class Inference:
             )
         return data
 
-    def _predict(self, session: Any, payload: bytes) -> Any:
+    def _predict(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.PredictRequest, payload)
         signature = validation.find_signature(self._engine.signatures(), request.model_spec.signature_name)
+        ran(signature.name)
         outputs = validation.choose_outputs(signature, request.output_filter)
         inputs = validation.decode_inputs(signature, request.inputs, self._message_bytes_max)
         arrays = self._engine.run(session, signature, inputs, outputs)
@@ -55,21 +66,32 @@ class Inference:
         self._name(response.model_spec, signature.name)
         return response
 
-    def _classify(self, session: Any, payload: bytes) -> Any:
+    def _infer(self, session: Any, payload: bytes, ran: Ran) -> Any:
+        request = messages.parse(messages.ModelInferRequest, payload)
+        wanted = request.parameters[_SIGNATURE_PARAMETER].string_param if request.parameters else ""
+        signature = validation.find_signature(self._engine.signatures(), wanted)
+        ran(signature.name)
+        outputs = validation.choose_outputs(signature, [output.name for output in request.outputs])
+        inputs = validation.check_arrays(signature, inference.decode_inputs(request))
+        response = messages.ModelInferResponse(model_name=self._model, model_version=str(self._version), id=request.id)
+        inference.fill_response(response, self._engine.run(session, signature, inputs, outputs))
+        return response
+
+    def _classify(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.ClassificationRequest, payload)
         response = messages.ClassificationResponse()
-        name = self._run_examples(session, request.model_spec, CLASSIFY_METHOD, request.input, response.result)
+        name = self._run_examples(session, request.model_spec, CLASSIFY_METHOD, request.input, response.result, ran)
         self._name(response.model_spec, name)
         return response
 
-    def _regress(self, session: Any, payload: bytes) -> Any:
+    def _regress(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.RegressionRequest, payload)
         response = messages.RegressionResponse()
-        name = self._run_examples(session, request.model_spec, REGRESS_METHOD, request.input, response.result)
+        name = self._run_examples(session, request.model_spec, REGRESS_METHOD, request.input, response.result, ran)
         self._name(response.model_spec, name)
         return response
 
-    def _multi_inference(self, session: Any, payload: bytes) -> Any:
+    def _multi_inference(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.MultiInferenceRequest, payload)
         if len({task.model_spec.name for task in request.tasks}) > 1:
             raise InvalidRequest("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
@@ -85,12 +107,11 @@ class Inference:
                 target = result.regression_result
             else:
                 raise InvalidRequest(f"Unsupported signature method_name: {task.method_name}")
-            self._name(
-                result.model_spec, self._run_examples(session, task.model_spec, task.method_name, request.input, target)
-            )
+            name = self._run_examples(session, task.model_spec, task.method_name, request.input, target, ran)
+            self._name(result.model_spec, name)
         return response
 
-    def _metadata(self, session: Any, payload: bytes) -> Any:
+    def _metadata(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.GetModelMetadataRequest, payload)
         if not request.metadata_field:
             raise InvalidRequest("GetModelMetadataRequest must specify at least one metadata_field")
@@ -105,8 +126,9 @@ class Inference:
         self._name(response.model_spec, "")
         return response
 
-    def _run_examples(self, session: Any, spec: Any, method: str, rows: Any, result: Any) -> str:
+    def _run_examples(self, session: Any, spec: Any, method: str, rows: Any, result: Any, ran: Ran) -> str:
         signature = examples.check_signature(self._engine.signatures(), spec.signature_name, method)
+        ran(signature.name)
         serialized = examples.serialized_examples(rows)
         if method == CLASSIFY_METHOD:
             outputs, fill = examples.classification_outputs(signature), examples.fill_classifications

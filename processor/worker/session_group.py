@@ -59,9 +59,11 @@ class SessionGroup:
             message_bytes_max=spec.message_bytes_max,
             tensor_content=spec.tensor_content,
         )
+        self._numbers = {name: number for number, name in enumerate(engine.signatures())}
         self._handler = _native.PredictHandler(
             channel=channel,
             model=engine.model if isinstance(engine, NativeEngine) else None,
+            signatures=list(self._numbers),
             settings=_native.PredictSettings(
                 model=spec.model,
                 version=spec.version,
@@ -114,13 +116,21 @@ class SessionGroup:
     def _hand_over(self, session: Any) -> None:
         self._handler.add_session(session if isinstance(self._engine, NativeEngine) else None)
 
-    def _answer(self, number: int, method: int, payload: bytes) -> tuple[int, bytes]:
-        """On session `number`'s thread: the code of an answer, and its bytes or the message of its error."""
+    def _answer(self, number: int, method: int, payload: bytes) -> tuple[int, bytes, int | None]:
+        """On session `number`'s thread: the code of an answer, its bytes or the message of its error, and the number of
+        the signature that ran, if one did."""
+        signature: int | None = None
+
+        def ran(name: str) -> None:
+            nonlocal signature
+            signature = self._numbers[name]
+
         try:
-            return 0, self._inference.handle(self._sessions[number], Method(method), payload)
+            return 0, self._inference.handle(self._sessions[number], Method(method), payload, ran), signature
         except RequestError as error:
-            return number_of(error), str(error).encode()
+            return number_of(error), str(error).encode(), signature
         except Exception as error:
             # A fault of ours: the client gets an answer, the log gets the trace.
             _logger.exception("%s failed on a request", self._name)
-            return number_of(error), f"internal error in {self._name}: {type(error).__name__}: {error}".encode()
+            text = f"internal error in {self._name}: {type(error).__name__}: {error}"
+            return number_of(error), text.encode(), signature

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from processor.errors import FailedPrecondition, InvalidRequest
-from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES, SHORT_NAMES, Signature, TensorSpec
+from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES, SHORT_NAMES, Signature, TensorSpec, wire_type
 from processor.wire import tensors
 
 # Tensors may take more memory than their bytes on the wire: a varint becomes eight bytes, one value fills a shape.
@@ -37,6 +37,22 @@ def decode_inputs(signature: Signature, protos: Mapping[str, Any], message_bytes
         _check_shape(spec, array.shape)
         arrays[alias] = array
     return arrays
+
+
+def check_arrays(signature: Signature, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The signature's inputs from arrays that a request brought, complete, with the right types and shapes."""
+    _check_names(signature, arrays)
+    found: dict[str, np.ndarray] = {}
+    for index, (alias, spec) in enumerate(signature.inputs.items()):
+        if alias not in arrays:
+            assert spec.default is not None
+            found[alias] = spec.default
+            continue
+        array = arrays[alias]
+        _check_type(index, spec, tensors.type_number(wire_type(array)))
+        _check_shape(spec, array.shape)
+        found[alias] = array
+    return found
 
 
 def choose_outputs(signature: Signature, wanted: Iterable[str]) -> list[str]:

@@ -79,7 +79,7 @@ CallEnd CallOnce(const SharedChannel& channel, uint32_t owner, Random* random) {
   const int64_t allowed_ns = random->Below(10) == 0 ? static_cast<int64_t>(random->Below(100'000)) : 60 * kSecond;
   CallEnd end;
   {
-    const auto result = corelane::Call(channel, owner, 1, text, MonotonicNs() + allowed_ns, &cancellation);
+    const auto result = corelane::Call(channel, owner, corelane::CallKind{1}, text, MonotonicNs() + allowed_ns, &cancellation);
     end = result.end();
     if (end == CallEnd::kAnswered) {
       ++(result.payload() == corelane_test::Echoed(text) ? g_board->answers : g_board->wrong);

@@ -28,7 +28,7 @@ void CallAlways(const corelane::SharedChannel* channel, uint32_t owner, uint64_t
     if (random.Below(8) == 0) client = std::thread([&cancellation] { cancellation.Cancel(); });
     const int64_t allowed_ns = random.Below(10) == 0 ? static_cast<int64_t>(random.Below(50'000)) : 20'000'000'000;
     {
-      const auto result = corelane::Call(*channel, owner, 1, text, corelane::MonotonicNs() + allowed_ns, &cancellation);
+      const auto result = corelane::Call(*channel, owner, corelane::CallKind{1}, text, corelane::MonotonicNs() + allowed_ns, &cancellation);
       const bool answered = result.end() == corelane::CallEnd::kAnswered;
       if (answered && result.payload() != corelane_test::Echoed(text)) Fail("a wrong answer");
       if (result.end() == corelane::CallEnd::kLost || result.end() == corelane::CallEnd::kTooLarge) Fail("a wrong end");

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "infer_codec.h"
 #include "model_spec.h"
 #include "predict_codec.h"
 #include "tensor_codec.h"
@@ -81,6 +82,11 @@ void Decode(std::string_view data) {
   if (request.Decode(Signatures(), data, kBytesMax)) {
     for (size_t index = 0; index < request.inputs.size(); ++index) RoundTrip(request.inputs[index], request.counts[index]);
   }
+  corelane::InferTarget target;
+  corelane::PeekInferTarget(data, &target);
+  if (corelane::DecodeInfer(Signatures(), data, kBytesMax, &request)) {
+    for (size_t index = 0; index < request.inputs.size(); ++index) RoundTrip(request.inputs[index], request.counts[index]);
+  }
   corelane::TensorMessage tensor;
   int64_t count;
   if (tensor.Merge(data) && tensor.CountElements(kBytesMax, &count)) RoundTrip(tensor, count);
@@ -122,6 +128,15 @@ std::vector<std::string> Seeds() {
   const std::string text = std::string("\x08\x07\x12\x04\x12\x02\x08\x03", 8) + Field(8, "ab") + Field(8, "c");
   seeds.push_back(Field(1, Field(1, "model")) + Field(2, Field(1, "n") + Field(2, number)) +
                   Field(2, Field(1, "s") + Field(2, text)) + Field(3, "y"));
+  // The same by the Open Inference Protocol, raw and not.
+  const std::string head = Field(1, "model") + Field(2, "1") + Field(3, "id") +
+                           Field(4, Field(1, "signature_name") + Field(2, Field(3, "serving_default")));
+  const std::string n = Field(1, "n") + Field(2, "FP32") + Field(3, "\x02");
+  const std::string s = Field(1, "s") + Field(2, "BYTES") + Field(3, "\x02");
+  seeds.push_back(head + Field(5, n) + Field(5, s) + Field(6, Field(1, "y")) + Field(7, std::string(8, '\x01')) +
+                  Field(7, std::string("\x01\0\0\0a\x02\0\0\0bc", 11)));
+  seeds.push_back(head + Field(5, n + Field(5, Field(6, std::string(8, '\x01')))) +
+                  Field(5, s + Field(5, Field(8, "a") + Field(8, "bc"))));
   return seeds;
 }
 

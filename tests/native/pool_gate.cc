@@ -88,9 +88,11 @@ void Threads(int milliseconds) {
   for (uint32_t member = 0; member < weights.size(); ++member) gate->Wake(member);
   for (std::thread& thread : threads) thread.join();
   if (gate->Taken() != 0) Fail("a permit was not given back");
-  const double first = static_cast<double>(board->entered[0].load()), third = static_cast<double>(board->entered[2].load());
-  std::printf("entered %.0f, %.0f, %.0f by weights 1, 1, 2\n", first, static_cast<double>(board->entered[1].load()), third);
-  if (first == 0 || third < 1.5 * first || third > 2.6 * first) Fail("the shares are not by weight");
+  const auto entered = [board](int member) { return static_cast<double>(board->entered[member].load()); };
+  std::printf("entered %.0f, %.0f, %.0f by weights 1, 1, 2\n", entered(0), entered(1), entered(2));
+  // Shares are of time; on a busy machine one entry may take long.
+  const double one = (entered(0) + entered(1)) / 2;
+  if (one == 0 || entered(2) < 1.4 * one || entered(2) > 2.8 * one) Fail("the shares are not by weight");
 }
 
 struct Child {

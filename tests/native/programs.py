@@ -12,7 +12,7 @@ NATIVE = Path("processor/native")
 _HERE = Path("tests/native")
 _CORPUS = _HERE / "corpus"  # what the fuzzer found to reach new code, as small as it goes
 _FOUND = tuple(sorted(str(file) for file in _CORPUS.iterdir()))
-_CODEC = ("tensor_codec", "model_spec", "predict_codec", "signature")
+_CODEC = ("tensor_codec", "model_spec", "predict_codec", "infer_codec", "signature")
 _KERNELS = tuple(
     f"../../kernels/native/{part}"
     for part in (

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from processor import _native
 from processor.engines import EngineOptions, load_engine
 from processor.engines.tensorflow_engine import TensorFlowEngine
 from processor.errors import InvalidRequest
 from processor.methods import Method
 from processor.wire import messages, tensors
-from tests.support.channels import Rig, placements, soon
+from tests.support.channels import Rig, ask, placements
 from tests.support.server import wait_until
 from tests.support.threads import in_threads
 
@@ -56,7 +55,7 @@ class Batched:
     def call(self, number: int, data: bytes, method: Method = Method.PREDICT) -> None:
         def run() -> None:
             try:
-                self.answers[number] = self.rig.gateway().call(method, data, soon(), _native.Cancellation())
+                self.answers[number] = ask(self.rig.gateway(), data, method)
             except Exception as error:
                 self.answers[number] = error
 
@@ -163,7 +162,7 @@ def test_many_callers_get_their_own_rows(engine: TensorFlowEngine) -> None:
         gateway = rig.gateway(caller + 1)
         for number in range(100):
             rows, value = 1 + number % 3, caller * 1000 + number
-            answer = gateway.call(Method.PREDICT, request(rows, value), soon(), _native.Cancellation())
+            answer = ask(gateway, request(rows, value))
             if messages.PredictResponse.FromString(answer).outputs["score"].float_val != score(rows, value):
                 wrong.append(number)
 

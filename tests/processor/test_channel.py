@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from processor import _native
-from processor.channel import SharedMemoryChannel, WorkerLost
+from processor.channel import WorkerLost
 from processor.errors import Cancelled, DeadlinePassed, InvalidRequest, Overloaded
 from processor.methods import Method
-from tests.support.channels import INSTANCE, MESSAGE_BYTES_MAX, Callers, Gate, Rig, soon
+from tests.support.channels import INSTANCE, MESSAGE_BYTES_MAX, Callers, Gate, Rig, ask, soon
 from tests.support.server import wait_until
 from tests.support.threads import in_threads
 
@@ -23,20 +23,16 @@ def echo() -> Iterator[Rig]:
     rig.stop()
 
 
-def call(gateway: SharedMemoryChannel, request: bytes, deadline_ns: int | None = None) -> bytes:
-    return gateway.call(Method.PREDICT, request, deadline_ns or soon(), _native.Cancellation())
-
-
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 65_000, 5_000_000, MESSAGE_BYTES_MAX])
 def test_requests_and_answers_of_any_size(echo: Rig, size: int) -> None:
     gateway, payload = echo.gateway(), os.urandom(size)
     for _ in range(3):
-        assert call(gateway, payload) == payload[::-1]
+        assert ask(gateway, payload) == payload[::-1]
 
 
 def test_a_request_that_is_too_large_is_not_taken(echo: Rig) -> None:
     with pytest.raises(InvalidRequest, match=r"over listen.message_bytes_max"):
-        call(echo.gateway(), bytes(MESSAGE_BYTES_MAX + 1))
+        ask(echo.gateway(), bytes(MESSAGE_BYTES_MAX + 1))
     assert echo.channel.statistics()["accepted"] == 0
 
 
@@ -50,7 +46,7 @@ def test_the_memory_of_large_messages_comes_back() -> None:
 
     payload = bytes(MESSAGE_BYTES_MAX)
     for _ in range(3):
-        call(gateway, payload)
+        ask(gateway, payload)
     assert memory_bytes() < 2 * MESSAGE_BYTES_MAX
     rig.stop()
 
@@ -58,9 +54,9 @@ def test_the_memory_of_large_messages_comes_back() -> None:
 def test_methods_and_errors_travel() -> None:
     rig = Rig(lambda session, method, request: (3 if method == 2 else 0, f"{method} füll".encode()))
     gateway = rig.gateway()
-    assert call(gateway, b"") == "1 füll".encode()
+    assert ask(gateway, b"") == "1 füll".encode()
     with pytest.raises(InvalidRequest, match="2 füll"):
-        gateway.call(Method.CLASSIFY, b"", soon(), _native.Cancellation())
+        ask(gateway, b"", Method.CLASSIFY)
     counts = rig.channel.statistics()
     assert (counts["answered"], counts["failed"]) == (1, 1)
     rig.stop()
@@ -73,7 +69,7 @@ def test_many_callers_of_several_gateways_at_once(echo: Rig) -> None:
     def run(caller: int) -> None:
         for number in range(300):
             payload = f"{caller}-{number}".encode() * (1 + number % 7 * 1000)
-            if call(gateways[caller % 3], payload) != payload[::-1]:
+            if ask(gateways[caller % 3], payload) != payload[::-1]:
                 wrong.append(payload)
 
     in_threads(8, run)
@@ -90,7 +86,7 @@ def test_a_full_channel_refuses_at_once() -> None:
     for name in ("first", "a", "b", "c"):
         callers.call(name)
     with pytest.raises(Overloaded, match=r"the queue of m/1 is full: 3 requests wait \(queue.capacity\)"):
-        call(gateway, b"d")
+        ask(gateway, b"d")
     gate.open.set()
     callers.join()
     assert callers.results == {"first": b"FIRST", "a": b"A", "b": b"B", "c": b"C"}
@@ -108,9 +104,9 @@ def test_a_deadline_that_passes_in_the_queue_and_in_a_run() -> None:
     callers.join()
     assert all(isinstance(error, DeadlinePassed) for error in callers.results.values())
     with pytest.raises(DeadlinePassed):
-        call(rig.gateway(), b"late", soon(-1))
+        ask(rig.gateway(), b"late", deadline_ns=soon(-1))
     gate.open.set()
-    assert call(rig.gateway(), b"next") == b"NEXT"
+    assert ask(rig.gateway(), b"next") == b"NEXT"
     assert [name for _, name in gate.order] == ["runs", "next"]
     counts = rig.channel.statistics()
     assert (counts["expired"], counts["cancelled"], counts["answered"]) == (1, 1, 1)
@@ -124,7 +120,7 @@ def test_the_wait_in_the_queue_has_an_end() -> None:
     callers.call("runs")
     assert gate.started.acquire(timeout=10)
     with pytest.raises(DeadlinePassed, match=r"waited 100 ms in the queue of m/1 \(queue.timeout_ms\)"):
-        call(rig.gateway(), b"waits")
+        ask(rig.gateway(), b"waits")
     gate.open.set()
     callers.join()
     assert callers.results == {"runs": b"RUNS"}, "the time allowed in the queue does not bound the run"
@@ -148,7 +144,7 @@ def test_a_client_that_hangs_up() -> None:
     gone = _native.Cancellation()
     gone.cancel()
     with pytest.raises(Cancelled):
-        rig.gateway().call(Method.PREDICT, b"gone", soon(), gone)
+        ask(rig.gateway(), b"gone", cancellation=gone)
     gate.open.set()
     callers.join()
     assert callers.results["stays"] == b"STAYS"
@@ -168,7 +164,7 @@ def test_a_worker_that_dies_ends_every_call() -> None:
     callers.join()
     assert all(isinstance(error, WorkerLost) for error in callers.results.values())
     with pytest.raises(WorkerLost):
-        call(gateway, b"late")
+        ask(gateway, b"late")
     gate.open.set()
     rig.group.stop()
 
@@ -206,7 +202,7 @@ def test_closing_waits_for_what_was_taken_and_takes_nothing_more() -> None:
     callers.join()
     wait_until(rig.worker.close_if_idle, "an idle channel")
     with pytest.raises(WorkerLost):
-        call(gateway, b"late")
+        ask(gateway, b"late")
     rig.stop()
 
 
@@ -234,7 +230,7 @@ def test_too_much_memory_to_address_is_an_error() -> None:
 
 
 def test_idle_sessions_use_no_cpu(echo: Rig) -> None:
-    call(echo.gateway(), b"")
+    ask(echo.gateway(), b"")
     before = [cpu_ns for *_, cpu_ns in echo.group.sessions()]
     threading.Event().wait(0.3)
     assert [cpu_ns for *_, cpu_ns in echo.group.sessions()] == before

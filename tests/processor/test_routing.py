@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from processor import routes
+from processor.call import Call
 from processor.channel import Cancellation, WorkerChannel, WorkerLost
 from processor.errors import Cancelled, InvalidRequest, ModelNotFound, Overloaded, RequestError, Unavailable
 from processor.gateway.router import Router
-from processor.methods import Method
+from processor.methods import Assignment, Method
 from processor.routes import ModelRoute, VersionRoute
 
 
@@ -46,7 +47,47 @@ def model(*versions: VersionRoute, **labels: int) -> ModelRoute:
     ],
 )
 def test_find(versions: tuple, number: int | None, label: str | None, draw: float, expected: int) -> None:
-    assert model(*versions, old=1).find(number, label, draw=lambda: draw).version == expected
+    assert model(*versions, old=1).find(number, label, draw=lambda: draw)[0].version == expected
+
+
+@pytest.mark.parametrize(
+    ("versions", "number", "label", "key", "expected"),
+    [
+        ((version(1), version(2)), 1, None, None, Assignment.NAMED),
+        ((version(1), version(2)), None, "old", None, Assignment.LABELLED),
+        ((version(1), version(2)), None, None, "u", Assignment.HIGHEST),
+        ((version(1, traffic=50), version(2, traffic=50)), None, None, None, Assignment.SPLIT),
+        ((version(1, traffic=50), version(2, traffic=50)), None, None, "u", Assignment.STICKY),
+    ],
+)
+def test_why_a_version_is_chosen(
+    versions: tuple, number: int | None, label: str | None, key: str | None, expected: Assignment
+) -> None:
+    assert model(*versions, old=1).find(number, label, key)[1] is expected
+
+
+def test_a_sticky_split_is_stable_even_and_independent_of_other_models() -> None:
+    versions = (version(1, traffic=80), version(2, traffic=20))
+    keys = [f"user{number}" for number in range(5000)]
+
+    def chosen(name: str) -> list[int]:
+        route = ModelRoute(name=name, versions=versions)
+        return [route.find(None, None, key)[0].version for key in keys]
+
+    first, other = chosen("a"), chosen("b")
+    assert first == chosen("a")
+    assert 0.17 < first.count(2) / len(keys) < 0.23
+    both = sum(one == two == 2 for one, two in zip(first, other, strict=True)) / len(keys)
+    assert 0.025 < both < 0.055, "4 % are in the small arm of both, if the arms are independent"
+
+
+def test_growing_an_arm_moves_nobody_out_of_it() -> None:
+    small = ModelRoute(name="m", versions=(version(1, traffic=95), version(2, traffic=5)))
+    large = ModelRoute(name="m", versions=(version(1, traffic=60), version(2, traffic=40)))
+    for number in range(2000):
+        key = f"user{number}"
+        if small.find(None, None, key)[0].version == 2:
+            assert large.find(None, None, key)[0].version == 2
 
 
 @pytest.mark.parametrize(
@@ -76,12 +117,15 @@ class FakeWorker(WorkerChannel):
         self.name = name
         self.behave: Callable[[], bytes] = lambda: name.encode()
         self.closed = False
-        self.calls = 0
+        self.calls = self.refused = 0
 
-    def call(self, method: Method, request: bytes, deadline_ns: int, cancellation: Cancellation) -> bytes:
+    def call(self, call: Call, assignment: Assignment) -> bytes:
         assert not self.closed
         self.calls += 1
         return self.behave()
+
+    def count_refused(self, call: Call, assignment: Assignment) -> None:
+        self.refused += 1
 
     def close(self) -> None:
         self.closed = True
@@ -101,14 +145,15 @@ class Setting:
 
     def call(self, within_s: float = 0.0, number: int | None = None, cancellation: Cancellation | None = None) -> bytes:
         return self.router.call(
-            Method.PREDICT,
-            "m",
-            number,
-            None,
-            b"",
-            time.monotonic_ns() + int((within_s or 60) * 1e9),
-            may_wait=within_s > 0,
-            cancellation=cancellation or Cancellation(),
+            Call(
+                method=Method.PREDICT,
+                model="m",
+                version=number,
+                request=b"",
+                deadline_ns=time.monotonic_ns() + int((within_s or 60) * 1e9),
+                may_wait=within_s > 0,
+                cancellation=cancellation or Cancellation(),
+            )
         )
 
 
@@ -214,6 +259,7 @@ def test_requests_in_flight_are_bounded_by_version() -> None:
         assert entered.acquire(timeout=10)
     with pytest.raises(Overloaded, match="version 1 of model m has 10 requests in flight"):
         setting.call(number=1)
+    assert setting.workers["1"].refused == 1
     assert setting.call(number=2) == b"2", "another version is not concerned"
     release.set()
     for caller in callers:

@@ -184,6 +184,7 @@ def test_reflection(server: Server) -> None:
         assert set(database.get_services()) == {
             "tensorflow.serving.PredictionService",
             "tensorflow.serving.ModelService",
+            "inference.GRPCInferenceService",
             "grpc.health.v1.Health",
             "grpc.reflection.v1alpha.ServerReflection",
         }

@@ -8,8 +8,7 @@ import pytest
 
 from processor import _native
 from processor.errors import EngineFailed
-from processor.methods import Method
-from tests.support.channels import Callers, Gate, Rig, placements, soon
+from tests.support.channels import Callers, Gate, Rig, ask, placements
 from tests.support.server import wait_until
 from tests.support.threads import in_threads
 
@@ -57,7 +56,7 @@ def test_sessions_are_added_removed_and_paused_while_they_serve(round_robin: boo
         while not done.is_set():
             number += 1
             payload = f"{caller}-{number}".encode()
-            if gateway.call(Method.PREDICT, payload, soon(), _native.Cancellation()) != payload[::-1]:
+            if ask(gateway, payload) != payload[::-1]:
                 wrong.append(payload)
 
     def change(_: int) -> None:
@@ -121,7 +120,7 @@ def test_pins_stay_within_what_the_process_may_use() -> None:
     assert os.sched_getaffinity(thread) == set(cores)
     assert rig.group.place([([cores[-1]], False)]) == ""
     assert os.sched_getaffinity(thread) == {cores[-1]}
-    assert rig.gateway().call(Method.PREDICT, b"ab", soon(), _native.Cancellation()) == b"ba"
+    assert ask(rig.gateway(), b"ab") == b"ba"
     check([max(cores) + 1], f"core {max(cores) + 1} is not one that this process may use")
     check([-1], "core -1 is not one")
     check([1 << 20], "is not one")
@@ -137,12 +136,13 @@ def test_pins_stay_within_the_quota() -> None:
     handler = _native.PredictHandler(
         channel=channel,
         model=None,
+        signatures=[],
         settings=_native.PredictSettings(
             model="", version=0, tensor_content=False, response_bytes_max=1, tensor_bytes_max=1
         ),
         batch_rows_max=0,
         batch_wait_ns=0,
-        fallback=lambda session, method, request: (0, b""),
+        fallback=lambda session, method, request: (0, b"", None),
     )
     for _ in range(2):
         handler.add_session(None)
@@ -168,5 +168,5 @@ def test_an_exception_in_python_is_an_answer() -> None:
 
     rig = Rig(fail)
     with pytest.raises(EngineFailed, match="oh"):
-        rig.gateway().call(Method.PREDICT, b"", soon(), _native.Cancellation())
+        ask(rig.gateway(), b"")
     rig.stop()

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from processor import _native
-from processor.channel import SharedMemoryChannel, path_of
+from processor.call import Call
+from processor.channel import SharedMemoryChannel, WorkerChannel, path_of
+from processor.methods import Assignment, Method
 from processor.routes import VersionRoute
 
 MESSAGE_BYTES_MAX = 1 << 24
@@ -19,6 +21,24 @@ Answer = Callable[[int, int, bytes], tuple[int, bytes]]
 
 def soon(seconds: float = 20) -> int:
     return time.monotonic_ns() + int(seconds * 1e9)
+
+
+def ask(
+    gateway: WorkerChannel,
+    request: bytes,
+    method: Method = Method.PREDICT,
+    deadline_ns: int | None = None,
+    cancellation: _native.Cancellation | None = None,
+) -> bytes:
+    """A call as a gateway makes it; it has twenty seconds, unless told."""
+    call = Call(
+        method=method,
+        model="m",
+        request=request,
+        deadline_ns=deadline_ns or soon(),
+        cancellation=cancellation or _native.Cancellation(),
+    )
+    return gateway.call(call, Assignment.NAMED)
 
 
 def placements(count: int) -> list[tuple[list[int], bool]]:
@@ -53,6 +73,7 @@ class Rig:
         handler = _native.PredictHandler(
             channel=self.worker,
             model=model,
+            signatures=[],
             settings=_native.PredictSettings(
                 model="m",
                 version=1,
@@ -62,7 +83,7 @@ class Rig:
             ),
             batch_rows_max=batch_rows_max,
             batch_wait_ns=batch_wait_ns,
-            fallback=answer,
+            fallback=lambda session, method, request: (*answer(session, method, request), None),
         )
         for _ in range(sessions_max):
             handler.add_session(None if model is None else model.make_session())
@@ -121,11 +142,8 @@ class Callers:
 
         def run() -> None:
             try:
-                self.results[name] = self._gateway.call(
-                    1,  # type: ignore[arg-type]
-                    name.encode(),
-                    deadline_ns or soon(),
-                    cancellation or _native.Cancellation(),
+                self.results[name] = ask(
+                    self._gateway, name.encode(), deadline_ns=deadline_ns, cancellation=cancellation
                 )
             except Exception as error:
                 self.results[name] = error

@@ -2,7 +2,7 @@
 
 tf2/1   TF2 function: strings through a lookup table, a variable, two signatures, a scalar input with no batch
 tf1/1   TF1 graph: Predict, Classify and Regress signatures over tf.Example, variables and a hash table
-types/1 every element type that the wire has, each returned as it came
+types/1 every element type that the wire has, each returned as it came; plain: all but complex numbers
 picky/1 refuses negative numbers, in the graph
 branches/1 a branch and a loop on what the input is
 keeper/1 keeps the input of each call in a variable, and returns that of the call before
@@ -37,6 +37,8 @@ WIRE_TYPES = {
     "complex128": tf.complex128,
     "string": tf.string,
 }
+# Those that the Open Inference Protocol has names for.
+PLAIN_TYPES = {name: dtype for name, dtype in WIRE_TYPES.items() if not dtype.is_complex}
 
 
 class Lookup(tf.Module):
@@ -58,6 +60,10 @@ class Lookup(tf.Module):
 class Types(tf.Module):
     @tf.function(input_signature=[{name: tf.TensorSpec(None, dtype, name) for name, dtype in WIRE_TYPES.items()}])
     def same(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {f"{name}_out": tf.identity(tensor) for name, tensor in inputs.items()}
+
+    @tf.function(input_signature=[{name: tf.TensorSpec(None, dtype, name) for name, dtype in PLAIN_TYPES.items()}])
+    def plain(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {f"{name}_out": tf.identity(tensor) for name, tensor in inputs.items()}
 
 
@@ -193,7 +199,8 @@ def main(folder: Path) -> None:
         },
     )
     types = Types()
-    tf.saved_model.save(types, str(folder / "types/1"), signatures=types.same.get_concrete_function())
+    both = {"serving_default": types.same.get_concrete_function(), "plain": types.plain.get_concrete_function()}
+    tf.saved_model.save(types, str(folder / "types/1"), signatures=both)
     write_tf1(folder / "tf1/1")
     write_keras(folder / "keras/1")
     write_ref(folder / "ref/1")

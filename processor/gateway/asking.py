@@ -1,0 +1,37 @@
+"""What a gateway asks of the supervisor, and the answers as they come."""
+
+import itertools
+import threading
+from concurrent.futures import Future
+
+from processor import control
+from processor.wire.status import error_of_number
+
+
+class Ask:
+    """Questions of this gateway. Thread safety: every method from any thread."""
+
+    def __init__(self, client: control.ControlClient) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._open: dict[int, Future[control.Message]] = {}
+
+    def __call__(self, what: str, body: str) -> str:
+        """The supervisor's answer; the RequestError that it gave for one."""
+        future: Future[control.Message] = Future()
+        with self._lock:
+            number = next(self._numbers)
+            self._open[number] = future
+        self._client.send({"type": "ask", "id": number, "what": what, "body": body})
+        answer = future.result()
+        if answer["code"]:
+            raise error_of_number(answer["code"], answer["body"])
+        text: str = answer["body"]
+        return text
+
+    def answered(self, message: control.Message) -> None:
+        """The supervisor's message with an answer."""
+        with self._lock:
+            future = self._open.pop(message["id"])
+        future.set_result(message)

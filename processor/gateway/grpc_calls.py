@@ -1,0 +1,82 @@
+"""What the gRPC services share: a call's deadline, its end, and its errors."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from processor._native import Cancellation
+from processor.call import Call
+from processor.errors import RequestError
+from processor.gateway.router import Router
+from processor.methods import Method
+from processor.wire.status import code_of
+
+_DEADLINE_S_MAX = 30 * 24 * 3600
+
+# A model's name, and a version of it, a label, or neither.
+Target = tuple[str, int | None, str | None]
+Behaviour = Callable[[bytes, Any], bytes]
+
+
+def forwarding(router: Router, method: Method, target_of: Callable[[bytes], Target], timeout_s: float) -> Behaviour:
+    """Hands the bytes of a request to the version that they name, and its answer back. `timeout_s` is for calls without
+    a deadline; `target_of` raises the RequestError of a request that names nothing."""
+    timeout_ns = int(timeout_s * 1e9)
+
+    def behave(request: bytes, context: grpc.ServicerContext) -> bytes:
+        remaining_s = context.time_remaining()
+        # A call without a deadline may have one in the far future instead of none.
+        has_deadline = remaining_s is not None and remaining_s < _DEADLINE_S_MAX
+        deadline_ns = time.monotonic_ns() + (int(remaining_s * 1e9) if has_deadline else timeout_ns)
+        cancellation = Cancellation()
+        if not context.add_callback(cancellation.cancel):
+            return b""  # the call is over already
+        try:
+            model, version, label = target_of(request)
+            key_name = router.sticky_key(model)
+            return router.call(
+                Call(
+                    method=method,
+                    model=model,
+                    version=version,
+                    label=label,
+                    request=request,
+                    deadline_ns=deadline_ns,
+                    may_wait=has_deadline,
+                    cancellation=cancellation,
+                    key=None if key_name is None else metadata_of(context, key_name),
+                )
+            )
+        except RequestError as error:
+            return failed(context, error)
+
+    return behave
+
+
+def answering(answer: Callable[[bytes], Any]) -> Behaviour:
+    """Answers with the message that `answer` makes of a request's bytes."""
+
+    def behave(request: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            data: bytes = answer(request).SerializeToString()
+            return data
+        except RequestError as error:
+            return failed(context, error)
+
+    return behave
+
+
+def failed(context: grpc.ServicerContext, error: RequestError) -> bytes:
+    context.set_code(code_of(error))
+    context.set_details(str(error))
+    return b""
+
+
+def metadata_of(context: grpc.ServicerContext, name: str) -> str | None:
+    """What a client sent as metadata under this name; None if it sent none."""
+    for key, value in context.invocation_metadata():
+        if key == name:
+            return value if isinstance(value, str) else value.decode(errors="replace")
+    return None

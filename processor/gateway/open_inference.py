@@ -1,0 +1,75 @@
+"""What the Open Inference Protocol (KServe v2) says of servers and models, by gRPC and by REST alike."""
+
+from typing import Any
+
+from processor.errors import InvalidRequest, RequestError
+from processor.gateway.router import Router
+from processor.gateway.signatures import Signatures
+from processor.methods import Entry
+from processor.tensors import DEFAULT_SIGNATURE
+from processor.wire import messages, tensors
+from processor.wire.inference import DATATYPES
+
+SERVER_NAME = "corelane"
+EXTENSIONS = ("model_repository", "binary_tensor_data")
+
+
+def target_of(name: str, version: str) -> tuple[str, int | None, str | None]:
+    """A model, and the version or label that the protocol's text means. InvalidRequest without a name."""
+    if not name:
+        raise InvalidRequest("the request names no model")
+    if version.isdecimal() and len(version) < 20:
+        return name, int(version), None
+    return name, None, version or None
+
+
+def is_ready(router: Router, name: str, version: str) -> bool:
+    """Whether a model, or this version of it, answers."""
+    try:
+        router.choose(*target_of(name, version), None)
+    except RequestError:
+        return False
+    return True
+
+
+def model_metadata(router: Router, signatures: Signatures, name: str, version: str, entry: Entry) -> Any:
+    """A ModelMetadataResponse: the tensors of the default signature, or of the only one."""
+    route, _, found = signatures.of(*target_of(name, version), entry=entry)
+    model = router.models().get(name)
+    serving = [str(one.version) for one in model.versions if one.instance is not None] if model else []
+    response = messages.ModelMetadataResponse(
+        name=name, versions=[str(route.version)] if version else serving, platform="corelane"
+    )
+    chosen = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in found else min(found, default=None)
+    if chosen is not None:
+        for infos, target in ((found[chosen].inputs, response.inputs), (found[chosen].outputs, response.outputs)):
+            for alias, info in sorted(infos.items()):
+                dtype = tensors.type_name(info.dtype)
+                target.add(name=alias, datatype=DATATYPES.get(dtype, dtype), shape=_shape(info))
+    return response
+
+
+def repository_index(router: Router, only_ready: bool) -> Any:
+    """A RepositoryIndexResponse, from the routing table."""
+    response = messages.RepositoryIndexResponse()
+    for name, model in sorted(router.models().items()):
+        for route in model.versions:
+            ready = route.instance is not None
+            if ready or not only_ready:
+                response.models.add(
+                    name=name,
+                    version=str(route.version),
+                    state="READY" if ready else _STATES.get(route.state, "UNAVAILABLE"),
+                    reason="" if ready else route.error,
+                )
+        if not model.versions and not only_ready:
+            response.models.add(name=name, state="UNAVAILABLE", reason=model.problem)
+    return response
+
+
+_STATES = {"START": "LOADING", "LOADING": "LOADING", "AVAILABLE": "LOADING", "UNLOADING": "UNLOADING"}
+
+
+def _shape(info: Any) -> list[int]:
+    # The protocol has no word for an unknown rank; one open dimension is the nearest.
+    return [-1] if info.tensor_shape.unknown_rank else [dim.size for dim in info.tensor_shape.dim]

@@ -1,0 +1,63 @@
+"""The signatures of the versions that a gateway knows: asked of a worker once, then remembered."""
+
+import threading
+import time
+from typing import Any
+
+from processor._native import Cancellation
+from processor.call import Call
+from processor.gateway.router import Router
+from processor.methods import Assignment, Entry, Method
+from processor.routes import VersionRoute
+from processor.wire import messages
+
+_FIELD = "signature_def"
+
+
+class Signatures:
+    """Thread safety: every method from any thread."""
+
+    def __init__(self, router: Router, timeout_s: float) -> None:
+        self._router = router
+        self._timeout_ns = int(timeout_s * 1e9)
+        self._lock = threading.Lock()
+        self._known: dict[int, Any] = {}  # by worker
+
+    def of(
+        self, model: str, version: int | None, label: str | None, key: str | None = None, entry: Entry = Entry.GRPC
+    ) -> tuple[VersionRoute, Assignment, Any]:
+        """The version that a call would go to now, why, and its signatures by name (tensorflow.SignatureDef). Raises
+        the errors of a call."""
+        route, assignment = self._router.choose(model, version, label, key)
+        assert route.instance is not None
+        with self._lock:
+            known = self._known.get(route.instance)
+        if known is None:
+            known = self._ask(model, route.version, entry)
+            with self._lock:
+                self._known[route.instance] = known
+                self._forget()
+        return route, assignment, known
+
+    def _ask(self, model: str, version: int, entry: Entry) -> Any:
+        request = messages.GetModelMetadataRequest(metadata_field=[_FIELD])
+        request.model_spec.name = model
+        request.model_spec.version.value = version
+        answer = self._router.call(
+            Call(
+                method=Method.METADATA,
+                model=model,
+                version=version,
+                request=request.SerializeToString(),
+                deadline_ns=time.monotonic_ns() + self._timeout_ns,
+                cancellation=Cancellation(),
+                entry=entry,
+            )
+        )
+        definitions = messages.SignatureDefMap()
+        messages.parse(messages.GetModelMetadataResponse, answer).metadata[_FIELD].Unpack(definitions)
+        return definitions.signature_def
+
+    def _forget(self) -> None:
+        serving = {route.instance for model in self._router.models().values() for route in model.versions}
+        self._known = {instance: known for instance, known in self._known.items() if instance in serving}

@@ -1,0 +1,5 @@
+"""What this is, to whoever asks."""
+
+from importlib.metadata import version
+
+VERSION = version("corelane")
