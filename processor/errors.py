@@ -8,6 +8,7 @@
     ├── ControlError          the running server cannot be reached, or refused an operator's command
     └── RequestError          a request gets this instead of an answer
         ├── InvalidRequest    its bytes, inputs or names do not fit the model
+        │   └── TooLarge      it is larger than a message may be
         ├── FailedPrecondition  it fits, but not this model or not now
         ├── ModelNotFound     no such model or version is being served
         ├── Overloaded        the queue of the version is full
@@ -60,6 +61,10 @@ class RequestError(CorelaneError):
 
 class InvalidRequest(RequestError):
     """The request does not fit the model."""
+
+
+class TooLarge(InvalidRequest):
+    """The request is larger than a message may be."""
 
 
 class FailedPrecondition(RequestError):

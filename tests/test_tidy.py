@@ -46,7 +46,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 def test_a_gateway_imports_no_engine() -> None:
     code = (
-        "import sys, processor.gateway.process\n"
+        "import sys, processor.gateway.process, processor.gateway.grpc_server, processor.gateway.http.server\n"
         "heavy = {'tensorflow', 'onnxruntime', 'openvino', 'numpy.linalg', 'pydantic'}\n"
         "print(sorted(heavy & sys.modules.keys() - {'numpy.linalg'}))"
     )

@@ -39,6 +39,11 @@ def handlers(router: Router, ask: Ask) -> dict[str, grpc.RpcMethodHandler]:
     }
 
 
+def state_name(number: int) -> str:
+    name: str = _STATES.values_by_number[number].name
+    return name
+
+
 def status(router: Router, request: Any) -> Any:
     """The GetModelStatusResponse of a GetModelStatusRequest."""
     if not request.HasField("model_spec"):

@@ -5,11 +5,8 @@ from processor.manifest.settings import Manifest
 
 def warnings(manifest: Manifest) -> list[str]:
     """A sentence for each."""
-    found = [
+    return [
         f"model {model.name}: {model.path} is not there; it will be served when it is"
         for model in manifest.models
         if not model.path.is_dir()
     ]
-    if manifest.listen.http is not None:
-        found.append("listen.http: REST is not served in this version")
-    return found

@@ -38,6 +38,10 @@ def _address(value: Any) -> str:
     return str(value)
 
 
+def _address_or_none(value: Any) -> str | None:
+    return None if value in (None, "none") else _address(value)
+
+
 def _versions(value: Any) -> VersionPolicy:
     if isinstance(value, VersionPolicy):
         return value
@@ -94,12 +98,17 @@ AutoOrCount = Annotated[int | None, BeforeValidator(_auto_or_count)]
 
 class Listen(_Strict):
     grpc: Address = Field(default=ListenSettings().grpc, description="where clients call")
-    http: Address | None = Field(default=None, description="accepted, not served yet")
+    http: Annotated[str | None, BeforeValidator(_address_or_none)] = Field(
+        default=ListenSettings().http, description="where clients call by REST; none: nowhere"
+    )
     admin: Address = Field(
         default=ListenSettings().admin, description="where `status` and `apply` call; keep it on loopback"
     )
     message_bytes_max: int = Field(
         default=ListenSettings().message_bytes_max, ge=1024, le=2**31 - 1, description="largest request or response"
+    )
+    grpc_compression: Literal["none", "gzip", "deflate"] = Field(
+        default="none", description="of answers; requests may come compressed in any case"
     )
 
 

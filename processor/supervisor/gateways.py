@@ -21,6 +21,7 @@ _STUCK_S = 15.0  # a table is taken over in milliseconds
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Gateway:
+    kind: dict[str, Any]
     child: Child
     owner: int  # its number on the channels
     started_s: float
@@ -39,15 +40,16 @@ class Gateways:
         self,
         *,
         count: int,
-        settings: dict[str, Any],
+        kinds: list[dict[str, Any]],
         on_change: Callable[[], None],
         on_ask: Callable[[Child, control.Message], None],
         on_end: Callable[[int], None],
     ) -> None:
-        """`on_change` is called when a gateway took over a table, started or died; `on_ask` carries a
-        client's question to us; `on_end` gets the number of a gateway that has ended, first of all."""
+        """There are `count` gateways of each kind, which is what they are told. `on_change` is called if one took over
+        a table, started or died; `on_ask` carries a client's question to us; `on_end` gets the number of a gateway that
+        has ended, first of all."""
         self._count = count
-        self._settings = settings
+        self._kinds = kinds
         self._on_change = on_change
         self._on_ask = on_ask
         self._on_end = on_end
@@ -64,11 +66,11 @@ class Gateways:
     @property
     def up(self) -> bool:
         """Whether every gateway listens."""
-        return len(self.list) == self._count and all(gateway.ready for gateway in self.list)
+        return len(self.list) == self._count * len(self._kinds) and all(gateway.ready for gateway in self.list)
 
     def start(self) -> None:
-        for _ in range(self._count):
-            self._start_one()
+        for kind in self._kinds * self._count:
+            self._start_one(kind)
 
     def publish(self, models: list[routes.ModelRoute], ready: bool) -> None:
         """Sends a table, if it differs from the last."""
@@ -113,19 +115,19 @@ class Gateways:
     def _message(self, models: list[routes.ModelRoute], ready: bool) -> control.Message:
         return {"type": "routes", "epoch": self.epoch, "models": routes.to_message(models), "ready": ready}
 
-    def _start_one(self) -> None:
+    def _start_one(self, kind: dict[str, Any]) -> None:
         if self._stopping:
             return
         gateway: Gateway
         owner = next(self._owners)
         child = Child(
             "processor.gateway",
-            f"gateway:{self._settings['address']}",
-            {**self._settings, "owner": owner},
+            f"gateway:{kind['address']}",
+            {**kind, "owner": owner},
             on_message=lambda message: self._on_message(gateway, message),
             on_exit=lambda how, _: self._on_exit(gateway, how),
         )
-        gateway = Gateway(child=child, owner=owner, started_s=time.monotonic())
+        gateway = Gateway(kind=kind, child=child, owner=owner, started_s=time.monotonic())
         child.send(self._table)
         self.list.append(gateway)
 
@@ -157,5 +159,5 @@ class Gateways:
             self._failures = itertools.count()
         wait_s = min(0.25 * (2 ** min(next(self._failures), 10) - 1), _BACKOFF_MAX_S)
         _logger.error("a gateway %s; another starts in %.1f s", gateway.error or how, wait_s)
-        asyncio.get_running_loop().call_later(wait_s, self._start_one)
+        asyncio.get_running_loop().call_later(wait_s, self._start_one, gateway.kind)
         self._on_change()

@@ -5,9 +5,9 @@ import contextlib
 import logging
 from pathlib import Path
 
+from processor import ports
 from processor.knobs import read_knobs
 from processor.manifest import advice, load_manifest
-from processor.supervisor import ports
 from processor.supervisor.admin import admin_server
 from processor.supervisor.supervisor import Supervisor
 from scheduler import read_host
@@ -29,8 +29,9 @@ def serve(manifest_path: Path) -> None:
             admin = admin_server(supervisor)
             admin_task = asyncio.ensure_future(admin.serve(sockets=[admin_socket]))
             _logger.info(
-                "gRPC on %s, admin on %s, %s",
-                supervisor.grpc_address,
+                "gRPC on %s, REST on %s, admin on %s, %s",
+                supervisor.addresses["grpc"],
+                supervisor.addresses.get("http", "no port"),
                 ports.with_port(manifest.listen.admin, admin_socket),
                 host.describe(),
             )

@@ -45,7 +45,8 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "pid": os.getpid(),
-        "grpc": supervisor.grpc_address,
+        "grpc": supervisor.addresses["grpc"],
+        "http": supervisor.addresses.get("http"),
         "ready": supervisor.ready,
         "uptime_s": time.time() - supervisor.started_s,
         "cores": list(supervisor.host.cpus),
@@ -53,6 +54,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "gateways": [
             {
                 "pid": gateway.child.pid,
+                "protocol": gateway.kind["protocol"],
                 "ready": gateway.ready,
                 "cpu_s": cpu_s(gateway.child.pid),
                 "memory_bytes": memory_bytes(gateway.child.pid),

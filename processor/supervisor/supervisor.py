@@ -19,13 +19,13 @@ from processor._native import PoolGate, SharedChannel
 from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
+from processor.ports import ReservedPort
 from processor.supervisor import lifecycle, runtime, tasks, watching
 from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
 from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways
 from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, WantedModel
-from processor.supervisor.ports import ReservedPort
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
 from processor.supervisor.wanted import waiting_versions, wanted_models
@@ -37,6 +37,7 @@ _logger = logging.getLogger("corelane")
 
 _TICK_S = 0.25
 _PLAN_TICKS = 8
+_PROTOCOLS = {"grpc": "gRPC", "http": "REST"}
 _ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
 
 
@@ -89,15 +90,23 @@ class Supervisor:
         self._stop_asked = asyncio.Event()
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task] = set()
-        self._port = ReservedPort(manifest.listen.grpc)
-        self.grpc_address = self._port.address
+        listen = manifest.listen
+        self._ports = {"grpc": ReservedPort(listen.grpc)}
+        if listen.http is not None:
+            self._ports["http"] = ReservedPort(listen.http)
+        self.addresses = {protocol: port.address for protocol, port in self._ports.items()}
         self.gateways = Gateways(
             count=manifest.host.gateways or max(2, self.cores // 8),
-            settings={
-                "address": self.grpc_address,
-                "message_bytes_max": manifest.listen.message_bytes_max,
-                "request_timeout_s": knobs.request_timeout_s,
-            },
+            kinds=[
+                {
+                    "protocol": protocol,
+                    "address": address,
+                    "message_bytes_max": listen.message_bytes_max,
+                    "compression": listen.grpc_compression,
+                    "request_timeout_s": knobs.request_timeout_s,
+                }
+                for protocol, address in self.addresses.items()
+            ],
             on_change=self._reconcile,
             on_ask=self._on_ask,
             on_end=self._reclaim,
@@ -126,7 +135,8 @@ class Supervisor:
             for worker in self.workers.values():
                 worker.child.kill()
             self.gateways.kill()
-            self._port.close()
+            for port in self._ports.values():
+                port.close()
 
     def stop(self) -> None:
         """Asks for a drain and a clean end; asked twice, ends at once by KeyboardInterrupt."""
@@ -194,8 +204,8 @@ class Supervisor:
             await self._changed.wait_for(lambda: self.ready)
         available = sum(worker.instance.phase is Phase.AVAILABLE for worker in self.workers.values())
         _logger.info(
-            "ready: gRPC on %s, %d models, %d versions available",
-            self.grpc_address,
+            "ready: %s, %d models, %d versions available",
+            ", ".join(f"{_PROTOCOLS[protocol]} on {address}" for protocol, address in self.addresses.items()),
             len(self.manifest.models),
             available,
         )

@@ -1,4 +1,4 @@
-"""The one place where errors become gRPC codes, and codes become errors again."""
+"""The one place where errors become gRPC and HTTP codes, and codes become errors again."""
 
 import grpc
 
@@ -20,6 +20,20 @@ _CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
 _ERRORS = {code: error for error, code in _CODES.items()}
 _ERRORS_BY_NUMBER = {code.value[0]: error for code, error in _ERRORS.items()}
 
+# As TensorFlow Serving maps gRPC's codes.
+_HTTP_CODES = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
 
 def code_of(error: BaseException) -> grpc.StatusCode:
     """The gRPC code of an error; INTERNAL for one that is not a RequestError."""
@@ -27,6 +41,11 @@ def code_of(error: BaseException) -> grpc.StatusCode:
         if kind in _CODES:
             return _CODES[kind]
     return grpc.StatusCode.INTERNAL
+
+
+def http_code_of(error: BaseException) -> int:
+    """The HTTP status of an error; 500 for one that is nobody's request's fault."""
+    return 413 if isinstance(error, errors.TooLarge) else _HTTP_CODES.get(code_of(error), 500)
 
 
 def number_of(error: BaseException) -> int:

@@ -82,7 +82,9 @@ def test_serve_refuses_what_it_cannot_start(tmp_path: Path) -> None:
         taken.listen(1)
         port = taken.getsockname()[1]
         for other, listen in (("grpc", "admin"), ("admin", "grpc")):
-            manifest.write_text(f'listen: {{{other}: "127.0.0.1:0", {listen}: "127.0.0.1:{port}"}}\nmodels: []\n')
+            manifest.write_text(
+                f'listen: {{{other}: "127.0.0.1:0", http: none, {listen}: "127.0.0.1:{port}"}}\nmodels: []\n'
+            )
             result = corelane("serve", manifest)
             assert result.returncode == 2
             assert result.stderr.splitlines()[-1] == f"cannot listen on 127.0.0.1:{port}: Address already in use"
@@ -93,7 +95,7 @@ def test_serve_refuses_what_it_cannot_start(tmp_path: Path) -> None:
 
 def test_two_servers_do_not_share_a_port(server: Server, tmp_path: Path) -> None:
     manifest = tmp_path / "m.yaml"
-    manifest.write_text(f'listen: {{grpc: "{server.grpc}", admin: "127.0.0.1:0"}}\nmodels: []\n')
+    manifest.write_text(f'listen: {{grpc: "{server.grpc}", http: none, admin: "127.0.0.1:0"}}\nmodels: []\n')
     result = corelane("serve", manifest)
     assert (result.returncode, f"cannot listen on {server.grpc}" in result.stderr) == (2, True)
 

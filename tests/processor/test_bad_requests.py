@@ -279,7 +279,7 @@ def test_a_request_over_the_limit(server: Server) -> None:
 
 def test_an_answer_over_the_limit(tmp_path: Path) -> None:
     onnx_models.write_scale(tmp_path / "scale/1", 1)
-    listen = 'listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0", message_bytes_max: 4096}\n'
+    listen = 'listen: {grpc: "127.0.0.1:0", http: none, admin: "127.0.0.1:0", message_bytes_max: 4096}\n'
     with serving(tmp_path, "models: [{name: scale, path: scale}]", listen=listen) as small:
         message = messages.PredictRequest()
         message.model_spec.name = "scale"

@@ -14,7 +14,7 @@ from processor import errors
 from processor.errors import StartError
 from processor.histogram import BOUNDS_US, quantile_us
 from processor.knobs import Knobs, read_knobs
-from processor.supervisor.ports import ReservedPort, listening_socket
+from processor.ports import ReservedPort, listening_socket
 from processor.wire.status import code_of, error_of_number, number_of
 from processor.worker.allocator import worker_environment
 

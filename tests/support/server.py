@@ -22,7 +22,8 @@ _FAST = {
     "CORELANE_WATCH_INTERVAL_S": "0.1",
     "CORELANE_SETTLE_S": "0.3",
 }
-LISTEN = 'listen: {grpc: "127.0.0.1:0", admin: "127.0.0.1:0"}\n'
+LISTEN = 'listen: {grpc: "127.0.0.1:0", http: none, admin: "127.0.0.1:0"}\n'
+WITH_REST = LISTEN.replace("none", '"127.0.0.1:0"')
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = _WAIT_S) -> Any:
@@ -49,13 +50,13 @@ class Server:
                 env={**os.environ, **_FAST, "CORELANE_CACHE": str(log.parent / "cache"), **(environment or {})},
             )
         found = wait_until(self._addresses, "the server's addresses")
-        self.grpc, self.admin = found
+        self.grpc, self.http, self.admin = found
 
-    def _addresses(self) -> tuple[str, str] | None:
+    def _addresses(self) -> tuple[str, str, str] | None:
         text = self.log.read_text()
         assert self.process.poll() is None, f"the server ended:\n{text}"
-        found = re.search(r"gRPC on (\S+), admin on (\S+),", text)
-        return (found[1], found[2]) if found else None
+        found = re.search(r"gRPC on (\S+), REST on (.+?), admin on (\S+),", text)
+        return (found[1], found[2], found[3]) if found else None
 
     def status(self) -> dict[str, Any]:
         return call_admin(self.admin, "/v1/status")

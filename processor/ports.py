@@ -7,7 +7,7 @@ from processor.errors import StartError
 
 def listening_socket(address: str) -> socket.socket:
     """A socket that listens on host:port, for this process alone. StartError if it cannot."""
-    family, endpoint = _endpoint(address)
+    family, endpoint = endpoint_of(address)
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,7 +28,7 @@ class ReservedPort:
     def __init__(self, address: str) -> None:
         """StartError if another process listens there. The check is a bind without SO_REUSEPORT: with it, a second
         server of the same user would silently share the first one's clients."""
-        family, endpoint = _endpoint(address)
+        family, endpoint = endpoint_of(address)
         if endpoint[1] != 0:
             listening_socket(address).close()
         self._socket = socket.socket(family, socket.SOCK_STREAM)
@@ -49,7 +49,8 @@ def with_port(address: str, bound: socket.socket) -> str:
     return f"{address.rpartition(':')[0]}:{bound.getsockname()[1]}"
 
 
-def _endpoint(address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
+def endpoint_of(address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    """What a socket is made and bound with."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, int(port))

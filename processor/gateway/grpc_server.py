@@ -1,0 +1,85 @@
+"""The gRPC gateway: one server on the shared port."""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from processor import control
+from processor.gateway import inference_service, model_service, prediction_service
+from processor.gateway.process import Gateway
+from processor.wire.messages import POOL
+
+# A request in flight holds a thread; the router bounds them by version, and this by process.
+_CALLS_MAX = 4096
+_FLUSH_S = 0.1  # gRPC calls an answer sent when it is handed to the transport
+_COMPRESSIONS = {
+    "none": grpc.Compression.NoCompression,
+    "gzip": grpc.Compression.Gzip,
+    "deflate": grpc.Compression.Deflate,
+}
+
+
+class GrpcGateway(Gateway):
+    def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
+        super().__init__(client, settings)
+        self._health = health.HealthServicer(experimental_non_blocking=True)
+        self._known: set[str] = set()
+        self._server = self._make_server()
+
+    def serve(self) -> None:
+        self._server.start()
+        self.client.send({"type": "ready"})
+
+    def stop(self, grace_s: float) -> None:
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_s).wait()
+        time.sleep(_FLUSH_S)
+        os._exit(0)
+
+    def on_routes(self) -> None:
+        """Health: overall, and of each model by its name."""
+        statuses = health_pb2.HealthCheckResponse
+        models = self.router.models()
+        for name in self._known - models.keys():
+            self._health.set(name, statuses.SERVICE_UNKNOWN)
+        for name, model in models.items():
+            serving = any(route.instance is not None for route in model.versions)
+            self._health.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
+        self._known = set(models)
+        self._health.set(health.OVERALL_HEALTH, statuses.SERVING if self.is_ready() else statuses.NOT_SERVING)
+
+    def _make_server(self) -> grpc.Server:
+        bytes_max = self.settings["message_bytes_max"]
+        server = grpc.server(
+            ThreadPoolExecutor(_CALLS_MAX, thread_name_prefix="call"),
+            maximum_concurrent_rpcs=_CALLS_MAX,
+            compression=_COMPRESSIONS[self.settings["compression"]],
+            options=[
+                ("grpc.so_reuseport", 1),
+                ("grpc.max_receive_message_length", bytes_max),
+                ("grpc.max_send_message_length", bytes_max),
+            ],
+        )
+        timeout_s = self.settings["request_timeout_s"]
+        services = {
+            prediction_service.SERVICE: prediction_service.handlers(self.router, timeout_s),
+            model_service.SERVICE: model_service.handlers(self.router, self.ask),
+            inference_service.SERVICE: inference_service.handlers(
+                self.router, self.signatures, self.ask, self.is_ready, timeout_s
+            ),
+        }
+        for name, handlers in services.items():
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        for module in (health_pb2, reflection_pb2):
+            POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+        reflection.enable_server_reflection(
+            (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server, pool=POOL
+        )
+        server.add_insecure_port(self.settings["address"])
+        return server

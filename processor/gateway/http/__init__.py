@@ -1,0 +1,1 @@
+"""The HTTP gateway: REST to clients, the same channels to workers. A process of its own: JSON stops no gRPC call."""

@@ -1,0 +1,144 @@
+"""One HTTP request and its response: the body within limits, the work on a thread, the client's going noticed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from processor._native import Cancellation
+from processor.errors import InvalidRequest, ModelNotFound, RequestError, TooLarge, Unavailable
+from processor.gateway.http.compression import compress, decompress
+from processor.gateway.http.json_text import write
+from processor.wire.status import http_code_of
+
+JSON = "application/json"
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request, its body as the client meant it."""
+
+    path: dict[str, str]
+    headers: Any
+    body: bytes
+    deadline_ns: int
+    cancellation: Cancellation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=lambda: {"content-type": JSON})
+
+
+def json_reply(value: Any, status: int = 200) -> Reply:
+    return Reply(body=write(value), status=status)
+
+
+class Exchanges:
+    """Makes Starlette endpoints of functions from a Question to a Reply, which run on threads and may raise
+    RequestErrors."""
+
+    def __init__(self, *, body_bytes_max: int, timeout_s: float, calls_max: int) -> None:
+        self._body_bytes_max = body_bytes_max
+        self._timeout_ns = int(timeout_s * 1e9)
+        self._calls_max = calls_max
+        self._calls = 0
+        self._threads = ThreadPoolExecutor(calls_max, thread_name_prefix="http")
+
+    def endpoint(self, answer: Callable[[Question], Reply]) -> Callable[[Request], Any]:
+        async def handle(request: Request) -> Response:
+            if self._calls >= self._calls_max:
+                # Every thread is taken; to wait for one would be a queue without a bound.
+                return _response(_failure(Unavailable(f"{self._calls} calls are under way")))
+            self._calls += 1
+            try:
+                return await self._handle(request, answer)
+            finally:
+                self._calls -= 1
+
+        return handle
+
+    async def _handle(self, request: Request, answer: Callable[[Question], Reply]) -> Response:
+        deadline_ns = time.monotonic_ns() + self._timeout_ns
+        try:
+            body = await self._body(request)
+        except RequestError as error:
+            return _response(_failure(error))
+        question = Question(
+            path=request.path_params,
+            headers=request.headers,
+            body=body,
+            deadline_ns=deadline_ns,
+            cancellation=Cancellation(),
+        )
+        watch = asyncio.ensure_future(_watch(request, question.cancellation))
+        try:
+            reply = await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, answer)
+        finally:
+            watch.cancel()
+        return _response(reply)
+
+    def _answer(self, question: Question, answer: Callable[[Question], Reply]) -> Reply:
+        try:
+            packed = question.headers.get("content-encoding")
+            question = replace(question, body=decompress(question.body, packed, self._body_bytes_max))
+            reply = answer(question)
+        except RequestError as error:
+            reply = _failure(error)
+        body, encoding = compress(reply.body, question.headers.get("accept-encoding"))
+        if encoding is None:
+            return reply
+        headers = {**reply.headers, "content-encoding": encoding, "vary": "accept-encoding"}
+        return replace(reply, body=body, headers=headers)
+
+    async def _body(self, request: Request) -> bytes:
+        """Read no further than the limit."""
+        too_large = TooLarge(f"the body is over listen.message_bytes_max ({self._body_bytes_max} bytes)")
+        announced = request.headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > self._body_bytes_max:
+            raise too_large
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > self._body_bytes_max:
+                raise too_large
+            parts.append(part)
+        return b"".join(parts)
+
+
+def again(attempt: Callable[[], _Found]) -> _Found:
+    """What `attempt` returns. The version that it chose may be gone before it is called; then it tries once more."""
+    try:
+        return attempt()
+    except ModelNotFound:
+        return attempt()
+
+
+def number_in(text: str) -> int:
+    """A version in a path."""
+    if not text.isdecimal() or len(text) > 18:
+        raise InvalidRequest(f"'{text}' is no version")
+    return int(text)
+
+
+async def _watch(request: Request, cancellation: Cancellation) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        await asyncio.sleep(0)
+    cancellation.cancel()
+
+
+def _failure(error: RequestError) -> Reply:
+    return json_reply({"error": str(error)}, http_code_of(error))
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.headers)

@@ -1,0 +1,247 @@
+"""KServe's Open Inference Protocol by REST: JSON, and the extension that puts tensors behind it in binary.
+
+GET  /v2, /v2/health/live, /v2/health/ready
+GET  /v2/models/NAME[/versions/V][/ready]
+POST /v2/models/NAME[/versions/V]/infer
+POST /v2/repository/index, /v2/repository/models/NAME/load, /v2/repository/models/NAME/unload
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format
+from starlette.routing import Route
+
+from processor.call import Call
+from processor.errors import InvalidRequest
+from processor.gateway import open_inference
+from processor.gateway.asking import Ask
+from processor.gateway.http import json_tensors, json_text
+from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply
+from processor.gateway.router import Router
+from processor.gateway.signatures import Signatures
+from processor.methods import Entry, Method
+from processor.tensors import NUMPY_TYPES
+from processor.version import VERSION
+from processor.wire import inference, messages
+
+_HEADER_LENGTH = "inference-header-content-length"
+_DTYPES = {datatype: dtype for dtype, datatype in inference.DATATYPES.items()}
+
+
+class InferenceApi:
+    """Thread safety: its endpoints run on any thread."""
+
+    def __init__(self, router: Router, signatures: Signatures, ask: Ask, is_ready: Callable[[], bool]) -> None:
+        self._router = router
+        self._signatures = signatures
+        self._ask = ask
+        self._is_ready = is_ready
+
+    def routes(self, exchanges: Exchanges) -> list[Route]:
+        def route(path: str, method: str, answer: Callable[[Question], Reply]) -> Route:
+            return Route(path, exchanges.endpoint(answer), methods=[method])
+
+        found = [
+            route("/v2", "GET", self.server_metadata),
+            route("/v2/health/live", "GET", lambda question: Reply()),
+            route("/v2/health/ready", "GET", lambda question: _yes_or_no(self._is_ready())),
+            route("/v2/repository/index", "POST", self.index),
+            route("/v2/repository/models/{model}/load", "POST", self.load),
+            route("/v2/repository/models/{model}/unload", "POST", self.unload),
+        ]
+        for where in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+            found.append(route(where, "GET", self.model_metadata))
+            found.append(route(f"{where}/ready", "GET", self.model_ready))
+            found.append(route(f"{where}/infer", "POST", self.infer))
+        return found
+
+    def server_metadata(self, question: Question) -> Reply:
+        return json_reply(
+            {"name": open_inference.SERVER_NAME, "version": VERSION, "extensions": list(open_inference.EXTENSIONS)}
+        )
+
+    def model_metadata(self, question: Question) -> Reply:
+        name, version = question.path["model"], question.path.get("version", "")
+        found = open_inference.model_metadata(self._router, self._signatures, name, version, Entry.REST)
+        tensors = {
+            kind: [
+                {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in getattr(found, kind)
+            ]
+            for kind in ("inputs", "outputs")
+        }
+        about = {"name": found.name, "versions": list(found.versions), "platform": found.platform}
+        return json_reply({**about, **tensors})
+
+    def model_ready(self, question: Question) -> Reply:
+        return _yes_or_no(
+            open_inference.is_ready(self._router, question.path["model"], question.path.get("version", ""))
+        )
+
+    def index(self, question: Question) -> Reply:
+        wanted = json_text.parse(question.body) if question.body else {}
+        found = open_inference.repository_index(self._router, wanted.get("ready") is True)
+        return json_reply([json_format.MessageToDict(one) for one in found.models])
+
+    def load(self, question: Question) -> Reply:
+        document = json_text.parse(question.body) if question.body else {}
+        if document.get("parameters"):
+            raise InvalidRequest("loads with parameters are not offered; the manifest configures models")
+        self._ask("load", question.path["model"])
+        return json_reply({})
+
+    def unload(self, question: Question) -> Reply:
+        self._ask("unload", question.path["model"])
+        return json_reply({})
+
+    def infer(self, question: Question) -> Reply:
+        text, binary = _parts(question)
+        document = json_text.parse(text)
+        model, version, label = open_inference.target_of(question.path["model"], question.path.get("version", ""))
+        key_name = self._router.sticky_key(model)
+        request = _request(document, binary)
+        request.model_name, request.model_version = model, question.path.get("version", "")
+        answer = self._router.call(
+            Call(
+                method=Method.INFER,
+                model=model,
+                version=version,
+                label=label,
+                request=request.SerializeToString(),
+                deadline_ns=question.deadline_ns,
+                cancellation=question.cancellation,
+                entry=Entry.REST,
+                key=None if key_name is None else question.headers.get(key_name),
+            )
+        )
+        return _reply(messages.ModelInferResponse.FromString(answer), document)
+
+
+def _yes_or_no(yes: bool) -> Reply:
+    return Reply(status=200 if yes else 400)
+
+
+def _parts(question: Question) -> tuple[bytes, bytes]:
+    """The JSON of a body, and the binary data behind it."""
+    length = question.headers.get(_HEADER_LENGTH)
+    if length is None:
+        return question.body, b""
+    if not length.isdecimal() or int(length) > len(question.body):
+        raise InvalidRequest(f"Inference-Header-Content-Length is {length}; the body has {len(question.body)} bytes")
+    return question.body[: int(length)], question.body[int(length) :]
+
+
+def _request(document: dict[str, Any], binary: bytes) -> Any:
+    """A ModelInferRequest, all raw, from a request's JSON and what follows it."""
+    request = messages.ModelInferRequest(id=_text(document, "id", ""))
+    signature = _object(document, "parameters").get("signature_name")
+    if signature is not None:
+        if not isinstance(signature, str):
+            raise InvalidRequest("parameters.signature_name should be text")
+        request.parameters["signature_name"].string_param = signature
+    position = 0
+    for tensor in _objects(document, "inputs"):
+        name, datatype, shape = _text(tensor, "name"), _text(tensor, "datatype"), _shape(tensor)
+        parameters = _object(tensor, "parameters")
+        if "shared_memory_region" in parameters:
+            raise InvalidRequest(f"input '{name}' is in shared memory, which this server does not offer")
+        size = parameters.get("binary_data_size")
+        if size is None:
+            array = _from_json(name, datatype, shape, tensor)
+            raw = inference.to_raw(array)
+        else:
+            if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary) - position:
+                raise InvalidRequest(
+                    f"input '{name}' has a binary_data_size of {size}; the body has {len(binary) - position} more bytes"
+                )
+            raw = binary[position : position + size]
+            position += size
+        request.inputs.add(name=name, datatype=datatype, shape=shape)
+        request.raw_input_contents.append(raw)
+    if position != len(binary):
+        raise InvalidRequest(f"the body has {len(binary) - position} bytes behind its last tensor")
+    for output in _objects(document, "outputs", required=False):
+        request.outputs.add(name=_text(output, "name"))
+    return request
+
+
+def _from_json(name: str, datatype: str, shape: list[int], tensor: dict[str, Any]) -> np.ndarray:
+    """A tensor from its "data", flat or nested."""
+    inference.dtype_of(datatype, name)
+    if "data" not in tensor:
+        raise InvalidRequest(f"input '{name}' has neither data nor a binary_data_size")
+    try:
+        array = json_tensors.to_array(tensor["data"], _DTYPES[datatype])
+    except InvalidRequest as error:
+        raise InvalidRequest(f"input '{name}': {error}") from None
+    if array.size != math.prod(shape) or any(size < 0 for size in shape):
+        raise InvalidRequest(f"input '{name}' has {array.size} elements; shape {shape} takes {math.prod(shape)}")
+    return array.reshape(shape)
+
+
+def _reply(response: Any, document: dict[str, Any]) -> Reply:
+    """The response as the request wants it: each output in binary, or in JSON."""
+    by_default = _object(document, "parameters").get("binary_data_output") is True
+    wanted = {
+        output["name"]: _object(output, "parameters").get("binary_data", by_default) is True
+        for output in _objects(document, "outputs", required=False)
+    }
+    outputs, binary = [], []
+    for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True):
+        described: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+        if wanted.get(tensor.name, by_default):
+            described["parameters"] = {"binary_data_size": len(raw)}
+            binary.append(raw)
+        else:
+            array = inference.from_raw(tensor.name, tensor.datatype, tensor.shape, raw)
+            described["data"] = _to_json(tensor.name, array)
+        outputs.append(described)
+    about = {"model_name": response.model_name, "model_version": response.model_version, "outputs": outputs}
+    if response.id:
+        about["id"] = response.id
+    text = json_text.write(about)
+    if not binary:
+        return Reply(body=text)
+    headers = {"content-type": "application/octet-stream", _HEADER_LENGTH: str(len(text))}
+    return Reply(body=b"".join([text, *binary]), headers=headers)
+
+
+def _to_json(name: str, array: np.ndarray) -> Any:
+    if array.dtype.kind == "O":
+        try:
+            return [item.decode() for item in array.ravel().tolist()]
+        except UnicodeDecodeError:
+            raise InvalidRequest(f"output '{name}' is not text; ask for it with binary_data") from None
+    if array.dtype == NUMPY_TYPES["DT_BFLOAT16"]:
+        array = array.astype(np.float32)
+    return np.ascontiguousarray(array.ravel())
+
+
+def _text(holder: dict[str, Any], key: str, default: str | None = None) -> str:
+    found = holder.get(key, default)
+    if not isinstance(found, str):
+        raise InvalidRequest(f"'{key}' should be text, not {json_text.shown(found)}")
+    return found
+
+
+def _object(holder: dict[str, Any], key: str) -> dict[str, Any]:
+    found = holder.get(key, {})
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"'{key}' should be an object, not {json_text.shown(found)}")
+    return found
+
+
+def _objects(holder: dict[str, Any], key: str, *, required: bool = True) -> list[dict[str, Any]]:
+    found = holder.get(key, None if required else [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise InvalidRequest(f"'{key}' should be a list of objects, not {json_text.shown(found)}")
+    return found
+
+
+def _shape(tensor: dict[str, Any]) -> list[int]:
+    found = tensor.get("shape")
+    if not isinstance(found, list) or not all(type(size) is int and abs(size) < 1 << 62 for size in found):
+        raise InvalidRequest(f"'shape' should be a list of whole numbers, not {json_text.shown(found)}")
+    return found

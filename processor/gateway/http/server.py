@@ -1,0 +1,99 @@
+"""The HTTP gateway: an ASGI server on the shared port, on a thread of its own."""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from processor import control
+from processor.gateway.http.exchange import Exchanges
+from processor.gateway.http.inference_api import InferenceApi
+from processor.gateway.http.tensorflow_api import TensorFlowApi
+from processor.gateway.process import Gateway
+from processor.ports import endpoint_of
+
+# A request in flight holds a thread.
+_CALLS_MAX = 512
+_BACKLOG = 1024
+
+
+class HttpGateway(Gateway):
+    def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
+        super().__init__(client, settings)
+        family, endpoint = endpoint_of(settings["address"])
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._socket.bind(endpoint)
+        self._server = _Server(
+            uvicorn.Config(
+                self._application(),
+                loop="uvloop",
+                http="httptools",
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=None,
+            )
+        )
+
+    def serve(self) -> None:
+        self._socket.listen(_BACKLOG)
+        threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True).start()
+        self.client.send({"type": "ready"})
+
+    def stop(self, grace_s: float) -> None:
+        self._server.config.timeout_graceful_shutdown = max(1, round(grace_s))
+        self._server.should_exit = True
+        self._server.ended.wait(grace_s + 1)
+        os._exit(0)
+
+    def on_routes(self) -> None:
+        return None
+
+    def _application(self) -> Starlette:
+        exchanges = Exchanges(
+            body_bytes_max=self.settings["message_bytes_max"],
+            timeout_s=self.settings["request_timeout_s"],
+            calls_max=_CALLS_MAX,
+        )
+        tensorflow = TensorFlowApi(self.router, self.signatures)
+        inference = InferenceApi(self.router, self.signatures, self.ask, self.is_ready)
+        return Starlette(
+            routes=[*tensorflow.routes(exchanges), *inference.routes(exchanges)],
+            exception_handlers={HTTPException: _malformed, Exception: _broken},
+        )
+
+
+class _Server(uvicorn.Server):
+    """The supervisor handles the signals."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ended = threading.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+        self.ended.set()
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    """No such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    words = f"Malformed request: {request.method} {request.url.path}"
+    return JSONResponse({"error": words}, error.status_code, headers=error.headers)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """A fault of ours: uvicorn logs its trace."""
+    return JSONResponse({"error": f"internal error: {type(error).__name__}: {error}"}, 500)

@@ -1,0 +1,194 @@
+"""TensorFlow Serving's REST API.
+
+POST /v1/models/NAME[/versions/V | /labels/L]:predict | :classify | :regress
+GET  /v1/models/NAME[/versions/V | /labels/L][/metadata]
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf import json_format
+from starlette.routing import Route
+
+from processor.call import Call
+from processor.errors import FailedPrecondition, InvalidRequest
+from processor.gateway import model_service
+from processor.gateway.http import json_examples, json_tensors, json_text
+from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, number_in
+from processor.gateway.router import Router
+from processor.gateway.signatures import Signatures
+from processor.methods import Assignment, Entry, Method
+from processor.tensors import DEFAULT_SIGNATURE
+from processor.wire import messages, tensors
+
+_ANSWER_BYTES_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    model: str
+    version: int | None
+    label: str | None
+    key: str | None
+
+
+class TensorFlowApi:
+    """Thread safety: its endpoints run on any thread."""
+
+    def __init__(self, router: Router, signatures: Signatures) -> None:
+        self._router = router
+        self._signatures = signatures
+
+    def routes(self, exchanges: Exchanges) -> list[Route]:
+        found = []
+        for where in (
+            "/v1/models/{model}",
+            "/v1/models/{model}/versions/{version}",
+            "/v1/models/{model}/labels/{label}",
+        ):
+            for verb, answer in (("predict", self.predict), ("classify", self.classify), ("regress", self.regress)):
+                found.append(Route(f"{where}:{verb}", exchanges.endpoint(answer), methods=["POST"]))
+            found.append(Route(f"{where}/metadata", exchanges.endpoint(self.metadata), methods=["GET"]))
+            found.append(Route(where, exchanges.endpoint(self.status), methods=["GET"]))
+        return found
+
+    def predict(self, question: Question) -> Reply:
+        document = json_text.parse(question.body)
+        target = self._target(question)
+
+        def attempt() -> tuple[str, bytes]:
+            route, assignment, signatures = self._signatures.of(
+                target.model, target.version, target.label, target.key, Entry.REST
+            )
+            name, signature = _find(signatures, document)
+            dtypes = {alias: tensors.type_name(info.dtype) for alias, info in signature.inputs.items()}
+            form, inputs = json_tensors.inputs_of(document, dtypes, signature.defaults)
+            request = messages.PredictRequest()
+            _fill_spec(request.model_spec, target.model, route.version, name)
+            for alias, array in inputs.items():
+                tensors.encode(array, request.inputs[alias], as_content=True)
+            data = request.SerializeToString()
+            return form, self._call(question, Method.PREDICT, target, data, route.version, assignment)
+
+        form, answer = again(attempt)
+        response = messages.PredictResponse.FromString(answer)
+        arrays = {
+            alias: tensors.decode(alias, proto, bytes_max=_ANSWER_BYTES_MAX)
+            for alias, proto in sorted(response.outputs.items())
+        }
+        if form == json_tensors.ROWS:
+            return json_reply({"predictions": json_tensors.outputs_as_rows(arrays)})
+        return json_reply({"outputs": json_tensors.outputs_as_columns(arrays)})
+
+    def classify(self, question: Question) -> Reply:
+        response = self._examples(question, Method.CLASSIFY, messages.ClassificationRequest())
+        result = messages.ClassificationResponse.FromString(response).result
+        return json_reply({"results": json_examples.classifications(result)})
+
+    def regress(self, question: Question) -> Reply:
+        response = self._examples(question, Method.REGRESS, messages.RegressionRequest())
+        result = messages.RegressionResponse.FromString(response).result
+        return json_reply({"results": np.array(json_examples.regressions(result), np.float32)})
+
+    def metadata(self, question: Question) -> Reply:
+        target = self._target(question)
+        route, _, found = self._signatures.of(target.model, target.version, target.label, entry=Entry.REST)
+        definitions = messages.SignatureDefMap()
+        for name, signature in found.items():
+            definitions.signature_def[name].CopyFrom(signature)
+        plain = json_format.MessageToDict(
+            definitions,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+            descriptor_pool=messages.POOL,
+        )
+        spec = {"name": target.model, "signature_name": "", "version": str(route.version)}
+        return json_reply({"model_spec": spec, "metadata": {"signature_def": plain}})
+
+    def status(self, question: Question) -> Reply:
+        target = self._target(question)
+        request = messages.GetModelStatusRequest()
+        _fill_spec(request.model_spec, target.model, target.version, "")
+        if target.label is not None:
+            request.model_spec.version_label = target.label
+        found = model_service.status(self._router, request)
+        return json_reply({"model_version_status": [_state(item) for item in found.model_version_status]})
+
+    def _examples(self, question: Question, method: Method, request: Any) -> bytes:
+        document = json_text.parse(question.body)
+        target = self._target(question)
+        _fill_spec(request.model_spec, target.model, target.version, _signature_name(document))
+        json_examples.fill_input(document, request.input)
+        return self._call(question, method, target, request.SerializeToString(), target.version, None)
+
+    def _target(self, question: Question) -> _Target:
+        model = question.path["model"]
+        version, label = question.path.get("version"), question.path.get("label")
+        key_name = self._router.sticky_key(model)
+        return _Target(
+            model=model,
+            version=None if version is None else number_in(version),
+            label=label,
+            key=None if key_name is None else question.headers.get(key_name),
+        )
+
+    def _call(
+        self,
+        question: Question,
+        method: Method,
+        target: _Target,
+        data: bytes,
+        version: int | None,
+        assignment: Assignment | None,
+    ) -> bytes:
+        return self._router.call(
+            Call(
+                method=method,
+                model=target.model,
+                version=version,
+                label=target.label if version is None else None,
+                request=data,
+                deadline_ns=question.deadline_ns,
+                cancellation=question.cancellation,
+                entry=Entry.REST,
+                key=target.key,
+                assignment=assignment,
+            )
+        )
+
+
+def _fill_spec(spec: Any, model: str, version: int | None, signature: str) -> None:
+    spec.name = model
+    spec.signature_name = signature
+    if version is not None:
+        spec.version.value = version
+
+
+def _signature_name(document: dict[str, Any]) -> str:
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise InvalidRequest(
+            f"JSON Value: {json_text.shown(document)} not formatted correctly. "
+            "'signature_name' key must be a string value."
+        )
+    return name
+
+
+def _find(signatures: Any, document: dict[str, Any]) -> tuple[str, Any]:
+    name = _signature_name(document) or DEFAULT_SIGNATURE
+    if name not in signatures:
+        raise FailedPrecondition(f'Serving signature key "{name}" not found.')
+    return name, signatures[name]
+
+
+_CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def _state(item: Any) -> dict[str, Any]:
+    return {
+        "version": str(item.version),
+        "state": model_service.state_name(item.state),
+        "status": {"error_code": _CODE_NAMES[item.status.error_code], "error_message": item.status.error_message},
+    }
