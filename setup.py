@@ -78,7 +78,7 @@ setup(
         "scheduler",
     ],
     package_data={
-        "configs": ["*.yaml"],
+        "configs": ["*.yaml", "*.json"],
         "kernels": ["*.pyi", "py.typed"],
         "processor": ["*.pyi", "py.typed"],
         "processor.wire": ["descriptors.binpb", "proto/*.proto"],
@@ -100,6 +100,7 @@ setup(
         "ml_dtypes>=0.5,<1",
         "numpy>=1.26,<3",
         "orjson>=3.10,<4",
+        "prometheus-client>=0.21,<1",
         "protobuf>=5.29,<8",
         "psutil>=6,<8",
         "pydantic>=2.10,<3",

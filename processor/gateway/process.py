@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -12,6 +13,8 @@ from processor.channel import SharedMemoryChannel
 from processor.gateway.asking import Ask
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
+
+_COUNTS_S = 1.0
 
 
 class Gateway(ABC):
@@ -24,6 +27,15 @@ class Gateway(ABC):
         self.signatures = Signatures(self.router, settings["request_timeout_s"])
         self.ask = Ask(client)
         self._ready = False
+
+    def tell_counts(self) -> None:
+        """Sends the supervisor, again and again, what no channel can count. Never returns."""
+        while True:
+            time.sleep(_COUNTS_S)
+            refused = self.router.take_refused()
+            if refused:
+                counts = [("refused", model, code, "", count) for model, code, count in refused]
+                self.client.send({"type": "counts", "counts": counts})
 
     def is_ready(self) -> bool:
         """Whether every model has a version available or has failed for good."""
@@ -70,6 +82,7 @@ def main(arguments: list[str]) -> None:
     gc.collect()
     gc.freeze()
     gateway.serve()
+    threading.Thread(target=gateway.tell_counts, name="counts", daemon=True).start()
     client.serve(gateway.handle)
 
 

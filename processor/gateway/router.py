@@ -2,13 +2,15 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from processor.call import Call
 from processor.channel import WorkerChannel, WorkerLost
-from processor.errors import Cancelled, ModelNotFound, Overloaded, Unavailable
+from processor.errors import Cancelled, ModelNotFound, Overloaded, RequestError, Unavailable
 from processor.methods import Assignment
 from processor.routes import ModelRoute, VersionRoute
+from processor.wire.status import number_of
 
 # Requests beyond a worker's slots that may be on their way to be refused by it, or just answered.
 _SLACK = 8
@@ -40,6 +42,7 @@ class Router:
         self._changed = threading.Condition()
         self._models: dict[str, ModelRoute] = {}
         self._backends: dict[int, _Backend] = {}
+        self._refused: Counter[tuple[str, int]] = Counter()
 
     def models(self) -> dict[str, ModelRoute]:
         return self._models
@@ -114,9 +117,22 @@ class Router:
             raise ModelNotFound(f"Servable not found for request: {_requested(model, version)}")
         return self._models[model].find(version, label, key, alive=self._alive)
 
+    def take_refused(self) -> list[tuple[str, int, int]]:
+        """(model, gRPC code, count) of the calls since the last time that no version was found for. A model that is not
+        known has no name here: clients could make up any number of them."""
+        with self._changed:
+            refused, self._refused = self._refused, Counter()
+        return [(model, code, count) for (model, code), count in refused.items()]
+
     def _lease(self, call: Call) -> tuple[_Backend, Assignment]:
         with self._changed:
-            return self._lease_locked(call)
+            try:
+                return self._lease_locked(call)
+            except Overloaded:
+                raise  # counted by the version
+            except RequestError as error:
+                self._refused[call.model if call.model in self._models else "", number_of(error)] += 1
+                raise
 
     def _lease_locked(self, call: Call) -> tuple[_Backend, Assignment]:
         route, assignment = self._find(call.model, call.version, call.label, call.key)

@@ -42,6 +42,14 @@ def _address_or_none(value: Any) -> str | None:
     return None if value in (None, "none") else _address(value)
 
 
+def _path_or_none(value: Any) -> str | None:
+    if value in (None, "none"):
+        return None
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise _problem(f"should be a path such as {ListenSettings().metrics_path}, or none, not {value!r}")
+    return value
+
+
 def _versions(value: Any) -> VersionPolicy:
     if isinstance(value, VersionPolicy):
         return value
@@ -109,6 +117,10 @@ class Listen(_Strict):
     )
     grpc_compression: Literal["none", "gzip", "deflate"] = Field(
         default="none", description="of answers; requests may come compressed in any case"
+    )
+    metrics_path: Annotated[str | None, BeforeValidator(_path_or_none)] = Field(
+        default=ListenSettings().metrics_path,
+        description="where Prometheus reads on the REST port; none: on the admin port only",
     )
 
 

@@ -18,6 +18,7 @@ class ListenSettings:
     admin: str = "127.0.0.1:8502"
     message_bytes_max: int = 64 * 1024 * 1024
     grpc_compression: str = "none"
+    metrics_path: str | None = "/monitoring/prometheus/metrics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

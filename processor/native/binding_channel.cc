@@ -45,18 +45,21 @@ py::dict ToDict(const corelane::ChannelStatistics& statistics) {
                   "run_us"_a = statistics.run_us, "total_us"_a = statistics.total_us);
 }
 
+py::tuple ToTuple(const corelane::HistogramCounts& counts) { return py::make_tuple(counts.us, counts.sum_ns); }
+
 py::dict ToDict(const corelane::ChannelDetails& details) {
   using py::literals::operator""_a;
   py::list codes, latency, signatures;
   for (const auto& one : details.codes) codes.append(py::make_tuple(one.method, one.entry, one.code, one.count));
-  for (const auto& one : details.latency) latency.append(py::make_tuple(one.method, one.entry, one.us));
+  for (const auto& one : details.latency) latency.append(py::make_tuple(one.method, one.entry, ToTuple(one.counts)));
   for (const auto& one : details.signatures) {
     const py::object name = py::reinterpret_steal<py::object>(
         PyUnicode_DecodeUTF8(one.name.data(), static_cast<Py_ssize_t>(one.name.size()), "replace"));
-    signatures.append(py::make_tuple(name, one.answered, one.failed, one.run_us));
+    signatures.append(py::make_tuple(name, one.answered, one.failed, ToTuple(one.run)));
   }
   return py::dict("assigned"_a = details.assigned, "codes"_a = codes, "latency"_a = latency,
-                  "signatures"_a = signatures, "gate_us"_a = details.gate_us);
+                  "signatures"_a = signatures, "queue"_a = ToTuple(details.queue), "run"_a = ToTuple(details.run),
+                  "total"_a = ToTuple(details.total), "gate"_a = ToTuple(details.gate));
 }
 
 corelane::CallKind KindOf(uint32_t method, uint32_t entry, uint32_t assignment) {

@@ -27,6 +27,7 @@ void Histogram::Add(int64_t duration_ns) {
   const double* bounds = HistogramBoundsUs();
   const double* found = std::lower_bound(bounds, bounds + kHistogramBounds, static_cast<double>(duration_ns) / 1000.0);
   counts[found - bounds].fetch_add(1, std::memory_order_relaxed);
+  sum_ns.fetch_add(static_cast<uint64_t>(std::max<int64_t>(duration_ns, 0)), std::memory_order_relaxed);
 }
 
 }  // namespace corelane

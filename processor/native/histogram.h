@@ -14,10 +14,11 @@ const double* HistogramBoundsUs();
 
 // Counts of durations; one for each bound, and one for what is above the last.
 //
-// Thread safety: any number of writers and readers, in any process. A plain array of counters: zeroed memory is an empty
+// Thread safety: any number of writers and readers, in any process. Plain counters: zeroed memory is an empty
 // histogram.
 struct Histogram {
   std::atomic<uint64_t> counts[kHistogramBounds + 1];
+  std::atomic<uint64_t> sum_ns;
 
   void Add(int64_t duration_ns);
 };

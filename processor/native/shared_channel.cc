@@ -36,6 +36,10 @@ std::vector<uint64_t> Counts(const Histogram& histogram) {
   return counts;
 }
 
+HistogramCounts WithSum(const Histogram& histogram) {
+  return {Counts(histogram), histogram.sum_ns.load(std::memory_order_relaxed)};
+}
+
 }  // namespace
 
 std::unique_ptr<SharedChannel> SharedChannel::Create(const ChannelOptions& options, std::string* error) {
@@ -238,16 +242,19 @@ ChannelDetails SharedChannel::Details() const {
         if (count != 0) details.codes.push_back({method, entry, code, count});
       }
       if (calls.codes[method][entry][0].load() != 0) {
-        details.latency.push_back({method, entry, Counts(calls.latency[method][entry])});
+        details.latency.push_back({method, entry, WithSum(calls.latency[method][entry])});
       }
     }
   }
   for (const SignatureCounters& signature : header_->signatures) {
     if (signature.name[0] == 0) break;
     details.signatures.push_back({std::string(signature.name, strnlen(signature.name, sizeof(signature.name))),
-                                  signature.answered.load(), signature.failed.load(), Counts(signature.run_time)});
+                                  signature.answered.load(), signature.failed.load(), WithSum(signature.run_time)});
   }
-  details.gate_us = Counts(header_->gate_time);
+  details.queue = WithSum(header_->queue_time);
+  details.run = WithSum(header_->run_time);
+  details.total = WithSum(header_->total_time);
+  details.gate = WithSum(header_->gate_time);
   return details;
 }
 

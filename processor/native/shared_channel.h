@@ -31,17 +31,23 @@ struct ChannelStatistics {
   std::vector<uint64_t> queue_us, run_us, total_us;  // by HistogramBoundsUs
 };
 
+// A histogram as it was at one moment, or nearly.
+struct HistogramCounts {
+  std::vector<uint64_t> us;  // by HistogramBoundsUs
+  uint64_t sum_ns = 0;
+};
+
 // What the metrics say beyond ChannelStatistics. Only what is not zero is listed.
 struct ChannelDetails {
   struct Codes { uint32_t method, entry, code; uint64_t count; };
-  struct Latency { uint32_t method, entry; std::vector<uint64_t> us; };
-  struct OfSignature { std::string name; uint64_t answered, failed; std::vector<uint64_t> run_us; };
+  struct Latency { uint32_t method, entry; HistogramCounts counts; };
+  struct OfSignature { std::string name; uint64_t answered, failed; HistogramCounts run; };
 
   std::vector<uint64_t> assigned;  // by Assignment
   std::vector<Codes> codes;
   std::vector<Latency> latency;
   std::vector<OfSignature> signatures;  // all of them
-  std::vector<uint64_t> gate_us;
+  HistogramCounts queue, run, total, gate;
 };
 
 // Thread safety: all methods from any thread and any process that maps the memory.

@@ -2,6 +2,7 @@
 
 GET  /v1/status   what `corelane status --json` prints
 GET  /v1/report   what `corelane report --json` prints
+GET  /metrics     for Prometheus; also as /monitoring/prometheus/metrics
 POST /v1/apply    {"manifest": text, "base": folder, "source": name}; 409 and {"problems": [...]} if refused
 """
 
@@ -13,11 +14,13 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from processor.errors import ControlError, ManifestError
 from processor.manifest import parse_manifest
+from processor.supervisor.asks import metrics
+from processor.supervisor.exposition import CONTENT_TYPE
 from processor.supervisor.report import report
 from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
@@ -38,6 +41,9 @@ def application(supervisor: Supervisor) -> Starlette:
     async def get_report(request: Request) -> JSONResponse:
         return JSONResponse(report(supervisor))
 
+    async def get_metrics(request: Request) -> Response:
+        return Response(await metrics(supervisor), media_type=CONTENT_TYPE)
+
     async def post_apply(request: Request) -> JSONResponse:
         try:
             body = await request.json()
@@ -56,6 +62,8 @@ def application(supervisor: Supervisor) -> Starlette:
         routes=[
             Route("/v1/status", get_status),
             Route("/v1/report", get_report),
+            Route("/metrics", get_metrics),
+            Route("/monitoring/prometheus/metrics", get_metrics),
             Route("/v1/apply", post_apply, methods=["POST"]),
         ]
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from processor import control
 from processor.errors import ControlError, InvalidRequest, ModelNotFound, ModelsNotAvailable, RequestError
+from processor.supervisor import exposition, meters
 from processor.supervisor.child import Child
 from processor.supervisor.lifecycle import Phase
 from processor.supervisor.reload_config import manifest_of
@@ -72,4 +74,13 @@ def _check_serving(supervisor: Supervisor, names: list[str]) -> None:
         raise ModelsNotAvailable(f"no version is available of {', '.join(broken)}; GetModelStatus says why")
 
 
-_QUESTIONS = {"reload": _reload, "load": _load, "unload": _unload}
+async def _metrics(supervisor: Supervisor, body: str) -> str:
+    return (await metrics(supervisor)).decode()
+
+
+async def metrics(supervisor: Supervisor) -> bytes:
+    """What Prometheus reads. Read here, written on a thread: it may be megabytes."""
+    return await asyncio.to_thread(exposition.text, meters.take(supervisor))
+
+
+_QUESTIONS = {"metrics": _metrics, "reload": _reload, "load": _load, "unload": _unload}

@@ -43,15 +43,17 @@ class Gateways:
         kinds: list[dict[str, Any]],
         on_change: Callable[[], None],
         on_ask: Callable[[Child, control.Message], None],
+        on_counts: Callable[[list[Any]], None],
         on_end: Callable[[int], None],
     ) -> None:
         """There are `count` gateways of each kind, which is what they are told. `on_change` is called if one took over
-        a table, started or died; `on_ask` carries a client's question to us; `on_end` gets the number of a gateway that
-        has ended, first of all."""
+        a table, started or died; `on_ask` carries a client's question to us, `on_counts` what gateways counted;
+        `on_end` gets the number of a gateway that has ended, first of all."""
         self._count = count
         self._kinds = kinds
         self._on_change = on_change
         self._on_ask = on_ask
+        self._on_counts = on_counts
         self._on_end = on_end
         self._owners = itertools.cycle(range(1, OWNER_MAX + 1))
         self.list: list[Gateway] = []
@@ -134,6 +136,8 @@ class Gateways:
     def _on_message(self, gateway: Gateway, message: control.Message) -> None:
         if message["type"] == "ask":
             self._on_ask(gateway.child, message)
+        elif message["type"] == "counts":
+            self._on_counts(message["counts"])
         elif message["type"] == "failed":
             gateway.error = message["error"]
         else:

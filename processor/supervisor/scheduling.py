@@ -22,7 +22,7 @@ from scheduler import Host, Plan, Profile, Settings, core_list
 from scheduler.replan import Standing, consider
 
 if TYPE_CHECKING:
-    from processor.supervisor.supervisor import Worker
+    from processor.supervisor.worker import Worker
 
 _logger = logging.getLogger("corelane")
 
@@ -66,6 +66,7 @@ class Scheduling:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.changes = 0
         self.events: deque[Event] = deque(maxlen=_EVENTS_MAX)
         self.standing: Standing | None = None
         self.settings = Settings()
@@ -105,6 +106,7 @@ class Scheduling:
         decision = consider(self.standing, self.host, demands, self.settings, now_s)
         self.standing = decision.standing
         if decision.reason:
+            self.changes += 1
             self.events.append(Event(at_s=time.time(), reason=decision.reason))
             self._log(decision.standing.plan, decision.reason)
 

@@ -7,7 +7,8 @@ from typing import Any
 from processor.histogram import quantile_us
 from processor.supervisor.lifecycle import State, VersionReport
 from processor.supervisor.runtime import cpu_s, memory_bytes
-from processor.supervisor.supervisor import Supervisor, Worker
+from processor.supervisor.supervisor import Supervisor
+from processor.supervisor.worker import Worker
 
 SCHEMA = 1
 

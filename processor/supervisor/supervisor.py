@@ -26,9 +26,11 @@ from processor.supervisor.child import Child
 from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways
 from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, WantedModel
+from processor.supervisor.meters import Meters
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
 from processor.supervisor.wanted import waiting_versions, wanted_models
+from processor.supervisor.worker import Worker
 from processor.worker.allocator import environment_of
 from processor.worker.spec import WorkerSpec
 from scheduler import Host, Profile
@@ -41,26 +43,6 @@ _PROTOCOLS = {"grpc": "gRPC", "http": "REST"}
 _ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class Worker:
-    """A worker process and what it last said. The supervisor's own, on the event loop."""
-
-    instance: Instance
-    child: Child
-    channel: SharedChannel
-    member: int  # of the pool's gate
-    fingerprint: str
-    epoch: int | None = None  # of the first routing table in which its phase shows
-    engine: str = ""
-    engine_why: str = ""
-    load_s: float = 0.0
-    precision: dict[str, str] = dataclasses.field(default_factory=dict)  # name, why and isa, as the worker chose
-    profile: Profile | None = None
-    placed: control.Message | None = None  # its sessions' cores, as it was told last
-    error: str = ""  # why it failed or was killed, if it or we said so
-    drain_sent: bool = False
-
-
 class Supervisor:
     def __init__(self, manifest: Manifest, manifest_path: Path | None, host: Host, knobs: Knobs) -> None:
         self.manifest = manifest
@@ -70,6 +52,7 @@ class Supervisor:
         self.workers: dict[int, Worker] = {}
         self.troubles: dict[WorkerSpec, Trouble] = {}
         self.folders: dict[str, ModelFolder] = {}
+        self.meters = Meters()
         self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
         self.manifest_error = ""
         self.started_s = time.time()
@@ -81,7 +64,7 @@ class Supervisor:
             backoff_max_ns=int(knobs.restart_backoff_max_s * 1e9),
         )
         self._profiles = str(cache_folder())
-        self._gate = PoolGate.create()
+        self.gate = PoolGate.create()
         self._pinned: dict[int, tuple[int, ...]] = {}  # gateways' cores, by process
         self._ended: dict[str, dict[int, str]] = {}
         self._watches: dict[str, tuple[Path, asyncio.Task]] = {}
@@ -103,12 +86,14 @@ class Supervisor:
                     "address": address,
                     "message_bytes_max": listen.message_bytes_max,
                     "compression": listen.grpc_compression,
+                    "metrics_path": listen.metrics_path,
                     "request_timeout_s": knobs.request_timeout_s,
                 }
                 for protocol, address in self.addresses.items()
             ],
             on_change=self._reconcile,
             on_ask=self._on_ask,
+            on_counts=self.meters.heard,
             on_end=self._reclaim,
         )
 
@@ -351,7 +336,7 @@ class Supervisor:
     def _start_worker(self, wanted: lifecycle.Wanted) -> None:
         number = next(self._numbers)
         spec = wanted.spec
-        member = self._gate.add(spec.pool_weight)
+        member = self.gate.add(spec.pool_weight)
         channel = SharedChannel.create(
             instance=number,
             slots=spec.queue_capacity + max(spec.sessions, self.cores),
@@ -362,7 +347,7 @@ class Supervisor:
             "spec": dataclasses.asdict(spec),
             "channel": channel.descriptor,
             "instance": number,
-            "gate": self._gate.descriptor,
+            "gate": self.gate.descriptor,
             "member": member,
             "quietly": not (self.scheduling.plan and self.scheduling.plan.pool),
             "cpus": list(self.host.cpus),
@@ -375,7 +360,7 @@ class Supervisor:
             first,
             on_message=lambda message: self._on_worker_message(number, message),
             on_exit=lambda how, output: self._on_worker_exit(number, how, output),
-            descriptors=[channel.descriptor, self._gate.descriptor],
+            descriptors=[channel.descriptor, self.gate.descriptor],
             environment=environment_of(spec),
         )
         pin(child.pid, self.scheduling.cpus_of_loads())
@@ -412,6 +397,7 @@ class Supervisor:
             if trouble is not None and not trouble.was_available:
                 del self.troubles[worker.instance.spec]
             worker.profile = Profile.from_json(message["profile"])
+            self.meters.loaded(worker, message["warm_up_s"])
             self._set_phase(worker, Phase.AVAILABLE)
             self._schedule()
             self._reconcile()
@@ -421,7 +407,7 @@ class Supervisor:
         instance, now_ns = worker.instance, time.monotonic_ns()
         spec = instance.spec
         worker.channel.mark_dead()
-        self._gate.remove(worker.member)
+        self.gate.remove(worker.member)
         if self._stopping:
             return
         last = self.troubles.get(spec)
@@ -437,6 +423,7 @@ class Supervisor:
             self.troubles[spec] = lifecycle.crashed(
                 worker.fingerprint, last, error, now_ns - instance.since_ns, self._limits, now_ns
             )
+        self.meters.ended(worker, failed=bool(error))
         if error:
             _logger.error("[%s] %s", spec.name, error)
         ended = self._ended.setdefault(spec.model, {})
@@ -468,7 +455,7 @@ class Supervisor:
             if placed is not None and placed != worker.placed:
                 worker.placed = placed
                 worker.child.send({"type": "place", **placed})
-        self._gate.set_permits(len(self.scheduling.plan.pool) if self.scheduling.plan else 0)
+        self.gate.set_permits(len(self.scheduling.plan.pool) if self.scheduling.plan else 0)
         cpus = self.scheduling.cpus_of_gateways()
         for pid in gateways:
             if self._pinned.get(pid) != cpus:

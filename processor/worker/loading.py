@@ -25,6 +25,7 @@ class LoadedVersion:
     precision: Precision
     profile: Profile
     load_s: float
+    warm_up_s: float
     group: SessionGroup
 
 
@@ -56,7 +57,9 @@ def load_version(
             choice.engine, folder, options, spec.max_divergence, spec.message_bytes_max
         )
         sessions = [engine.make_session() for _ in range(spec.sessions)]
+        warming_s = time.monotonic()
         warm_up(engine, sessions, folder, spec.message_bytes_max)
+        warm_up_s = time.monotonic() - warming_s
         measured = profile(engine, folder, precision.name, spec.threads_per_session, _cache(spec))
     except MemoryError as error:
         raise LoadError("the load ran out of memory") from error
@@ -78,5 +81,6 @@ def load_version(
         precision=precision,
         profile=measured,
         load_s=load_s,
+        warm_up_s=warm_up_s,
         group=group,
     )

@@ -67,6 +67,7 @@ def main(arguments: list[str]) -> None:
             "engine": version.choice.engine,
             "engine_why": version.choice.why,
             "load_s": version.load_s,
+            "warm_up_s": version.warm_up_s,
             "precision": dataclasses.asdict(version.precision),
             "profile": version.profile.to_json(),
         }

@@ -12,9 +12,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from processor import control
-from processor.gateway.http.exchange import Exchanges
+from processor.gateway.http.exchange import Exchanges, Question, Reply
 from processor.gateway.http.inference_api import InferenceApi
 from processor.gateway.http.tensorflow_api import TensorFlowApi
 from processor.gateway.process import Gateway
@@ -23,6 +24,7 @@ from processor.ports import endpoint_of
 # A request in flight holds a thread.
 _CALLS_MAX = 512
 _BACKLOG = 1024
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class HttpGateway(Gateway):
@@ -69,9 +71,17 @@ class HttpGateway(Gateway):
         tensorflow = TensorFlowApi(self.router, self.signatures)
         inference = InferenceApi(self.router, self.signatures, self.ask, self.is_ready)
         return Starlette(
-            routes=[*tensorflow.routes(exchanges), *inference.routes(exchanges)],
+            routes=[*tensorflow.routes(exchanges), *inference.routes(exchanges), *self._metrics(exchanges)],
             exception_handlers={HTTPException: _malformed, Exception: _broken},
         )
+
+    def _metrics(self, exchanges: Exchanges) -> list[Route]:
+        path = self.settings["metrics_path"]
+
+        def answer(question: Question) -> Reply:
+            return Reply(body=self.ask("metrics", "").encode(), headers={"content-type": _METRICS_TYPE})
+
+        return [] if path is None else [Route(path, exchanges.endpoint(answer), methods=["GET"])]
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,29 @@
+"""A worker process as the supervisor sees it."""
+
+import dataclasses
+
+from processor import control
+from processor._native import SharedChannel
+from processor.supervisor.child import Child
+from processor.supervisor.lifecycle import Instance
+from scheduler import Profile
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Worker:
+    """A worker process and what it last said. The supervisor's own, on the event loop."""
+
+    instance: Instance
+    child: Child
+    channel: SharedChannel
+    member: int  # of the pool's gate
+    fingerprint: str
+    epoch: int | None = None  # of the first routing table in which its phase shows
+    engine: str = ""
+    engine_why: str = ""
+    load_s: float = 0.0
+    precision: dict[str, str] = dataclasses.field(default_factory=dict)  # name, why and isa, as the worker chose
+    profile: Profile | None = None
+    placed: control.Message | None = None  # its sessions' cores, as it was told last
+    error: str = ""  # why it failed or was killed, if it or we said so
+    drain_sent: bool = False
