@@ -105,6 +105,7 @@ setup(
         "psutil>=6,<8",
         "pydantic>=2.10,<3",
         "pyyaml>=6,<7",
+        "ruamel.yaml>=0.18,<1",
         "starlette>=0.45,<2",
         "uvicorn>=0.34,<1",
         "uvloop>=0.21,<1",

@@ -9,6 +9,9 @@ from typing import Any
 from processor.errors import InvalidRequest, ModelNotFound, Unavailable
 from processor.methods import Assignment
 
+# Powers of ten that the differences of shadows' answers are counted by.
+DIFFERENCE_POWERS = range(-7, 3)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRoute:
@@ -20,6 +23,7 @@ class VersionRoute:
     error: str = ""
     restarting: bool = False
     traffic: float | None = None
+    shadow: float | None = None
     instance: int | None = None
     channel: str = ""
     slots: int = 0
@@ -62,7 +66,7 @@ class ModelRoute:
             if route is not None and (route.restarting or route.instance is not None):
                 raise Unavailable(f"version {version} of model {self.name} is restarting")
             raise ModelNotFound(f"Servable not found for request: Specific({self.name}, {version})")
-        serving = [route for route in self.versions if alive(route)]
+        serving = [route for route in self.versions if alive(route) and route.shadow is None]
         if serving:
             return _split(serving, draw if key is None else lambda: self._point_of(key), key is not None)
         if any(route.restarting or route.instance is not None for route in self.versions):

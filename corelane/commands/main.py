@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 
-from corelane.commands import apply, check, compile, demo, plan, predict, profile, report, serve, status
+from corelane.commands import apply, check, compile, demo, plan, predict, profile, report, serve, status, traffic
 from processor.errors import CorelaneError, ManifestError, StartError
 
 _EPILOG = """\
@@ -18,6 +18,7 @@ a server of your own:
   corelane serve manifest.yaml           in the foreground; Ctrl-C drains and ends it
   corelane status                        who serves what, from another terminal
   corelane report                        who has which cores, and why
+  corelane promote ctr 4                 all calls to version 4; corelane rollback ctr undoes it
   corelane compile models/ctr plan       a SavedModel, made faster
   corelane predict ctr --inputs '{"x": [1.0]}'
 """
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (demo, serve, check, apply, status, report, plan, profile, compile, predict):
+    for command in (demo, serve, check, apply, status, report, traffic, plan, profile, compile, predict):
         command.add_parser(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)

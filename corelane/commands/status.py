@@ -63,7 +63,8 @@ def render(status: dict[str, Any]) -> str:
 
 def _row(model: str, version: dict[str, Any]) -> list[Any]:
     row = [model, version["version"], version["state"], version["role"], version["label"]]
-    row.append(None if version["traffic"] is None else f"{version['traffic']:g}%")
+    shadow = version["shadow"]
+    row.append(f"shadow {shadow:g}%" if shadow else None if version["traffic"] is None else f"{version['traffic']:g}%")
     if version["pid"] is None:
         return [*row, *[None] * 9]
     requests = version["requests"]

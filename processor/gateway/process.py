@@ -12,6 +12,7 @@ from processor import control, routes
 from processor.channel import SharedMemoryChannel
 from processor.gateway.asking import Ask
 from processor.gateway.router import Router
+from processor.gateway.shadows import Shadows
 from processor.gateway.signatures import Signatures
 
 _COUNTS_S = 1.0
@@ -23,7 +24,11 @@ class Gateway(ABC):
     def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
         self.client = client
         self.settings = settings
-        self.router = Router(lambda model, route: SharedMemoryChannel(model, route, settings["owner"]))
+        self.shadows = Shadows(settings["request_timeout_s"])
+        self.router = Router(
+            lambda model, route: SharedMemoryChannel(model, route, settings["owner"]), on_shadow=self.shadows.copy
+        )
+        self.shadows.router = self.router
         self.signatures = Signatures(self.router, settings["request_timeout_s"])
         self.ask = Ask(client)
         self._ready = False
@@ -32,9 +37,9 @@ class Gateway(ABC):
         """Sends the supervisor, again and again, what no channel can count. Never returns."""
         while True:
             time.sleep(_COUNTS_S)
-            refused = self.router.take_refused()
-            if refused:
-                counts = [("refused", model, code, "", count) for model, code, count in refused]
+            refused = [("refused", model, code, "", count) for model, code, count in self.router.take_refused()]
+            counts = [*refused, *self.shadows.take_counts()]
+            if counts:
                 self.client.send({"type": "counts", "counts": counts})
 
     def is_ready(self) -> bool:

@@ -17,6 +17,17 @@ _SLACK = 8
 _ANSWER_NS = 5_000_000  # what is kept of a deadline to say that waiting was in vain
 
 
+# Of calls that left the version to us.
+_FREE = (Assignment.HIGHEST, Assignment.SPLIT, Assignment.STICKY)
+
+# Hears of an answered call of a model that has versions in its shadow.
+OnShadow = Callable[[Call, list[VersionRoute], bytes], None]
+
+
+def _no_shadow(call: Call, shadows: list[VersionRoute], answer: bytes) -> None:
+    return None
+
+
 class _Backend:
     """One worker as this gateway sees it. Guarded by the router's lock: in_flight, retired."""
 
@@ -35,9 +46,14 @@ class Router:
     then."""
 
     def __init__(
-        self, connect: Callable[[str, VersionRoute], WorkerChannel], clock_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        connect: Callable[[str, VersionRoute], WorkerChannel],
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        on_shadow: OnShadow = _no_shadow,
     ) -> None:
         self._connect = connect
+        self._on_shadow = on_shadow
+        self._shadows: dict[str, list[VersionRoute]] = {}
         self._clock_ns = clock_ns
         self._changed = threading.Condition()
         self._models: dict[str, ModelRoute] = {}
@@ -66,6 +82,11 @@ class Router:
                 model, route = routes[instance]
                 self._backends[instance] = _Backend(route, self._connect(model, route))
             self._models = models
+            self._shadows = {
+                name: shadows
+                for name, model in models.items()
+                if (shadows := [one for one in model.versions if one.shadow is not None and one.instance is not None])
+            }
             self._changed.notify_all()
         for backend in idle:
             backend.channel.close()
@@ -73,14 +94,18 @@ class Router:
     def call(self, call: Call) -> bytes:
         """One answer, from one version. If its worker dies, the call is tried once more: at once where a version is
         left to answer, else, if it `may_wait`, when one is back before the deadline."""
+        backend, assignment = self._lease(call)
         try:
-            return self._attempt(call, *self._lease(call))
+            answer = self._attempt(call, backend, assignment)
         except WorkerLost:
             backend, assignment = self._lease_again(call)
-        try:
-            return self._attempt(call, backend, assignment)
-        except WorkerLost:
-            raise Unavailable(f"model {call.model} lost its worker twice while it ran this request") from None
+            try:
+                answer = self._attempt(call, backend, assignment)
+            except WorkerLost:
+                raise Unavailable(f"model {call.model} lost its worker twice while it ran this request") from None
+        if call.model in self._shadows and (call.assignment or assignment) in _FREE:
+            self._on_shadow(call, self._shadows[call.model], answer)
+        return answer
 
     def choose(
         self, model: str, version: int | None, label: str | None, key: str | None

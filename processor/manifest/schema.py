@@ -3,6 +3,7 @@
 The README's table of keys is checked against this module.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -50,12 +51,20 @@ def _path_or_none(value: Any) -> str | None:
     return value
 
 
+def _metadata_key(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-z_.-]+", value) or value.endswith("-bin"):
+        raise _problem(f"should be a name of gRPC metadata, in small letters, such as user-id, not {value!r}")
+    return value
+
+
 def _versions(value: Any) -> VersionPolicy:
     if isinstance(value, VersionPolicy):
         return value
     if isinstance(value, list):
         return _listed(value)
-    right = "{latest: N}, {all: true}, or a list of {version: N, role: ..., label: ..., traffic: ...}"
+    right = "{latest: N}, {all: true}, or a list of {version: N, role: ..., label: ..., traffic: ..., shadow: ...}"
     if not isinstance(value, dict) or len(value) != 1:
         raise _problem(f"should be {right}")
     ((key, choice),) = value.items()
@@ -80,6 +89,11 @@ def _listed(entries: list[Any]) -> VersionPolicy:
         repeated = sorted({value for value in values if values.count(value) > 1})
         if repeated:
             raise _problem(f"{what} {repeated[0]} is listed twice")
+    for entry in listed:
+        if entry.shadow is not None and entry.traffic:
+            raise _problem(f"version {entry.version} has traffic and shadow; a shadow's answers go to nobody")
+    if all(entry.shadow is not None for entry in listed):
+        raise _problem("every version is a shadow; one has to answer")
     shares = [entry.traffic for entry in listed if entry.traffic is not None]
     if shares and abs(sum(shares) - 100) > 0.01:
         raise _problem(f"traffic of the versions should add up to 100, not {sum(shares):g}")
@@ -95,9 +109,12 @@ class _ListedVersion(_Strict):
     role: Literal["baseline", "ab"] = "baseline"
     label: Annotated[str, Field(min_length=1)] | None = None
     traffic: float | None = Field(default=None, ge=0, le=100)
+    shadow: float | None = Field(default=None, gt=0, le=100)
 
     def to_settings(self) -> VersionSettings:
-        return VersionSettings(version=self.version, role=self.role, label=self.label, traffic=self.traffic)
+        return VersionSettings(
+            version=self.version, role=self.role, label=self.label, traffic=self.traffic, shadow=self.shadow
+        )
 
 
 Address = Annotated[str, BeforeValidator(_address)]
@@ -176,6 +193,10 @@ class Model(_Strict):
     )
     slo_p99_ms: float | None = Field(
         default=None, gt=0, description="latency objective; baselines get the cores that it takes"
+    )
+    sticky_key: Annotated[str | None, BeforeValidator(_metadata_key)] = Field(
+        default=None,
+        description="request metadata (REST: header) that a split is sticky by, such as user-id; none: calls are drawn",
     )
     pool_weight: float = Field(
         default=1.0, ge=0.01, le=1000, description="share of the pool of each `ab` version, beside the others'"

@@ -47,12 +47,14 @@ class BatchingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionSettings:
-    """One entry of a version list. `traffic` is its percentage of the calls that name no version."""
+    """One entry of a version list. `traffic` is its percentage of the calls that name no version; `shadow` that of the
+    others' calls that are copied to it, and then it gets none of its own."""
 
     version: int
     role: Role = "baseline"
     label: str | None = None
     traffic: float | None = None
+    shadow: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ class ModelSettings:
     versions: VersionPolicy = field(default_factory=VersionPolicy)
     role: Role = "baseline"
     labels: tuple[tuple[str, int], ...] = ()
+    sticky_key: str | None = None
     slo_p99_ms: float | None = None
     pool_weight: float = 1.0
     sessions: int | None = None

@@ -2,6 +2,7 @@
 
 GET  /v1/status   what `corelane status --json` prints
 GET  /v1/report   what `corelane report --json` prints
+POST /v1/traffic  {"action": "promote" | "rollback" | "split", "model", "version", "shares": {version: percent}}
 GET  /metrics     for Prometheus; also as /monitoring/prometheus/metrics
 POST /v1/apply    {"manifest": text, "base": folder, "source": name}; 409 and {"problems": [...]} if refused
 """
@@ -58,6 +59,26 @@ def application(supervisor: Supervisor) -> Starlette:
             return JSONResponse({"problems": [str(error)]}, 409)
         return JSONResponse(status(supervisor))
 
+    async def post_traffic(request: Request) -> JSONResponse:
+        try:
+            body = await request.json()
+            model, traffic = str(body["model"]), supervisor.traffic
+            if body["action"] == "promote":
+                said = traffic.promote(supervisor, model, int(body["version"]))
+            elif body["action"] == "rollback":
+                said = traffic.roll_back(supervisor, model)
+            elif body["action"] == "split":
+                shares = {int(version): float(share) for version, share in body["shares"].items()}
+                said = traffic.split(supervisor, model, shares)
+            else:
+                raise ValueError(f"there is no action {body['action']}")
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            return JSONResponse({"problems": [f"the body should have action, model and what it takes: {error}"]}, 400)
+        except ControlError as error:
+            return JSONResponse({"problems": [str(error)]}, 409)
+        await supervisor.published()
+        return JSONResponse({"said": said})
+
     return Starlette(
         routes=[
             Route("/v1/status", get_status),
@@ -65,6 +86,7 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/metrics", get_metrics),
             Route("/monitoring/prometheus/metrics", get_metrics),
             Route("/v1/apply", post_apply, methods=["POST"]),
+            Route("/v1/traffic", post_traffic, methods=["POST"]),
         ]
     )
 

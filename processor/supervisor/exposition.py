@@ -20,6 +20,7 @@ from prometheus_client.core import (
 
 from processor.histogram import BOUNDS_US
 from processor.methods import Assignment, Entry, Method
+from processor.routes import DIFFERENCE_POWERS
 from processor.supervisor.meters import Histogram, Snapshot, VersionNumbers
 from processor.version import VERSION
 
@@ -229,7 +230,7 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
     )
     for (model, version, what), number in sorted(snapshot.shadows.items()):
         shadows.add_metric([model, str(version), what], number)
-    yield from (states, refused, restarts, shadows)
+    yield from (states, refused, restarts, shadows, _differences(snapshot))
 
     cpu = CounterMetricFamily("corelane_gateway_cpu_seconds", "By gateway.", labels=["protocol", "gateway"])
     memory = GaugeMetricFamily("corelane_gateway_memory_bytes", "Resident.", labels=["protocol", "gateway"])
@@ -251,6 +252,21 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("corelane_ready", "1 when every model serves or failed for good.", snapshot.ready)
     yield GaugeMetricFamily("corelane_uptime_seconds", "Since the start.", snapshot.uptime_s)
     yield InfoMetricFamily("corelane_build", "What this is.", {"version": VERSION})
+
+
+def _differences(snapshot: Snapshot) -> Metric:
+    family = _histogram(
+        "corelane_shadow_difference",
+        "Largest difference of a shadow's outputs from those that the client got; +Inf: names, shapes or texts differ.",
+        "model version",
+    )
+    for model, version in sorted({(model, version) for model, version, _ in snapshot.differences}):
+        seen, buckets = 0, []
+        for power in (*(str(one) for one in DIFFERENCE_POWERS), "inf"):
+            seen += snapshot.differences.get((model, version, power), 0)
+            buckets.append(("+Inf" if power == "inf" else f"1e{power}", float(seen)))
+        family.add_metric([model, str(version)], buckets, None)
+    return family
 
 
 def _histogram(name: str, about: str, labels: str) -> HistogramMetricFamily:

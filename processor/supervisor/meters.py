@@ -88,6 +88,7 @@ class Snapshot:
     refused: Mapping[tuple[str, int], int]  # by model ("" for one that is not known) and code, before any version
     restarts: Mapping[tuple[str, int], int]
     shadows: Mapping[tuple[str, int, str], int]
+    differences: Mapping[tuple[str, int, str], int]
     gateways: list[Process]
     reserve_cpus: int
     pool_cpus: int
@@ -106,6 +107,7 @@ class Meters:
         self.refused: Counter[tuple[str, int]] = Counter()
         self.restarts: Counter[tuple[str, int]] = Counter()
         self.shadows: Counter[tuple[str, int, str]] = Counter()  # model, version, what came of it
+        self.differences: Counter[tuple[str, int, str]] = Counter()  # model, version, power of ten
 
     def loaded(self, worker: Worker, warm_up_s: float) -> None:
         path = worker.instance.spec.folder
@@ -129,8 +131,10 @@ class Meters:
         for kind, model, number, what, count in counts:
             if kind == "refused":
                 self.refused[model, number] += count
-            else:
+            elif kind == "shadow":
                 self.shadows[model, number, what] += count
+            else:
+                self.differences[model, number, what] += count
 
 
 def take(supervisor: Supervisor) -> Snapshot:
@@ -165,6 +169,7 @@ def take(supervisor: Supervisor) -> Snapshot:
         refused=dict(supervisor.meters.refused),
         restarts=dict(supervisor.meters.restarts),
         shadows=dict(supervisor.meters.shadows),
+        differences=dict(supervisor.meters.differences),
         gateways=[
             Process(
                 protocol=gateway.kind["protocol"],

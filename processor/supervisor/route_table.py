@@ -36,6 +36,7 @@ def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -
                 error=report.error,
                 restarting=report.restarting,
                 traffic=settings.settings_of(report.version).traffic if settings else None,
+                shadow=settings.settings_of(report.version).shadow if settings else None,
                 instance=worker.instance.id if worker else None,
                 channel=path_of(worker.channel) if worker else "",
                 slots=spec.queue_capacity + spec.sessions if spec else 0,
@@ -44,5 +45,8 @@ def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -
             )
         )
     return routes.ModelRoute(
-        name=name, versions=tuple(versions), labels=settings.labels if settings is not None else ()
+        name=name,
+        versions=tuple(versions),
+        labels=settings.labels if settings is not None else (),
+        sticky_key=settings.sticky_key if settings is not None else None,
     )

@@ -110,6 +110,10 @@ class Scheduling:
             self.events.append(Event(at_s=time.time(), reason=decision.reason))
             self._log(decision.standing.plan, decision.reason)
 
+    def note(self, reason: str) -> None:
+        """An event that is an operator's."""
+        self.events.append(Event(at_s=time.time(), reason=reason))
+
     def placement(self, model: str, version: int) -> control.Message | None:
         """The cores of each session of a version, and whether it shares the pool; None if it is not in the plan."""
         found = self.plan.version(f"{model}/{version}") if self.plan else None

@@ -5,12 +5,14 @@ import time
 from typing import Any
 
 from processor.histogram import quantile_us
+from processor.methods import Assignment
 from processor.supervisor.lifecycle import State, VersionReport
 from processor.supervisor.runtime import cpu_s, memory_bytes
 from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.worker import Worker
 
 SCHEMA = 1
+_ASSIGNMENTS = [assignment.name.lower() for assignment in Assignment]
 
 
 def status(supervisor: Supervisor) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                     "role": entry.role,
                     "label": label,
                     "traffic": entry.traffic,
+                    "shadow": entry.shadow,
                     **_worker(supervisor.serving_worker(settings.name, report.version)),
                 }
             )
@@ -106,6 +109,7 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
                 "through_python",
             )
         },
+        "assigned": dict(zip(_ASSIGNMENTS, worker.channel.details()["assigned"], strict=True)),
         "p50_ms": None if p50 is None else p50 / 1000,
         "p99_ms": None if p99 is None else p99 / 1000,
     }

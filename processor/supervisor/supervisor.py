@@ -29,6 +29,7 @@ from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, Wan
 from processor.supervisor.meters import Meters
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
+from processor.supervisor.traffic import Traffic
 from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.supervisor.worker import Worker
 from processor.worker.allocator import environment_of
@@ -53,6 +54,7 @@ class Supervisor:
         self.troubles: dict[WorkerSpec, Trouble] = {}
         self.folders: dict[str, ModelFolder] = {}
         self.meters = Meters()
+        self.traffic = Traffic(manifest_path)
         self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
         self.manifest_error = ""
         self.started_s = time.time()
@@ -213,6 +215,10 @@ class Supervisor:
         self.manifest_error = ""
         _logger.info("manifest applied: %s", ", ".join(model.name for model in manifest.models) or "no models")
         self._change_models(manifest.models)
+
+    def change_model(self, changed: ModelSettings) -> None:
+        """Puts other settings in the place of a model's."""
+        self._change_models(tuple(changed if one.name == changed.name else one for one in self.manifest.models))
 
     def unload(self, name: str) -> None:
         """Stops serving a model of the manifest, until it is loaded or a manifest is applied."""

@@ -1,0 +1,69 @@
+"""Changes of who gets a model's calls: pure functions from settings to settings."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from processor.errors import ControlError
+from processor.manifest.settings import ModelSettings, VersionSettings
+
+
+def promoted(model: ModelSettings, version: int) -> ModelSettings:
+    """All calls to `version`, which takes over role and label of the version that had the most; that one gets its in
+    return, and no calls, but stays ready to be rolled back to. ControlError if there is nothing to promote."""
+    listed = _listed(model)
+    chosen = _entry(listed, model, version)
+    others = [entry for entry in listed if entry is not chosen]
+    if not others:
+        raise ControlError(f"version {version} is the only one of model {model.name}")
+    if chosen.traffic == 100:
+        raise ControlError(f"version {version} of model {model.name} has all traffic already")
+    leader = max(others, key=lambda entry: (entry.shadow is None, entry.traffic or 0.0, entry.version))
+    changed = {
+        chosen.version: dataclasses.replace(chosen, role=leader.role, label=leader.label, traffic=100.0, shadow=None),
+        leader.version: dataclasses.replace(leader, role=chosen.role, label=chosen.label, traffic=0.0),
+    }
+    return _with(model, [changed.get(entry.version, _silent(entry)) for entry in listed])
+
+
+def split(model: ModelSettings, percentages: Mapping[int, float]) -> ModelSettings:
+    """Calls by percentage; a version that is not named gets none. ControlError if they do not add up to 100."""
+    listed = _listed(model)
+    for version in percentages:
+        _entry(listed, model, version)
+    if abs(sum(percentages.values()) - 100) > 0.01 or any(share < 0 for share in percentages.values()):
+        raise ControlError(f"the percentages should add up to 100, not {sum(percentages.values()):g}")
+    return _with(
+        model,
+        [
+            dataclasses.replace(entry, traffic=percentages[entry.version], shadow=None)
+            if entry.version in percentages
+            else _silent(entry)
+            for entry in listed
+        ],
+    )
+
+
+def _listed(model: ModelSettings) -> tuple[VersionSettings, ...]:
+    if model.versions.kind != "listed":
+        raise ControlError(
+            f"model {model.name} has versions by {{{model.versions.kind}}}; list them in the manifest to split calls"
+        )
+    return model.versions.listed
+
+
+def _entry(listed: tuple[VersionSettings, ...], model: ModelSettings, version: int) -> VersionSettings:
+    for entry in listed:
+        if entry.version == version:
+            return entry
+    known = ", ".join(str(entry.version) for entry in listed)
+    raise ControlError(f"version {version} is not in the list of model {model.name}; there are {known}")
+
+
+def _silent(entry: VersionSettings) -> VersionSettings:
+    """Without calls of its own; a shadow stays one."""
+    return entry if entry.shadow is not None else dataclasses.replace(entry, traffic=0.0)
+
+
+def _with(model: ModelSettings, listed: list[VersionSettings]) -> ModelSettings:
+    labels = tuple((entry.label, entry.version) for entry in listed if entry.label is not None)
+    return dataclasses.replace(model, versions=dataclasses.replace(model.versions, listed=tuple(listed)), labels=labels)

@@ -1,0 +1,309 @@
+"""Who gets a model's calls: splits, sticky keys, shadows, promote and roll back, and what is counted of them."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from corelane.client import Client
+from processor.call import Call
+from processor.channel import Cancellation
+from processor.errors import ControlError, Unavailable
+from processor.gateway.shadows import Shadows, largest_difference
+from processor.manifest import load_manifest, parse_manifest
+from processor.manifest.traffic import promoted, split
+from processor.manifest.writer import write_versions
+from processor.methods import Method
+from processor.routes import VersionRoute
+from processor.wire import inference, messages, tensors
+from tests.processor.test_metrics import scraped, value
+from tests.support import onnx_models
+from tests.support.http import ask
+from tests.support.server import LISTEN, WITH_REST, Server, serving, wait_until
+
+MANIFEST = """\
+# who is who
+models:
+  - name: m        # the model
+    path: m
+    versions:
+      - {version: 1, role: baseline, label: stable, traffic: 95}   # since May
+      - {version: 2, role: ab, label: canary, traffic: 5}
+      - {version: 3, role: ab, shadow: 10}
+"""
+
+
+def settings_of(text: str = MANIFEST) -> Any:
+    return parse_manifest(text, source="m.yaml", base=Path()).models[0]
+
+
+def plain(model: Any) -> list[tuple]:
+    return [(one.version, one.role, one.label, one.traffic, one.shadow) for one in model.versions.listed]
+
+
+def test_promote_swaps_with_the_version_that_had_the_most() -> None:
+    model = promoted(settings_of(), 2)
+    assert plain(model) == [
+        (1, "ab", "canary", 0, None),
+        (2, "baseline", "stable", 100, None),
+        (3, "ab", None, None, 10),
+    ]
+    assert dict(model.labels) == {"canary": 1, "stable": 2}
+    assert plain(promoted(settings_of(), 3)) == [
+        (1, "ab", None, 0, None),
+        (2, "ab", "canary", 0, None),
+        (3, "baseline", "stable", 100, None),
+    ]
+
+
+def test_split() -> None:
+    assert [one[3] for one in plain(split(settings_of(), {1: 60, 2: 40}))] == [60, 40, None]
+    assert [one[3:] for one in plain(split(settings_of(), {3: 100}))] == [(0, None), (0, None), (100, None)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: promoted(model, 9), "version 9 is not in the list of model m; there are 1, 2, 3"),
+        (lambda model: promoted(promoted(model, 2), 2), "version 2 of model m has all traffic already"),
+        (lambda model: split(model, {1: 50}), "add up to 100, not 50"),
+        (lambda model: split(model, {1: 150, 2: -50}), "add up to 100"),
+        (lambda model: split(model, {7: 100}), "version 7 is not in the list"),
+    ],
+)
+def test_changes_that_cannot_be(change: Any, message: str) -> None:
+    with pytest.raises(ControlError, match=message):
+        change(settings_of())
+
+
+def test_only_lists_can_be_changed() -> None:
+    for versions in ("{latest: 2}", "{all: true}"):
+        model = settings_of(f"models: [{{name: m, path: m, versions: {versions}}}]")
+        with pytest.raises(ControlError, match="list them in the manifest to split calls"):
+            promoted(model, 1)
+    only = settings_of("models: [{name: m, path: m, versions: [{version: 1}]}]")
+    with pytest.raises(ControlError, match="version 1 is the only one"):
+        promoted(only, 1)
+
+
+def test_the_file_keeps_its_comments(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(MANIFEST)
+    path.chmod(0o640)
+    write_versions(path, promoted(settings_of(), 2))
+    text = path.read_text()
+    assert text.startswith("# who is who\nmodels:\n  - name: m        # the model\n")
+    assert "{version: 1, role: ab, label: canary, traffic: 0} # since May" in text.replace("   #", " #")
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert plain(load_manifest(path).models[0]) == plain(promoted(settings_of(), 2))
+    before = path.read_text()
+    with pytest.raises(ValueError, match="does not list version 9"):
+        write_versions(path, settings_of(MANIFEST.replace("version: 3", "version: 9")))
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("{version: 1, traffic: 100, shadow: 5}", "has traffic and shadow"),
+        ("{version: 1, shadow: 5}", "every version is a shadow"),
+        ("{version: 1, shadow: 0}", "shadow"),
+    ],
+)
+def test_shadows_in_a_manifest(entries: str, message: str) -> None:
+    from processor.errors import ManifestError
+
+    with pytest.raises(ManifestError, match=message):
+        settings_of(f"models: [{{name: m, path: m, versions: [{entries}]}}]")
+
+
+def response(value: float, name: str = "y") -> bytes:
+    found = messages.PredictResponse()
+    tensors.encode(np.array([value, 1], np.float32), found.outputs[name])
+    return bytes(found.SerializeToString())
+
+
+def test_differences_of_answers() -> None:
+    assert largest_difference(Method.PREDICT, response(1), response(1)) == 0
+    assert largest_difference(Method.PREDICT, response(1), response(1.5)) == 0.5
+    assert largest_difference(Method.PREDICT, response(1), response(1, "z")) == float("inf")
+    nan = response(float("nan"))
+    assert largest_difference(Method.PREDICT, nan, nan) == 0
+    assert largest_difference(Method.PREDICT, nan, response(1)) == float("inf")
+    one, other = messages.ModelInferResponse(), messages.ModelInferResponse()
+    inference.fill_response(one, {"y": np.array([b"a"], object)})
+    inference.fill_response(other, {"y": np.array([b"b"], object)})
+    data = [bytes(found.SerializeToString()) for found in (one, other)]
+    assert largest_difference(Method.INFER, data[0], data[0]) == 0
+    assert largest_difference(Method.INFER, *data) == float("inf")
+    result = messages.ClassificationResponse()
+    result.result.classifications.add().classes.add(label="a", score=1)
+    assert largest_difference(Method.CLASSIFY, result.SerializeToString(), result.SerializeToString()) == 0
+
+
+def test_shadows_that_find_no_room_are_dropped_not_queued() -> None:
+    class Stuck:
+        def __init__(self) -> None:
+            self.open = threading.Event()
+
+        def call(self, call: Call) -> bytes:
+            self.open.wait(20)
+            raise Unavailable("gone")
+
+    shadows = Shadows(1.0)
+    shadows.router = stuck = Stuck()  # type: ignore[assignment]
+    call = Call(method=Method.PREDICT, model="m", request=b"", deadline_ns=0, cancellation=Cancellation())
+    route = VersionRoute(version=3, state="AVAILABLE", shadow=100, instance=1)
+    for _ in range(100):
+        shadows.copy(call, [route], b"")
+    assert shadows.take_counts() == [("shadow", "m", 3, "dropped", 36)]
+    stuck.open.set()
+    wait_until(lambda: shadows._under_way == 0, "the copies' ends")
+    assert shadows.take_counts() == [("shadow", "m", 3, "failed", 64)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for version in (1, 2, 3):
+        onnx_models.write_scale(tmp_path / f"m/{version}", version)
+    return tmp_path
+
+
+def version_of(client: Client) -> int:
+    return client.predict_versioned("m", {"x": [1.0]})[1]
+
+
+def run(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "corelane", *arguments, "--admin", server.admin], capture_output=True, text=True
+    )
+
+
+def test_promote_and_roll_back_without_a_failed_call(folder: Path) -> None:
+    with serving(folder, MANIFEST.partition("\n")[2]) as server, Client(server.grpc) as client:
+        for version in (1, 2, 3):
+            server.wait_state("m", version, "AVAILABLE")
+        pid = server.version("m", 1)["pid"]
+        failures: list[Exception] = []
+        stop = threading.Event()
+
+        def call() -> None:
+            while not stop.is_set():
+                try:
+                    version_of(client)
+                except Exception as error:
+                    failures.append(error)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        result = run(server, "promote", "m", "2")
+        assert (result.returncode, result.stderr) == (0, "")
+        said = ["version 2 of model m gets all calls", f"written to {folder / 'manifest.yaml'}"]
+        assert result.stdout.splitlines() == said
+        assert {version_of(client) for _ in range(30)} == {2}
+        assert client.predict("m", {"x": [1.0]}, label="stable")["y"].tolist() == [2.0]
+        assert (server.version("m", 2)["role"], server.version("m", 2)["label"]) == ("baseline", "stable")
+        assert {one.version: one.traffic for one in load_manifest(server.manifest).models[0].versions.listed} == {
+            1: 0,
+            2: 100,
+            3: None,
+        }
+        assert run(server, "rollback", "m").returncode == 0
+        assert {version_of(client) for _ in range(200)} == {1, 2}
+        assert server.version("m", 1)["label"] == "stable"
+        assert run(server, "traffic", "m", "1=0", "2=100").returncode == 0
+        assert {version_of(client) for _ in range(30)} == {2}
+        stop.set()
+        caller.join()
+        assert not failures
+        assert server.version("m", 1)["pid"] == pid, "nothing was loaded for it"
+        reasons = [event["reason"] for event in server.status()["core_changes"]]
+        assert "version 2 of model m gets all calls" in reasons
+
+
+def test_what_cannot_be_promoted(folder: Path) -> None:
+    with serving(folder, MANIFEST.replace("version: 3", "version: 9")) as server:
+        for arguments, message in (
+            (("promote", "m", "9"), "version 9 of model m is not available"),
+            (("promote", "n", "1"), "model n is not in the manifest"),
+            (("rollback", "m"), "nothing was promoted or split of model m"),
+            (("traffic", "m", "1=50"), "add up to 100"),
+            (("traffic", "m", "1"), "1 should be a version and its percentage"),
+        ):
+            result = run(server, *arguments)
+            assert (result.returncode, message in result.stderr) == (1, True), result.stderr
+        for body in ({}, {"action": "explode", "model": "m"}, {"action": "split", "model": "m", "shares": 1}):
+            assert ask(server.admin, "POST", "/v1/traffic", body).status == 400
+
+
+def test_a_manifest_that_cannot_be_written_is_told_of(folder: Path) -> None:
+    with serving(folder, MANIFEST) as server:
+        server.wait_state("m", 2, "AVAILABLE")
+        text = server.manifest.read_text()
+        server.manifest.unlink()
+        result = run(server, "promote", "m", "2", "--json")
+        said = json.loads(result.stdout)["said"]
+        assert said[0] == "version 2 of model m gets all calls"
+        assert "the manifest was not written, so this holds until it changes or the server restarts" in said[1]
+        server.manifest.write_text(text)
+
+
+def test_sticky_by_metadata_and_by_header(folder: Path) -> None:
+    models = MANIFEST.replace("path: m", "path: m\n    sticky_key: user-id").replace("traffic: 95", "traffic: 50")
+    with serving(folder, models.replace("traffic: 5}", "traffic: 50}"), listen=WITH_REST) as server:
+        server.wait_state("m", 2, "AVAILABLE")
+        server.wait_state("m", 1, "AVAILABLE")
+        request = messages.PredictRequest()
+        request.model_spec.name = "m"
+        tensors.encode(np.array([1], np.float32), request.inputs["x"])
+        by_grpc = {}
+        with grpc.insecure_channel(server.grpc) as channel:
+            predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+            for number in range(60):
+                user = f"u{number}"
+                answers = [predict(request.SerializeToString(), metadata=[("user-id", user)]) for _ in range(3)]
+                versions = {messages.PredictResponse.FromString(one).model_spec.version.value for one in answers}
+                assert len(versions) == 1
+                by_grpc[user] = versions.pop()
+        assert set(by_grpc.values()) == {1, 2}
+        for user, version in by_grpc.items():
+            found = ask(server.http, "POST", "/v1/models/m:predict", {"instances": [1]}, {"User-Id": user}).json
+            assert found == {"predictions": [float(version)]}
+        found = scraped(server)
+        for version in (1, 2):
+            counted = value(found, "corelane_assignments_total", model="m", version=version, assignment="sticky")
+            assert counted == 4 * list(by_grpc.values()).count(version)
+
+
+def test_shadow_traffic(folder: Path) -> None:
+    models = MANIFEST.replace("shadow: 10", "shadow: 100")
+    with serving(folder, models, listen=LISTEN) as server, Client(server.grpc) as client:
+        for version in (1, 2, 3):
+            server.wait_state("m", version, "AVAILABLE")
+        versions = [version_of(client) for _ in range(40)]
+        assert 3 not in versions, "a shadow answers nobody"
+        assert client.predict("m", {"x": [1.0]}, version=3)["y"].tolist() == [3.0], "but who names it"
+        client.predict("m", {"x": [0.0]}, version=1)  # named calls are not copied
+
+        def shadowed() -> Any:
+            found = scraped(server)
+            who = {"model": "m", "version": 3}
+            count = value(found, "corelane_shadow_answers_total", **who, result="different")
+            return found if count == 40 else None
+
+        found = wait_until(shadowed, "the shadow's answers")
+        who = {"model": "m", "version": 3}
+        assert value(found, "corelane_shadow_difference_bucket", **who, le="0.1") == 0
+        # Version 3 answers 3, the others 1 and 2.
+        assert value(found, "corelane_shadow_difference_bucket", **who, le="1e0") == versions.count(2)
+        assert value(found, "corelane_shadow_difference_bucket", **who, le="1e1") == 40
+        assert value(found, "corelane_assignments_total", **who, assignment="shadowed") == 40
+        labels = {**who, "api": "Predict", "entrypoint": "shadow"}
+        assert value(found, "corelane_request_seconds_count", **labels) == 40
+        assert value(found, ":tensorflow:serving:request_count", model_name="m", status="OK") == 42
