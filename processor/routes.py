@@ -32,12 +32,27 @@ class VersionRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogRoute:
+    """Where and how many of a model's calls are logged: a percentage, in files of `bytes_max` together."""
+
+    folder: str
+    percent: float
+    bytes_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRoute:
     name: str
     versions: tuple[VersionRoute, ...] = ()
     labels: tuple[tuple[str, int], ...] = ()
     sticky_key: str | None = None  # the request metadata that the split is sticky by
     problem: str = ""  # why there are no versions
+    log: LogRoute | None = None
+
+    @property
+    def shadows(self) -> list[VersionRoute]:
+        """Versions that get copies of the others' calls."""
+        return [route for route in self.versions if route.shadow is not None and route.instance is not None]
 
     def find(
         self,
@@ -100,6 +115,7 @@ def to_message(models: list[ModelRoute]) -> list[dict[str, Any]]:
             "labels": model.labels,
             "sticky_key": model.sticky_key,
             "problem": model.problem,
+            "log": model.log and {name: getattr(model.log, name) for name in LogRoute.__dataclass_fields__},
             "versions": [
                 {name: getattr(route, name) for name in VersionRoute.__dataclass_fields__} for route in model.versions
             ],
@@ -115,6 +131,7 @@ def from_message(models: list[dict[str, Any]]) -> dict[str, ModelRoute]:
             labels=tuple((label, version) for label, version in model["labels"]),
             sticky_key=model["sticky_key"],
             problem=model["problem"],
+            log=model["log"] and LogRoute(**model["log"]),
             versions=tuple(VersionRoute(**route) for route in model["versions"]),
         )
         for model in models

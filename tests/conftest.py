@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# Correctness tests never time.
+settings.register_profile("corelane", deadline=None)
+settings.load_profile("corelane")
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 

@@ -5,7 +5,20 @@ import logging
 import os
 import sys
 
-from corelane.commands import apply, check, compile, demo, plan, predict, profile, report, serve, status, traffic
+from corelane.commands import (
+    apply,
+    check,
+    compile,
+    demo,
+    plan,
+    predict,
+    profile,
+    replay,
+    report,
+    serve,
+    status,
+    traffic,
+)
 from processor.errors import CorelaneError, ManifestError, StartError
 
 _EPILOG = """\
@@ -33,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (demo, serve, check, apply, status, report, traffic, plan, profile, compile, predict):
+    for command in (demo, serve, check, apply, status, report, traffic, plan, profile, compile, predict, replay):
         command.add_parser(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)

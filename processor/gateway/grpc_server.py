@@ -38,6 +38,7 @@ class GrpcGateway(Gateway):
     def stop(self, grace_s: float) -> None:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()
+        self.log.close()
         time.sleep(_FLUSH_S)
         os._exit(0)
 

@@ -9,11 +9,14 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from processor import control, routes
+from processor.call import Call
 from processor.channel import SharedMemoryChannel
 from processor.gateway.asking import Ask
+from processor.gateway.request_log import RequestLog
 from processor.gateway.router import Router
 from processor.gateway.shadows import Shadows
 from processor.gateway.signatures import Signatures
+from processor.methods import Assignment, Entry
 
 _COUNTS_S = 1.0
 
@@ -25,8 +28,9 @@ class Gateway(ABC):
         self.client = client
         self.settings = settings
         self.shadows = Shadows(settings["request_timeout_s"])
+        self.log = RequestLog()
         self.router = Router(
-            lambda model, route: SharedMemoryChannel(model, route, settings["owner"]), on_shadow=self.shadows.copy
+            lambda model, route: SharedMemoryChannel(model, route, settings["owner"]), on_answer=self._on_answer
         )
         self.shadows.router = self.router
         self.signatures = Signatures(self.router, settings["request_timeout_s"])
@@ -38,9 +42,15 @@ class Gateway(ABC):
         while True:
             time.sleep(_COUNTS_S)
             refused = [("refused", model, code, "", count) for model, code, count in self.router.take_refused()]
-            counts = [*refused, *self.shadows.take_counts()]
+            counts = [*refused, *self.shadows.take_counts(), *self.log.take_counts()]
             if counts:
                 self.client.send({"type": "counts", "counts": counts})
+
+    def _on_answer(self, call: Call, assignment: Assignment, model: routes.ModelRoute, answer: bytes) -> None:
+        if call.entry is not Entry.SHADOW:
+            self.shadows.copy(call, assignment, model.shadows, answer)
+            if model.log is not None:
+                self.log.record(call, model.log, answer)
 
     def is_ready(self) -> bool:
         """Whether every model has a version available or has failed for good."""

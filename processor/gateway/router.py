@@ -17,14 +17,11 @@ _SLACK = 8
 _ANSWER_NS = 5_000_000  # what is kept of a deadline to say that waiting was in vain
 
 
-# Of calls that left the version to us.
-_FREE = (Assignment.HIGHEST, Assignment.SPLIT, Assignment.STICKY)
-
-# Hears of an answered call of a model that has versions in its shadow.
-OnShadow = Callable[[Call, list[VersionRoute], bytes], None]
+# Hears of an answered call of a model that has shadows or a log.
+OnAnswer = Callable[[Call, Assignment, ModelRoute, bytes], None]
 
 
-def _no_shadow(call: Call, shadows: list[VersionRoute], answer: bytes) -> None:
+def _nobody(call: Call, assignment: Assignment, model: ModelRoute, answer: bytes) -> None:
     return None
 
 
@@ -49,11 +46,11 @@ class Router:
         self,
         connect: Callable[[str, VersionRoute], WorkerChannel],
         clock_ns: Callable[[], int] = time.monotonic_ns,
-        on_shadow: OnShadow = _no_shadow,
+        on_answer: OnAnswer = _nobody,
     ) -> None:
         self._connect = connect
-        self._on_shadow = on_shadow
-        self._shadows: dict[str, list[VersionRoute]] = {}
+        self._on_answer = on_answer
+        self._observed: dict[str, ModelRoute] = {}
         self._clock_ns = clock_ns
         self._changed = threading.Condition()
         self._models: dict[str, ModelRoute] = {}
@@ -82,11 +79,7 @@ class Router:
                 model, route = routes[instance]
                 self._backends[instance] = _Backend(route, self._connect(model, route))
             self._models = models
-            self._shadows = {
-                name: shadows
-                for name, model in models.items()
-                if (shadows := [one for one in model.versions if one.shadow is not None and one.instance is not None])
-            }
+            self._observed = {name: model for name, model in models.items() if model.log or model.shadows}
             self._changed.notify_all()
         for backend in idle:
             backend.channel.close()
@@ -103,8 +96,9 @@ class Router:
                 answer = self._attempt(call, backend, assignment)
             except WorkerLost:
                 raise Unavailable(f"model {call.model} lost its worker twice while it ran this request") from None
-        if call.model in self._shadows and (call.assignment or assignment) in _FREE:
-            self._on_shadow(call, self._shadows[call.model], answer)
+        observed = self._observed.get(call.model)
+        if observed is not None:
+            self._on_answer(call, call.assignment or assignment, observed, answer)
         return answer
 
     def choose(

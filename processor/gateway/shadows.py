@@ -23,6 +23,7 @@ _THREADS = 4
 _WAITING_MAX = 64
 _BYTES_MAX = 2**31 - 1
 _NOTHING = -99
+_FREE = (Assignment.HIGHEST, Assignment.SPLIT, Assignment.STICKY)
 
 
 class Shadows:
@@ -41,8 +42,10 @@ class Shadows:
         self._under_way = 0
         self._counts: Counter[tuple[str, str, int, str]] = Counter()
 
-    def copy(self, call: Call, shadows: list[VersionRoute], answer: bytes) -> None:
-        """Sends a call to those of the versions whose percentage it falls into."""
+    def copy(self, call: Call, assignment: Assignment, shadows: list[VersionRoute], answer: bytes) -> None:
+        """Sends a call that left the version to us to those of the versions whose percentage it falls into."""
+        if assignment not in _FREE:
+            return
         for route in shadows:
             if route.shadow is None or self._draw() * 100 >= route.shadow:
                 continue

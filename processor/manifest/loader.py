@@ -66,14 +66,7 @@ def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
     return Manifest(
         listen=ListenSettings(**validated.listen.model_dump()),
         host=HostSettings(**validated.host.model_dump()),
-        models=tuple(
-            schema.to_model_settings(
-                model,
-                path=base / model.path,
-                op_libraries=tuple(str(base / library) for library in model.op_libraries),
-            )
-            for model in validated.models
-        ),
+        models=tuple(schema.to_model_settings(model, base) for model in validated.models),
     )
 
 

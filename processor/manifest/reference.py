@@ -12,6 +12,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "models[].": schema.Model,
     "models[].queue.": schema.Queue,
     "models[].batching.": schema.Batching,
+    "models[].request_log.": schema.RequestLog,
 }
 _AUTO = {"cores", "reserved_cores", "gateways", "sessions"}
 

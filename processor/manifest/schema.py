@@ -4,6 +4,7 @@ The README's table of keys is checked against this module.
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -15,6 +16,7 @@ from processor.manifest.settings import (
     ListenSettings,
     ModelSettings,
     QueueSettings,
+    RequestLogSettings,
     VersionPolicy,
     VersionSettings,
 )
@@ -168,6 +170,12 @@ class Queue(_Strict):
     timeout_ms: float = Field(default=QueueSettings().timeout_ms, gt=0, description="longest a request may wait to run")
 
 
+class RequestLog(_Strict):
+    folder: Annotated[str, Field(min_length=1)] = Field(description="where files go; relative to the manifest")
+    percent: float = Field(default=1.0, gt=0, le=100, description="of the model's answered calls")
+    bytes_max: int = Field(default=1 << 30, ge=1 << 20, description="that the model's files take; the oldest go")
+
+
 class Batching(_Strict):
     max_rows: int = Field(ge=2, le=1 << 20, description="rows that run together at most, over all requests")
     max_wait_us: float = Field(
@@ -223,6 +231,9 @@ class Model(_Strict):
     tensor_content: bool = Field(
         default=False, description="numbers in answers as tensor_content, which costs less than *_val"
     )
+    request_log: RequestLog | None = Field(
+        default=None, description="{folder, percent, bytes_max}: keep sampled calls as TFRecords; none: off"
+    )
     op_libraries: list[str] = Field(default_factory=list, description="TensorFlow custom-op libraries")
     load_timeout_s: float = Field(default=600.0, gt=0, description="a load that takes longer has failed")
     memory_bytes_max: int | None = Field(
@@ -245,18 +256,24 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
         ("models",): Model,
         ("models", "queue"): Queue,
         ("models", "batching"): Batching,
+        ("models", "request_log"): RequestLog,
         ("models", "versions"): _ListedVersion,
     }
     names = tuple(part for part in location[:-1] if isinstance(part, str))
     return sorted(parents[names].model_fields)
 
 
-def to_model_settings(model: Model, **resolved: Any) -> ModelSettings:
-    """The validated model with its resolved fields (`path`, `op_libraries`) put in."""
-    plain = {name: getattr(model, name) for name in Model.model_fields if name not in ("queue", "batching", *resolved)}
-    labels = tuple((entry.label, entry.version) for entry in model.versions.listed if entry.label is not None)
-    queue = QueueSettings(capacity=model.queue.capacity, timeout_ms=model.queue.timeout_ms)
-    batching = None
-    if model.batching is not None:
-        batching = BatchingSettings(max_rows=model.batching.max_rows, max_wait_us=model.batching.max_wait_us)
-    return ModelSettings(**plain, **resolved, queue=queue, batching=batching, labels=labels)
+def to_model_settings(model: Model, base: Path) -> ModelSettings:
+    """The validated model; its paths are relative to `base`."""
+    apart = ("path", "op_libraries", "queue", "batching", "request_log")
+    plain = {name: getattr(model, name) for name in Model.model_fields if name not in apart}
+    log = model.request_log
+    return ModelSettings(
+        **plain,
+        path=base / model.path,
+        op_libraries=tuple(str(base / library) for library in model.op_libraries),
+        queue=QueueSettings(**model.queue.model_dump()),
+        batching=None if model.batching is None else BatchingSettings(**model.batching.model_dump()),
+        request_log=None if log is None else RequestLogSettings(**{**log.model_dump(), "folder": base / log.folder}),
+        labels=tuple((entry.label, entry.version) for entry in model.versions.listed if entry.label is not None),
+    )

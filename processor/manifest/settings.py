@@ -46,6 +46,15 @@ class BatchingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLogSettings:
+    """A percentage of a model's calls, kept in files of `bytes_max` together."""
+
+    folder: Path
+    percent: float = 1.0
+    bytes_max: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionSettings:
     """One entry of a version list. `traffic` is its percentage of the calls that name no version; `shadow` that of the
     others' calls that are copied to it, and then it gets none of its own."""
@@ -85,6 +94,7 @@ class ModelSettings:
     dispatch: str = "shared_queue"
     batching: BatchingSettings | None = None
     tensor_content: bool = False
+    request_log: RequestLogSettings | None = None
     op_libraries: tuple[str, ...] = ()
     load_timeout_s: float = 600.0
     memory_bytes_max: int | None = None

@@ -230,7 +230,12 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
     )
     for (model, version, what), number in sorted(snapshot.shadows.items()):
         shadows.add_metric([model, str(version), what], number)
-    yield from (states, refused, restarts, shadows, _differences(snapshot))
+    logged = CounterMetricFamily(
+        "corelane_request_log", "Calls drawn for the request log: written, dropped, failed.", labels=["model", "result"]
+    )
+    for (model, what), number in sorted(snapshot.logged.items()):
+        logged.add_metric([model, what], number)
+    yield from (states, refused, restarts, shadows, _differences(snapshot), logged)
 
     cpu = CounterMetricFamily("corelane_gateway_cpu_seconds", "By gateway.", labels=["protocol", "gateway"])
     memory = GaugeMetricFamily("corelane_gateway_memory_bytes", "Resident.", labels=["protocol", "gateway"])

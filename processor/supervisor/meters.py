@@ -89,6 +89,7 @@ class Snapshot:
     restarts: Mapping[tuple[str, int], int]
     shadows: Mapping[tuple[str, int, str], int]
     differences: Mapping[tuple[str, int, str], int]
+    logged: Mapping[tuple[str, str], int]
     gateways: list[Process]
     reserve_cpus: int
     pool_cpus: int
@@ -107,6 +108,7 @@ class Meters:
         self.refused: Counter[tuple[str, int]] = Counter()
         self.restarts: Counter[tuple[str, int]] = Counter()
         self.shadows: Counter[tuple[str, int, str]] = Counter()  # model, version, what came of it
+        self.logged: Counter[tuple[str, str]] = Counter()  # model, what came of a call drawn for the request log
         self.differences: Counter[tuple[str, int, str]] = Counter()  # model, version, power of ten
 
     def loaded(self, worker: Worker, warm_up_s: float) -> None:
@@ -133,6 +135,8 @@ class Meters:
                 self.refused[model, number] += count
             elif kind == "shadow":
                 self.shadows[model, number, what] += count
+            elif kind == "log":
+                self.logged[model, what] += count
             else:
                 self.differences[model, number, what] += count
 
@@ -170,6 +174,7 @@ def take(supervisor: Supervisor) -> Snapshot:
         restarts=dict(supervisor.meters.restarts),
         shadows=dict(supervisor.meters.shadows),
         differences=dict(supervisor.meters.differences),
+        logged=dict(supervisor.meters.logged),
         gateways=[
             Process(
                 protocol=gateway.kind["protocol"],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from processor import routes
 from processor.channel import path_of
+from processor.manifest import ModelSettings
 from processor.supervisor.lifecycle import Phase, WantedModel
 
 if TYPE_CHECKING:
@@ -49,4 +50,12 @@ def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -
         versions=tuple(versions),
         labels=settings.labels if settings is not None else (),
         sticky_key=settings.sticky_key if settings is not None else None,
+        log=_log(settings) if settings is not None else None,
     )
+
+
+def _log(settings: ModelSettings) -> routes.LogRoute | None:
+    found = settings.request_log
+    if found is None:
+        return None
+    return routes.LogRoute(folder=str(found.folder), percent=found.percent, bytes_max=found.bytes_max)

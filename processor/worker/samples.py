@@ -8,14 +8,15 @@ import numpy as np
 
 from processor.engines import Engine
 from processor.errors import RequestError
+from processor.methods import Method
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, generated_inputs, sparse_triples
-from processor.wire import messages, records
+from processor.wire.prediction_log import read_logs
 from processor.worker import validation
 
 _logger = logging.getLogger(__name__)
 
 RECORDED = Path("assets.extra/tf_serving_warmup_requests")
-_RECORDS_MAX = 1000  # as many as TensorFlow Serving reads
+RECORDS_MAX = 1000  # as many as TensorFlow Serving reads
 _ROWS = 32
 _WORDS = 1000
 _LARGEST_INT = 10
@@ -30,19 +31,17 @@ def recorded(folder: Path, signatures: Mapping[str, Signature], bytes_max: int) 
     if not path.is_file():
         return
     try:
-        for number, data in enumerate(records.read(path)):
-            if number == _RECORDS_MAX:
+        for number, (method, request, _) in enumerate(read_logs(path)):
+            if number == RECORDS_MAX:
                 return
-            log = messages.PredictionLog.FromString(data)
-            if log.WhichOneof("log_type") != "predict_log":
+            if method is not Method.PREDICT:
                 continue
-            request = log.predict_log.request
             try:
                 signature = validation.find_signature(signatures, request.model_spec.signature_name)
                 yield signature, validation.decode_inputs(signature, request.inputs, bytes_max)
             except RequestError as error:
                 _logger.warning("warm-up request %d of %s does not fit: %s", number, path, error)
-    except (ValueError, OSError, messages.DecodeError) as error:
+    except (ValueError, OSError) as error:
         _logger.warning("%s is not read further: %s", path, error)
 
 

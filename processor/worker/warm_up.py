@@ -7,16 +7,19 @@ from typing import Any
 
 from processor.engines import Engine
 from processor.errors import RequestError
+from processor.methods import Method
 from processor.tensors import generated_inputs
-from processor.worker import samples
+from processor.wire.prediction_log import read_logs
+from processor.worker.inference import Inference
+from processor.worker.samples import RECORDED, RECORDS_MAX
 
 _logger = logging.getLogger(__name__)
 
 
 def warm_up(engine: Engine, sessions: list[Any], folder: Path, bytes_max: int) -> None:
     """Runs every signature once on every session, with zeros and empty strings, one where a size is unknown; then the
-    requests recorded in `folder`, dealt out over the sessions. A model may refuse such values; its own error is then
-    the first run, and nothing is lost but the warm-up."""
+    calls recorded in `folder`, dealt out over the sessions. A model may refuse such values; its own error is then the
+    first run, and nothing is lost but the warm-up."""
     for signature in engine.signatures().values():
         inputs = generated_inputs(signature)
         for session in sessions:
@@ -25,13 +28,24 @@ def warm_up(engine: Engine, sessions: list[Any], folder: Path, bytes_max: int) -
             except RequestError as error:
                 _logger.info("signature %s refuses generated inputs, so it is not warmed up: %s", signature.name, error)
                 break
-    count = 0
+    path = folder / RECORDED
+    if path.is_file():
+        _replay(path, engine, sessions, bytes_max)
+
+
+def _replay(path: Path, engine: Engine, sessions: list[Any], bytes_max: int) -> None:
+    calls = Inference(engine=engine, model="", version=0, message_bytes_max=bytes_max)
+    counts = dict.fromkeys(Method, 0)
     turns = itertools.cycle(sessions)
-    for signature, inputs in samples.recorded(folder, engine.signatures(), bytes_max):
-        try:
-            engine.run(next(turns), signature, inputs, list(signature.outputs))
-            count += 1
-        except RequestError as error:
-            _logger.warning("a warm-up request fails: %s", error)
-    if count:
-        _logger.info("warmed up with %d recorded requests", count)
+    try:
+        for method, request, _ in itertools.islice(read_logs(path), RECORDS_MAX):
+            try:
+                calls.handle(next(turns), method, request.SerializeToString())
+                counts[method] += 1
+            except RequestError as error:
+                _logger.warning("a warm-up request fails: %s", error)
+    except (ValueError, OSError) as error:
+        _logger.warning("%s is not read further: %s", path, error)
+    said = ", ".join(f"{count} {method.name}" for method, count in counts.items() if count)
+    if said:
+        _logger.info("warmed up with recorded requests: %s", said)

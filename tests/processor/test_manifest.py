@@ -75,7 +75,7 @@ def test_short_forms(text: str, kind: str, latest: int) -> None:
         ("slo_p99_ms: fast", "m.yaml:4: models[0].slo_p99_ms: input should be a valid number, not 'fast'"),
         ("versions: 3", "m.yaml:4: models[0].versions: should be {latest: N}, {all: true}, or a list of"),
         ("versions: {latest: 0}", "m.yaml:4: models[0].versions: latest should be a whole number of at least 1, not 0"),
-        ("versions: {newest: 1}", "or a list of {version: N, role: ..., label: ..., traffic: ..., shadow: ...}, not 'newest'"),
+        ("versions: {newest: 1}", "traffic: ..., shadow: ...}, not 'newest'"),
         ("versions: []", "m.yaml:4: models[0].versions: the list of versions is empty; list at least one"),
         ("versions: [{version: 1}, {version: 1}]", "m.yaml:4: models[0].versions: version 1 is listed twice"),
         (

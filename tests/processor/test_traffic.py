@@ -20,7 +20,7 @@ from processor.gateway.shadows import Shadows, largest_difference
 from processor.manifest import load_manifest, parse_manifest
 from processor.manifest.traffic import promoted, split
 from processor.manifest.writer import write_versions
-from processor.methods import Method
+from processor.methods import Assignment, Method
 from processor.routes import VersionRoute
 from processor.wire import inference, messages, tensors
 from tests.processor.test_metrics import scraped, value
@@ -164,7 +164,7 @@ def test_shadows_that_find_no_room_are_dropped_not_queued() -> None:
     call = Call(method=Method.PREDICT, model="m", request=b"", deadline_ns=0, cancellation=Cancellation())
     route = VersionRoute(version=3, state="AVAILABLE", shadow=100, instance=1)
     for _ in range(100):
-        shadows.copy(call, [route], b"")
+        shadows.copy(call, Assignment.HIGHEST, [route], b"")
     assert shadows.take_counts() == [("shadow", "m", 3, "dropped", 36)]
     stuck.open.set()
     wait_until(lambda: shadows._under_way == 0, "the copies' ends")

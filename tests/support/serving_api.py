@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_log_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
@@ -96,6 +97,12 @@ def read_response(data: str) -> dict[str, Any]:
     return {name: raw_arrays.pack(tf.make_ndarray(proto)) for name, proto in message.outputs.items()}
 
 
+def prediction_log(data: str) -> Any:
+    """What TensorFlow Serving's own message makes of a record."""
+    log = prediction_log_pb2.PredictionLog.FromString(bytes.fromhex(data))
+    return json_format.MessageToDict(log, preserving_proto_field_name=True)
+
+
 def descriptors() -> dict[str, Any]:
     """Every field of the messages of the API: {message: {field: [number, type, repeated]}}."""
     found: dict[str, Any] = {}
@@ -138,6 +145,7 @@ def main() -> None:
     actions = {
         "call": call,
         "round_trip": round_trip,
+        "prediction_log": prediction_log,
         "build_request": build_request,
         "read_response": read_response,
         "descriptors": descriptors,

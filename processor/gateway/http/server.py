@@ -57,6 +57,7 @@ class HttpGateway(Gateway):
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_s))
         self._server.should_exit = True
         self._server.ended.wait(grace_s + 1)
+        self.log.close()
         os._exit(0)
 
     def on_routes(self) -> None:
