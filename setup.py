@@ -118,9 +118,11 @@ setup(
         "fused": TENSORFLOW + OPENVINO,
         "all": TENSORFLOW + ONNXRUNTIME + OPENVINO,
         "demo": [*TENSORFLOW, *ONNXRUNTIME, *OPENVINO, "onnx>=1.17,<2"],
+        "auth": ["PyJWT[crypto]>=2.8,<3"],
         "plots": ["matplotlib>=3.8,<4"],  # bench.isolation --plot
         "dev": [
             "hypothesis>=6.100,<7",
+            "PyJWT[crypto]>=2.8,<3",
             "mypy>=1.14,<3",
             "onnx>=1.17,<2",
             "pytest>=8.3,<10",

@@ -1,6 +1,7 @@
 """A client in a few lines, without TensorFlow."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,14 +24,27 @@ class Client:
 
     Thread safety: every method from any thread. Failed calls raise the errors of `corelane.errors`."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX),
-                ("grpc.max_send_message_length", _ANSWER_BYTES_MAX),
-            ],
-        )
+    def __init__(
+        self,
+        address: str,
+        *,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        """With `ca`, the PEM file of the authority that signed the server's certificate, by TLS; `certificate` and
+        `key` are this client's own, for mutual TLS. `api_key` may be a JWT."""
+        limits = [
+            ("grpc.max_receive_message_length", _ANSWER_BYTES_MAX),
+            ("grpc.max_send_message_length", _ANSWER_BYTES_MAX),
+        ]
+        if ca is None and certificate is None:
+            self._channel = grpc.insecure_channel(address, options=limits)
+        else:
+            root, own_key, own = (None if path is None else Path(path).read_bytes() for path in (ca, key, certificate))
+            self._channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(root, own_key, own), limits)
+        self._metadata_sent = None if api_key is None else [("authorization", f"Bearer {api_key}")]
         self._predict = self._method(_PREDICTION + "Predict", messages.PredictResponse)
         self._metadata = self._method(_PREDICTION + "GetModelMetadata", messages.GetModelMetadataResponse)
         self._status = self._method(_MODEL + "GetModelStatus", messages.GetModelStatusResponse)
@@ -132,7 +146,7 @@ class Client:
 
     def _call(self, method: Any, request: Any, timeout_s: float | None) -> Any:
         try:
-            return method(request, timeout=timeout_s)
+            return method(request, timeout=timeout_s, metadata=self._metadata_sent)
         except grpc.RpcError as error:
             found = error_of_call(error)
             if isinstance(found, Cancelled):

@@ -17,6 +17,7 @@
         ├── Unavailable       the version is restarting, or the server is stopping
         ├── ModelsNotAvailable  models that a client asked to load did not become available
         ├── NotSupported      the server does not offer this call
+        ├── Unauthenticated   the caller does not say who it is, or cannot prove it
         ├── PermissionRefused  the caller may not do this
         └── EngineFailed      the engine could not run a valid request
 
@@ -97,6 +98,10 @@ class ModelsNotAvailable(RequestError):
 
 class NotSupported(RequestError):
     """The server does not offer this call."""
+
+
+class Unauthenticated(RequestError):
+    """The caller does not say who it is, or cannot prove it."""
 
 
 class PermissionRefused(RequestError):

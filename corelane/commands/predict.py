@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ def add_parser(commands: Any) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--version", type=int, help="ask this version")
     which.add_argument("--label", help="ask the version with this label")
+    parser.add_argument("--ca", metavar="FILE", help="call by TLS; the authority that signed the server's certificate")
+    parser.add_argument("--cert", metavar="FILE", help="this client's certificate, for mutual TLS; with --key")
+    parser.add_argument("--key", metavar="FILE", help="its private key")
+    parser.add_argument(
+        "--api-key", default=os.environ.get("CORELANE_API_KEY"), help="key or JWT (default: $CORELANE_API_KEY)"
+    )
     parser.add_argument("--signature", default="", help="default: serving_default")
     parser.add_argument("--outputs", default="", metavar="A,B", help="only these outputs")
     parser.add_argument(
@@ -43,7 +50,9 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    with Client(options.server) as client:
+    with Client(
+        options.server, ca=options.ca, certificate=options.cert, key=options.key, api_key=options.api_key
+    ) as client:
         target = {"version": options.version, "label": options.label, "timeout_s": options.timeout}
         signatures = client.metadata(options.model, **target)
         if options.inputs is None:

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from processor import control
 from processor.gateway import inference_service, model_service, prediction_service
+from processor.gateway.grpc_access import AccessInterceptor, server_credentials
 from processor.gateway.process import Gateway
 from processor.wire.messages import POOL
 
@@ -59,6 +60,7 @@ class GrpcGateway(Gateway):
         server = grpc.server(
             ThreadPoolExecutor(_CALLS_MAX, thread_name_prefix="call"),
             maximum_concurrent_rpcs=_CALLS_MAX,
+            interceptors=[] if self.access.is_open else [AccessInterceptor(self.access)],
             compression=_COMPRESSIONS[self.settings["compression"]],
             options=[
                 ("grpc.so_reuseport", 1),
@@ -82,5 +84,8 @@ class GrpcGateway(Gateway):
         reflection.enable_server_reflection(
             (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server, pool=POOL
         )
-        server.add_insecure_port(self.settings["address"])
+        if self.settings["tls"] is None:
+            server.add_insecure_port(self.settings["address"])
+        else:
+            server.add_secure_port(self.settings["address"], server_credentials(self.settings["tls"]))
         return server

@@ -11,6 +11,8 @@ from typing import Any
 from processor import control, routes
 from processor.call import Call
 from processor.channel import SharedMemoryChannel
+from processor.errors import StartError
+from processor.gateway.access import Access
 from processor.gateway.asking import Ask
 from processor.gateway.request_log import RequestLog
 from processor.gateway.router import Router
@@ -35,6 +37,7 @@ class Gateway(ABC):
         self.shadows.router = self.router
         self.signatures = Signatures(self.router, settings["request_timeout_s"])
         self.ask = Ask(client)
+        self.access = Access(settings)
         self._ready = False
 
     def tell_counts(self) -> None:
@@ -87,8 +90,9 @@ def main(arguments: list[str]) -> None:
     client, settings = control.connect(arguments)
     try:
         gateway = _make(client, settings)
-    except (RuntimeError, OSError) as error:
-        client.send({"type": "failed", "error": f"cannot listen on {settings['address']}: {error}"})
+    except (RuntimeError, OSError, ValueError, StartError) as error:
+        reason = str(error) if isinstance(error, StartError) else f"cannot listen on {settings['address']}: {error}"
+        client.send({"type": "failed", "error": reason})
         os._exit(3)
     first = client.receive()
     if first is None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from processor.errors import ManifestError
 from processor.manifest import schema
-from processor.manifest.settings import HostSettings, ListenSettings, Manifest
+from processor.manifest.settings import HostSettings, Manifest
 
 Location = tuple[str | int, ...]
 
@@ -64,7 +64,7 @@ def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
     assert validated is not None
 
     return Manifest(
-        listen=ListenSettings(**validated.listen.model_dump()),
+        listen=validated.listen.to_settings(base),
         host=HostSettings(**validated.host.model_dump()),
         models=tuple(schema.to_model_settings(model, base) for model in validated.models),
     )

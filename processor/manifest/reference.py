@@ -8,6 +8,10 @@ from processor.manifest import schema
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "listen.": schema.Listen,
+    "listen.tls.": schema.Tls,
+    "listen.auth.": schema.Auth,
+    "listen.auth.jwt.": schema.Jwt,
+    "listen.limits.": schema.Limits,
     "host.": schema.Host,
     "models[].": schema.Model,
     "models[].queue.": schema.Queue,

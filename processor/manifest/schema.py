@@ -3,6 +3,8 @@
 The README's table of keys is checked against this module.
 """
 
+import os
+import pwd
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,12 +13,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from processor.manifest.settings import (
+    AuthSettings,
     BatchingSettings,
     HostSettings,
+    JwtSettings,
+    LimitsSettings,
     ListenSettings,
     ModelSettings,
     QueueSettings,
     RequestLogSettings,
+    TlsSettings,
     VersionPolicy,
     VersionSettings,
 )
@@ -59,6 +65,18 @@ def _metadata_key(value: Any) -> str | None:
     if not isinstance(value, str) or not re.fullmatch(r"[0-9a-z_.-]+", value) or value.endswith("-bin"):
         raise _problem(f"should be a name of gRPC metadata, in small letters, such as user-id, not {value!r}")
     return value
+
+
+def _user(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        pwd.getpwnam(value)
+    except (KeyError, TypeError):
+        raise _problem(f"there is no user {value!r} on this host") from None
+    if os.geteuid() != 0:
+        raise _problem("workers can only run as another user where the server runs as root")
+    return str(value)
 
 
 def _versions(value: Any) -> VersionPolicy:
@@ -123,6 +141,56 @@ Address = Annotated[str, BeforeValidator(_address)]
 AutoOrCount = Annotated[int | None, BeforeValidator(_auto_or_count)]
 
 
+class Tls(_Strict):
+    certificate: str = Field(description="the server's certificate and those that lead to its authority, in PEM")
+    key: str = Field(description="its private key, in PEM")
+    client_ca: str | None = Field(
+        default=None, description="mutual TLS: clients need a certificate that this authority signed; none: anybody"
+    )
+
+    def to_settings(self, base: Path) -> TlsSettings:
+        return TlsSettings(
+            certificate=base / self.certificate,
+            key=base / self.key,
+            client_ca=None if self.client_ca is None else base / self.client_ca,
+        )
+
+
+class Jwt(_Strict):
+    key: str = Field(description="file of the public key in PEM, or of the shared secret")
+    algorithms: list[str] = Field(default=["RS256"], min_length=1, description="that tokens may be signed with")
+    issuer: str | None = Field(default=None, description="who must have made them")
+    audience: str | None = Field(default=None, description="whom they must be for")
+
+
+class Auth(_Strict):
+    api_keys: str | None = Field(
+        default=None,
+        description="a file: on each line a client and its key, or sha256:DIGEST; read when it changes",
+    )
+    jwt: Jwt | None = Field(default=None, description="JSON Web Tokens; the subject is the client")
+    managers: list[str] = Field(default_factory=list, description="clients that may load, unload and reload models")
+
+    def to_settings(self, base: Path) -> AuthSettings:
+        jwt = self.jwt
+        if self.api_keys is None and jwt is None:
+            raise _problem("needs api_keys, jwt, or both")
+        return AuthSettings(
+            api_keys=None if self.api_keys is None else base / self.api_keys,
+            jwt=None
+            if jwt is None
+            else JwtSettings(
+                key=base / jwt.key, algorithms=tuple(jwt.algorithms), issuer=jwt.issuer, audience=jwt.audience
+            ),
+            managers=tuple(self.managers),
+        )
+
+
+class Limits(_Strict):
+    requests_per_s: float | None = Field(default=None, gt=0, description="of one client at one gateway; none: any")
+    in_flight: int | None = Field(default=None, ge=1, description="of one client at one gateway; none: any")
+
+
 class Listen(_Strict):
     grpc: Address = Field(default=ListenSettings().grpc, description="where clients call")
     http: Annotated[str | None, BeforeValidator(_address_or_none)] = Field(
@@ -141,6 +209,18 @@ class Listen(_Strict):
         default=ListenSettings().metrics_path,
         description="where Prometheus reads on the REST port; none: on the admin port only",
     )
+    tls: Tls | None = Field(default=None, description="for gRPC and REST, files read again when they change; none: off")
+    auth: Auth | None = Field(default=None, description="who may call; none: anybody")
+    limits: Limits | None = Field(default=None, description="how much one client may call; none: any")
+
+    def to_settings(self, base: Path) -> ListenSettings:
+        apart = ("tls", "auth", "limits")
+        return ListenSettings(
+            **{name: getattr(self, name) for name in Listen.model_fields if name not in apart},
+            tls=None if self.tls is None else self.tls.to_settings(base),
+            auth=None if self.auth is None else self.auth.to_settings(base),
+            limits=None if self.limits is None else LimitsSettings(**self.limits.model_dump()),
+        )
 
 
 class Host(_Strict):
@@ -160,6 +240,12 @@ class Host(_Strict):
     )
     drain_s: float = Field(
         default=HostSettings().drain_s, gt=0, description="longest wait for accepted requests at a stop"
+    )
+    sandbox: Literal["auto", "off", "required"] = Field(
+        default="auto", description="of workers: what the kernel has; off: none; required: no load without all of it"
+    )
+    worker_user: Annotated[str | None, BeforeValidator(_user)] = Field(
+        default=None, description="workers run as this user; only where the server runs as root; none: as the server"
     )
 
 
@@ -252,6 +338,10 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
     parents: dict[tuple[str, ...], type[BaseModel]] = {
         (): Document,
         ("listen",): Listen,
+        ("listen", "tls"): Tls,
+        ("listen", "auth"): Auth,
+        ("listen", "auth", "jwt"): Jwt,
+        ("listen", "limits"): Limits,
         ("host",): Host,
         ("models",): Model,
         ("models", "queue"): Queue,

@@ -10,6 +10,40 @@ Role = Literal["baseline", "ab"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
+    """Files in PEM. With `client_ca`, clients must have a certificate that it signed."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JwtSettings:
+    """`key`: a public key in PEM, or a shared secret."""
+
+    key: Path
+    algorithms: tuple[str, ...] = ("RS256",)
+    issuer: str | None = None
+    audience: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthSettings:
+    api_keys: Path | None = None
+    jwt: JwtSettings | None = None
+    managers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSettings:
+    """Of each client, at each gateway."""
+
+    requests_per_s: float | None = None
+    in_flight: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSettings:
     """Addresses are "host:port"; port 0 lets the system choose."""
 
@@ -19,6 +53,9 @@ class ListenSettings:
     message_bytes_max: int = 64 * 1024 * 1024
     grpc_compression: str = "none"
     metrics_path: str | None = "/monitoring/prometheus/metrics"
+    tls: TlsSettings | None = None
+    auth: AuthSettings | None = None
+    limits: LimitsSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +66,8 @@ class HostSettings:
     scheduler: str = "auto"
     gateways: int | None = None
     drain_s: float = 30.0
+    sandbox: str = "auto"
+    worker_user: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -35,8 +36,10 @@ class Child:
         on_exit: Callable[[str, str], None],
         descriptors: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
+        user: str | None = None,
     ) -> None:
-        """The process inherits `descriptors`, under the same numbers, and our environment if none is given."""
+        """The process inherits `descriptors`, under the same numbers, and our environment if none is given. It runs as
+        `user`, with that one's groups only, if that is given."""
         self.name = name
         self._on_message = on_message
         self._on_exit = on_exit
@@ -50,6 +53,9 @@ class Child:
                 stderr=subprocess.STDOUT,
                 pass_fds=[theirs.fileno(), *descriptors],
                 env=environment,
+                user=user,
+                group=None if user is None else pwd.getpwnam(user).pw_gid,
+                extra_groups=None if user is None else [],
             )
         self.pid = self._process.pid
         self._writer: asyncio.StreamWriter | None = None

@@ -3,13 +3,15 @@
 import asyncio
 import dataclasses
 import itertools
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from processor import control, routes
 from processor._native import OWNER_MAX
+from processor.manifest import ListenSettings
 from processor.supervisor.child import Child
 
 _logger = logging.getLogger("corelane")
@@ -31,6 +33,27 @@ class Gateway:
     error: str = ""
 
 
+def kinds_of(
+    listen: ListenSettings, addresses: Mapping[str, str], request_timeout_s: float, count: int
+) -> list[dict[str, Any]]:
+    """What each gateway is told: `count` of them for each protocol, one at least."""
+    security = {name: getattr(listen, name) for name in ("tls", "auth", "limits")}
+    plain = {name: one and dataclasses.asdict(one) for name, one in security.items()}
+    return [
+        {
+            "protocol": protocol,
+            "address": address,
+            "message_bytes_max": listen.message_bytes_max,
+            "compression": listen.grpc_compression,
+            "metrics_path": listen.metrics_path,
+            "request_timeout_s": request_timeout_s,
+            # Paths as text: the settings travel as JSON.
+            **json.loads(json.dumps(plain, default=str)),
+        }
+        for protocol, address in addresses.items()
+    ] * max(1, count)
+
+
 class Gateways:
     """Belongs to the event loop's thread.
 
@@ -39,17 +62,15 @@ class Gateways:
     def __init__(
         self,
         *,
-        count: int,
         kinds: list[dict[str, Any]],
         on_change: Callable[[], None],
         on_ask: Callable[[Child, control.Message], None],
         on_counts: Callable[[list[Any]], None],
         on_end: Callable[[int], None],
     ) -> None:
-        """There are `count` gateways of each kind, which is what they are told. `on_change` is called if one took over
+        """There is a gateway for each of `kinds`, which is what it is told. `on_change` is called if one took over
         a table, started or died; `on_ask` carries a client's question to us, `on_counts` what gateways counted;
         `on_end` gets the number of a gateway that has ended, first of all."""
-        self._count = count
         self._kinds = kinds
         self._on_change = on_change
         self._on_ask = on_ask
@@ -68,10 +89,10 @@ class Gateways:
     @property
     def up(self) -> bool:
         """Whether every gateway listens."""
-        return len(self.list) == self._count * len(self._kinds) and all(gateway.ready for gateway in self.list)
+        return len(self.list) == len(self._kinds) and all(gateway.ready for gateway in self.list)
 
     def start(self) -> None:
-        for kind in self._kinds * self._count:
+        for kind in self._kinds:
             self._start_one(kind)
 
     def publish(self, models: list[routes.ModelRoute], ready: bool) -> None:

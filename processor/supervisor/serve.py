@@ -3,11 +3,15 @@
 import asyncio
 import contextlib
 import logging
+import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 from processor import ports
+from processor.errors import StartError
 from processor.knobs import read_knobs
-from processor.manifest import advice, load_manifest
+from processor.manifest import Manifest, advice, load_manifest
 from processor.supervisor.admin import admin_server
 from processor.supervisor.supervisor import Supervisor
 from scheduler import read_host
@@ -20,6 +24,7 @@ def serve(manifest_path: Path) -> None:
     anything runs."""
     manifest = load_manifest(manifest_path)
     knobs, host = read_knobs(), read_host()
+    _check_worker_user(manifest)
     for warning in advice.warnings(manifest):
         _logger.warning("%s", warning)
 
@@ -42,3 +47,20 @@ def serve(manifest_path: Path) -> None:
                 await admin_task
 
     asyncio.run(run())
+
+
+def _check_worker_user(manifest: Manifest) -> None:
+    """StartError if the workers' user cannot run this installation: every load would fail, for no reason of its own."""
+    user = manifest.host.worker_user
+    if user is None:
+        return
+    command = [sys.executable, "-P", "-c", "import processor._native"]
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[]
+        )
+        problem = "" if result.returncode == 0 else result.stderr.strip()[-300:]
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        raise StartError(f"host.worker_user: {user} cannot run {sys.executable}: {problem}")

@@ -24,7 +24,7 @@ from processor.supervisor import lifecycle, runtime, tasks, watching
 from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
 from processor.supervisor.folders import ModelFolder
-from processor.supervisor.gateways import Gateways
+from processor.supervisor.gateways import Gateways, kinds_of
 from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, WantedModel
 from processor.supervisor.meters import Meters
 from processor.supervisor.route_table import route_table
@@ -81,18 +81,9 @@ class Supervisor:
             self._ports["http"] = ReservedPort(listen.http)
         self.addresses = {protocol: port.address for protocol, port in self._ports.items()}
         self.gateways = Gateways(
-            count=manifest.host.gateways or max(2, self.cores // 8),
-            kinds=[
-                {
-                    "protocol": protocol,
-                    "address": address,
-                    "message_bytes_max": listen.message_bytes_max,
-                    "compression": listen.grpc_compression,
-                    "metrics_path": listen.metrics_path,
-                    "request_timeout_s": knobs.request_timeout_s,
-                }
-                for protocol, address in self.addresses.items()
-            ],
+            kinds=kinds_of(
+                listen, self.addresses, knobs.request_timeout_s, manifest.host.gateways or max(2, self.cores // 8)
+            ),
             on_change=self._reconcile,
             on_ask=self._on_ask,
             on_counts=self.meters.heard,
@@ -355,6 +346,7 @@ class Supervisor:
             "instance": number,
             "gate": self.gate.descriptor,
             "member": member,
+            "sandbox": self.manifest.host.sandbox,
             "quietly": not (self.scheduling.plan and self.scheduling.plan.pool),
             "cpus": list(self.host.cpus),
             "cores": self.cores,
@@ -368,6 +360,7 @@ class Supervisor:
             on_exit=lambda how, output: self._on_worker_exit(number, how, output),
             descriptors=[channel.descriptor, self.gate.descriptor],
             environment=environment_of(spec),
+            user=self.manifest.host.worker_user,
         )
         pin(child.pid, self.scheduling.cpus_of_loads())
         instance = Instance(

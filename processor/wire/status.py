@@ -14,6 +14,7 @@ _CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ModelsNotAvailable: grpc.StatusCode.UNKNOWN,
     errors.NotSupported: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.PermissionRefused: grpc.StatusCode.PERMISSION_DENIED,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
 }

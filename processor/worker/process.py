@@ -16,11 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import kernels
+import processor
+import scheduler
 from processor import control
 from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.worker.allocator import environment_for
+from processor.worker.sandbox import contain
 from processor.worker.spec import SessionPlacement, WorkerSpec
 
 if TYPE_CHECKING:
@@ -43,6 +47,8 @@ def main(arguments: list[str]) -> None:
     spec = WorkerSpec(**{**first["spec"], "op_libraries": tuple(first["spec"]["op_libraries"])})
     _limit(spec)
     if "choice" not in first:
+        # What follows reads the model, and a compilation runs it.
+        _contain(client, spec, first["sandbox"])
         _choose(client, spec, first, arguments)
     channel = SharedChannel.map(first["channel"], first["instance"])
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
@@ -77,6 +83,20 @@ def main(arguments: list[str]) -> None:
         time.sleep(_DRAIN_LOOK_S)
     version.group.stop()
     os._exit(0)
+
+
+def _contain(client: control.ControlClient, spec: WorkerSpec, mode: str) -> None:
+    folder = Path(spec.folder)
+    cache = Path(spec.profile_folder) if spec.profile_folder else cache_folder()
+    with _failing(client, spec):
+        cache.mkdir(parents=True, exist_ok=True)
+        linked = {path.resolve().parent for path in folder.rglob("*") if path.is_symlink()}
+        programs = [Path(module.__path__[0]) for module in (processor, scheduler, kernels)]
+        held = contain(mode, [folder, *linked, *programs, *map(Path, spec.op_libraries)], [cache])
+    if held:
+        # Libraries that keep something in the home folder (OpenVINO's telemetry does) fail where they may not.
+        os.environ["HOME"] = str(cache)
+        _logger.info("contained: %s", "; ".join(held))
 
 
 def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Message, arguments: list[str]) -> None:

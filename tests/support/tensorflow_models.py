@@ -3,6 +3,7 @@
 tf2/1   TF2 function: strings through a lookup table, a variable, two signatures, a scalar input with no batch
 tf1/1   TF1 graph: Predict, Classify and Regress signatures over tf.Example, variables and a hash table
 types/1 every element type that the wire has, each returned as it came; plain: all but complex numbers
+files/1 reads any file, and writes any
 picky/1 refuses negative numbers, in the graph
 branches/1 a branch and a loop on what the input is
 keeper/1 keeps the input of each call in a variable, and returns that of the call before
@@ -65,6 +66,17 @@ class Types(tf.Module):
     @tf.function(input_signature=[{name: tf.TensorSpec(None, dtype, name) for name, dtype in PLAIN_TYPES.items()}])
     def plain(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {f"{name}_out": tf.identity(tensor) for name, tensor in inputs.items()}
+
+
+class Files(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, "path")])
+    def read(self, path: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"content": tf.io.read_file(path)}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, "path"), tf.TensorSpec([], tf.string, "content")])
+    def write(self, path: tf.Tensor, content: tf.Tensor) -> dict[str, tf.Tensor]:
+        tf.io.write_file(path, content)
+        return {"path": tf.identity(path)}
 
 
 class Picky(tf.Module):
@@ -204,6 +216,9 @@ def main(folder: Path) -> None:
     write_tf1(folder / "tf1/1")
     write_keras(folder / "keras/1")
     write_ref(folder / "ref/1")
+    files = Files()
+    both = {"serving_default": files.read.get_concrete_function(), "write": files.write.get_concrete_function()}
+    tf.saved_model.save(files, str(folder / "files/1"), signatures=both)
     picky, keeper, branches, tower, table = Picky(), Keeper(), Branches(), Tower(), Table()
     tf.saved_model.save(table, str(folder / "table/1"), signatures=table.put.get_concrete_function())
     tf.saved_model.save(tower, str(folder / "tower/1"), signatures=tower.score.get_concrete_function())

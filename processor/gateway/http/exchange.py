@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from processor._native import Cancellation
 from processor.errors import InvalidRequest, ModelNotFound, RequestError, TooLarge, Unavailable
+from processor.gateway.access import Access
 from processor.gateway.http.compression import compress, decompress
 from processor.gateway.http.json_text import write
 from processor.wire.status import http_code_of
@@ -47,15 +48,35 @@ class Exchanges:
     """Makes Starlette endpoints of functions from a Question to a Reply, which run on threads and may raise
     RequestErrors."""
 
-    def __init__(self, *, body_bytes_max: int, timeout_s: float, calls_max: int) -> None:
+    def __init__(self, access: Access, *, body_bytes_max: int, timeout_s: float, calls_max: int) -> None:
+        self._access = access
         self._body_bytes_max = body_bytes_max
         self._timeout_ns = int(timeout_s * 1e9)
         self._calls_max = calls_max
         self._calls = 0
         self._threads = ThreadPoolExecutor(calls_max, thread_name_prefix="http")
 
-    def endpoint(self, answer: Callable[[Question], Reply]) -> Callable[[Request], Any]:
+    def endpoint(
+        self, answer: Callable[[Question], Reply], *, manages: bool = False, is_open: bool = False
+    ) -> Callable[[Request], Any]:
+        """`manages`: it changes which models are served, for which a client needs to be a manager. `is_open`: it is
+        for anybody, without a key and a limit."""
+
         async def handle(request: Request) -> Response:
+            if is_open or self._access.is_open:
+                return await within_room(request)
+            peer = request.client.host if request.client else ""
+            try:
+                client = self._access.identify(request.headers.get, peer, manages=manages)
+                self._access.admit(client)
+            except RequestError as error:
+                return _response(_failure(error))
+            try:
+                return await within_room(request)
+            finally:
+                self._access.leave(client)
+
+        async def within_room(request: Request) -> Response:
             if self._calls >= self._calls_max:
                 # Every thread is taken; to wait for one would be a queue without a bound.
                 return _response(_failure(Unavailable(f"{self._calls} calls are under way")))

@@ -41,20 +41,20 @@ class InferenceApi:
         self._is_ready = is_ready
 
     def routes(self, exchanges: Exchanges) -> list[Route]:
-        def route(path: str, method: str, answer: Callable[[Question], Reply]) -> Route:
-            return Route(path, exchanges.endpoint(answer), methods=[method])
+        def route(path: str, method: str, answer: Callable[[Question], Reply], **how: bool) -> Route:
+            return Route(path, exchanges.endpoint(answer, **how), methods=[method])
 
         found = [
             route("/v2", "GET", self.server_metadata),
-            route("/v2/health/live", "GET", lambda question: Reply()),
-            route("/v2/health/ready", "GET", lambda question: _yes_or_no(self._is_ready())),
+            route("/v2/health/live", "GET", lambda question: Reply(), is_open=True),
+            route("/v2/health/ready", "GET", lambda question: _yes_or_no(self._is_ready()), is_open=True),
             route("/v2/repository/index", "POST", self.index),
-            route("/v2/repository/models/{model}/load", "POST", self.load),
-            route("/v2/repository/models/{model}/unload", "POST", self.unload),
+            route("/v2/repository/models/{model}/load", "POST", self.load, manages=True),
+            route("/v2/repository/models/{model}/unload", "POST", self.unload, manages=True),
         ]
         for where in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
             found.append(route(where, "GET", self.model_metadata))
-            found.append(route(f"{where}/ready", "GET", self.model_ready))
+            found.append(route(f"{where}/ready", "GET", self.model_ready, is_open=True))
             found.append(route(f"{where}/infer", "POST", self.infer))
         return found
 

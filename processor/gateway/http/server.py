@@ -1,9 +1,12 @@
 """The HTTP gateway: an ASGI server on the shared port, on a thread of its own."""
 
 import contextlib
+import logging
 import os
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +24,9 @@ from processor.gateway.http.tensorflow_api import TensorFlowApi
 from processor.gateway.process import Gateway
 from processor.ports import endpoint_of
 
+_logger = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
 # A request in flight holds a thread.
 _CALLS_MAX = 512
 _BACKLOG = 1024
@@ -44,11 +50,14 @@ class HttpGateway(Gateway):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=None,
+                **_tls_options(settings["tls"]),
             )
         )
+        self._server.config.load()  # a certificate that cannot be read is told of at the start
 
     def serve(self) -> None:
+        if self.settings["tls"] is not None:
+            threading.Thread(target=self._follow_certificates, name="certificates", daemon=True).start()
         self._socket.listen(_BACKLOG)
         threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True).start()
         self.client.send({"type": "ready"})
@@ -63,8 +72,24 @@ class HttpGateway(Gateway):
     def on_routes(self) -> None:
         return None
 
+    def _follow_certificates(self) -> None:
+        """New connections get the files as they are. Never returns."""
+        tls = self.settings["tls"]
+        files = [tls["certificate"], tls["key"]]
+        known = [os.stat(path).st_mtime_ns for path in files]
+        while True:
+            time.sleep(_LOOK_S)
+            try:
+                found = [os.stat(path).st_mtime_ns for path in files]
+                if found != known and self._server.config.ssl is not None:
+                    self._server.config.ssl.load_cert_chain(files[0], files[1])
+                    known = found
+            except OSError as error:  # ssl.SSLError is one
+                _logger.warning("the certificate stays as it was: %s", error)
+
     def _application(self) -> Starlette:
         exchanges = Exchanges(
+            self.access,
             body_bytes_max=self.settings["message_bytes_max"],
             timeout_s=self.settings["request_timeout_s"],
             calls_max=_CALLS_MAX,
@@ -83,6 +108,18 @@ class HttpGateway(Gateway):
             return Reply(body=self.ask("metrics", "").encode(), headers={"content-type": _METRICS_TYPE})
 
         return [] if path is None else [Route(path, exchanges.endpoint(answer), methods=["GET"])]
+
+
+def _tls_options(tls: dict[str, Any] | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    client_ca = tls.get("client_ca")
+    return {
+        "ssl_certfile": tls["certificate"],
+        "ssl_keyfile": tls["key"],
+        "ssl_ca_certs": client_ca,
+        "ssl_cert_reqs": ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
+    }
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,184 @@
+"""What a worker may do, once it knows what it serves: a model is a program, and may be somebody else's.
+
+Three layers, each as far as the kernel has it. Landlock: files are read below the version's folder, the programs'
+folders and the system's libraries, written below the cache and the temporary folders only; no TCP. seccomp: no sockets
+but those within the machine, no tracing of other processes, no mounting, no io_uring (which would open sockets past the
+filter). No new privileges, ever. All of it holds for every thread and child from here on, and cannot be undone.
+
+Not contained: CPU and memory but by `memory_bytes_max` and the cores; what the version's answers say.
+"""
+
+import ctypes
+import logging
+import os
+import platform
+import site
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from processor.errors import LoadError
+
+_logger = logging.getLogger(__name__)
+
+_PR_SET_NO_NEW_PRIVS = 38
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277}
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+_EPERM = 1
+_O_PATH = getattr(os, "O_PATH", 0o10000000)
+
+# Landlock's rights to files, by the version of its interface that brought them.
+_EXECUTE, _WRITE, _READ, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_FILES = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
+_READING = _EXECUTE | _READ | _READ_DIR
+_OF_FILES = _EXECUTE | _WRITE | _READ | 1 << 14 | 1 << 15  # the rest is of folders
+_TCP = {4: 0b11}
+
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt/intel")
+_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm", "/dev/null")
+
+_AF_UNIX = 1
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# By number on x86_64 and on aarch64; None where there is none.
+_SYSCALLS = {
+    "socket": (41, 198),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "setns": (308, 268),
+    "unshare": (272, 97),
+    "reboot": (169, 142),
+    "kexec_load": (246, 104),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "delete_module": (176, 106),
+    "bpf": (321, 280),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "open_by_handle_at": (304, 265),
+}
+
+
+def contain(mode: str, readable: Sequence[Path], writable: Sequence[Path]) -> list[str]:
+    """Puts this process into its sandbox, beside the system's files with these to read and to write. Returns what holds
+    now, in words. `mode` "required": LoadError if a layer is missing; "auto": its absence is logged; "off": nothing."""
+    if mode == "off":
+        return []
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise LoadError(f"the kernel refuses to give up privileges: {os.strerror(ctypes.get_errno())}")
+    held, missing = ["no new privileges"], []
+    layers: dict[str, Callable[[], str]] = {
+        "landlock": lambda: _landlock(libc, readable, writable),
+        "seccomp": lambda: _seccomp(libc),
+    }
+    for name, layer in layers.items():
+        try:
+            held.append(layer())
+        except OSError as error:
+            missing.append(f"{name}: {error.strerror or error}")
+    if missing and mode == "required":
+        raise LoadError(f"host.sandbox is required, but the kernel lacks {'; '.join(missing)}")
+    for what in missing:
+        _logger.warning("the sandbox is without %s", what)
+    return held
+
+
+def _landlock(libc: ctypes.CDLL, readable: Sequence[Path], writable: Sequence[Path]) -> str:
+    version = _call(libc, _LANDLOCK_CREATE, None, 0, 1)
+    rights = _sum(_FILES, version)
+    tcp = _sum(_TCP, version)
+    attributes = struct.pack("=QQ", rights, tcp)[: 16 if version >= 4 else 8]
+    ruleset = _call(libc, _LANDLOCK_CREATE, attributes, len(attributes), 0)
+    try:
+        programs = {sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), *filter(None, sys.path)}
+        for path in (*_SYSTEM, *sorted(programs), *map(str, readable)):
+            _allow(libc, ruleset, path, _READING & rights)
+        for path in (*_WRITABLE, *map(str, writable)):
+            _allow(libc, ruleset, path, rights)
+        _call(libc, _LANDLOCK_RESTRICT, ruleset, 0)
+    finally:
+        os.close(ruleset)
+    return "landlock: reads its files, writes its cache" + (", no TCP" if tcp else "")
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
+    """Of a path that is not there, nothing need be allowed."""
+    try:
+        descriptor = os.open(path, _O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        if not os.path.isdir(path):
+            rights &= _OF_FILES
+        rule = struct.pack("=Qi", rights, descriptor)
+        _call(libc, _LANDLOCK_ADD, ruleset, 1, rule, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _seccomp(libc: ctypes.CDLL) -> str:
+    machine = platform.machine()
+    if machine not in _AUDIT_ARCH:
+        raise OSError(0, f"no filter is known for {machine}")
+    program = _filter(machine)
+    instructions = ctypes.create_string_buffer(program)
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+    found = Program(len(program) // 8, ctypes.addressof(instructions))
+    # For all threads at once, those that are there already included.
+    _call(libc, _SYS_SECCOMP[machine], 1, 1, ctypes.byref(found))
+    return "seccomp: no network, no tracing, no mounting"
+
+
+def _filter(machine: str) -> bytes:
+    """The filter's program: a call of another architecture ends the process; those listed get EPERM, sockets within the
+    machine apart; all else is allowed."""
+    column = 0 if machine == "x86_64" else 1
+    denied = [numbers[column] for name, numbers in _SYSCALLS.items() if name != "socket"]
+    load, equal, at_least, done = 0x20, 0x15, 0x35, 0x06
+    allow, refuse, kill = 0x7FFF0000, 0x00050000 | _EPERM, 0x80000000
+    body = [
+        (load, 0, 0, 4),  # the architecture
+        (equal, 1, 0, _AUDIT_ARCH[machine]),
+        (done, 0, 0, kill),
+        (load, 0, 0, 0),  # the call's number
+    ]
+    if machine == "x86_64":
+        body += [(at_least, 0, 1, 0x40000000), (done, 0, 0, refuse)]  # x32's numbers
+    body += [
+        (equal, 0, 4, _SYSCALLS["socket"][column]),
+        (load, 0, 0, 16),  # its first argument: the family
+        (equal, 0, 1, _AF_UNIX),
+        (done, 0, 0, allow),
+        (done, 0, 0, refuse),
+    ]
+    for index, number in enumerate(denied):
+        body.append((equal, len(denied) - index, 0, number))
+    body += [(done, 0, 0, allow), (done, 0, 0, refuse)]
+    return b"".join(struct.pack("=HBBI", *one) for one in body)
+
+
+def _sum(rights: dict[int, int], version: int) -> int:
+    return sum(bits for since, bits in rights.items() if since <= version)
+
+
+def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:
+    found = int(libc.syscall(ctypes.c_long(number), *arguments))
+    if found < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return found
