@@ -20,6 +20,7 @@ class Knobs:
     watch_interval_s: float = 1.0  # how often version folders and the manifest file are looked at
     settle_s: float = 2.0  # a version folder is complete when nothing in it changed for this long
     request_timeout_s: float = 60.0  # for calls whose client sets no deadline
+    rest_timeout_s: float = 30.0  # for calls by REST
     restart_backoff_max_s: float = 30.0  # longest wait before a crashed or failed version is tried again
 
 

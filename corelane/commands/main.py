@@ -17,6 +17,7 @@ from corelane.commands import (
     report,
     serve,
     status,
+    tensorflow_model_server,
     traffic,
 )
 from processor.errors import CorelaneError, ManifestError, StartError
@@ -26,6 +27,8 @@ exit codes: 0 fine, 1 failed, 2 bad usage or a bad manifest
 
 a first look:
   corelane demo                          train small models, serve them, call them, report
+from TensorFlow Serving:
+  corelane tensorflow_model_server ...   its own flags; corelane import prints them as a manifest
 a server of your own:
   corelane check manifest.yaml           is it right? each error names its line
   corelane serve manifest.yaml           in the foreground; Ctrl-C drains and ends it
@@ -35,6 +38,12 @@ a server of your own:
   corelane compile models/ctr plan       a SavedModel, made faster
   corelane predict ctr --inputs '{"x": [1.0]}'
 """
+
+# In the order of their help.
+_COMMANDS = (
+    *(demo, serve, tensorflow_model_server, check, apply, status, report, traffic),
+    *(plan, profile, compile, predict, replay),
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,9 +55,12 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for command in (demo, serve, check, apply, status, report, traffic, plan, profile, compile, predict, replay):
+    for command in _COMMANDS:
         command.add_parser(commands)
-    options = parser.parse_args(arguments)
+    options, flags = parser.parse_known_args(arguments)
+    if flags and options.command not in tensorflow_model_server.RAW:
+        parser.error(f"unrecognized arguments: {' '.join(flags)}")
+    options.flags = flags
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         code = options.run(options)

@@ -193,6 +193,7 @@ class Limits(_Strict):
 
 class Listen(_Strict):
     grpc: Address = Field(default=ListenSettings().grpc, description="where clients call")
+    grpc_socket: str | None = Field(default=None, description="a Unix socket where clients call, too; none: no such")
     http: Annotated[str | None, BeforeValidator(_address_or_none)] = Field(
         default=ListenSettings().http, description="where clients call by REST; none: nowhere"
     )
@@ -214,9 +215,10 @@ class Listen(_Strict):
     limits: Limits | None = Field(default=None, description="how much one client may call; none: any")
 
     def to_settings(self, base: Path) -> ListenSettings:
-        apart = ("tls", "auth", "limits")
+        apart = ("grpc_socket", "tls", "auth", "limits")
         return ListenSettings(
             **{name: getattr(self, name) for name in Listen.model_fields if name not in apart},
+            grpc_socket=None if self.grpc_socket is None else base / self.grpc_socket,
             tls=None if self.tls is None else self.tls.to_settings(base),
             auth=None if self.auth is None else self.auth.to_settings(base),
             limits=None if self.limits is None else LimitsSettings(**self.limits.model_dump()),

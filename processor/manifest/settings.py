@@ -48,6 +48,7 @@ class ListenSettings:
     """Addresses are "host:port"; port 0 lets the system choose."""
 
     grpc: str = "127.0.0.1:8500"
+    grpc_socket: Path | None = None
     http: str | None = "127.0.0.1:8501"
     admin: str = "127.0.0.1:8502"
     message_bytes_max: int = 64 * 1024 * 1024

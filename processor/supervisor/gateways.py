@@ -34,11 +34,19 @@ class Gateway:
 
 
 def kinds_of(
-    listen: ListenSettings, addresses: Mapping[str, str], request_timeout_s: float, count: int
+    listen: ListenSettings,
+    addresses: Mapping[str, str],
+    request_timeout_s: float,
+    rest_timeout_s: float | None,
+    count: int,
 ) -> list[dict[str, Any]]:
-    """What each gateway is told: `count` of them for each protocol, one at least."""
+    """What each gateway is told: `count` of them for each protocol, one at least, and one for the Unix socket, which
+    cannot be shared."""
     security = {name: getattr(listen, name) for name in ("tls", "auth", "limits")}
     plain = {name: one and dataclasses.asdict(one) for name, one in security.items()}
+    places = [*addresses.items()] * max(1, count)
+    if listen.grpc_socket is not None:
+        places.append(("grpc", f"unix:{listen.grpc_socket}"))
     return [
         {
             "protocol": protocol,
@@ -46,12 +54,12 @@ def kinds_of(
             "message_bytes_max": listen.message_bytes_max,
             "compression": listen.grpc_compression,
             "metrics_path": listen.metrics_path,
-            "request_timeout_s": request_timeout_s,
+            "request_timeout_s": rest_timeout_s if protocol == "http" and rest_timeout_s else request_timeout_s,
             # Paths as text: the settings travel as JSON.
             **json.loads(json.dumps(plain, default=str)),
         }
-        for protocol, address in addresses.items()
-    ] * max(1, count)
+        for protocol, address in places
+    ]
 
 
 class Gateways:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from processor.errors import FailedPrecondition, InvalidRequest
-from processor.manifest import Manifest, ModelSettings, VersionPolicy, VersionSettings
+from processor.manifest import Manifest, ModelSettings
+from processor.manifest.tensorflow_flags import policy_of
 
 
 def manifest_of(request: Any, current: Manifest, available: Mapping[str, Set[int]]) -> Manifest:
@@ -33,22 +34,7 @@ def manifest_of(request: Any, current: Manifest, available: Mapping[str, Set[int
         base = known or ModelSettings(name=config.name, path=Path(config.base_path))
         models.append(
             dataclasses.replace(
-                base, path=Path(config.base_path), versions=_policy(config.model_version_policy, base), labels=labels
+                base, path=Path(config.base_path), versions=policy_of(config.model_version_policy, base), labels=labels
             )
         )
     return dataclasses.replace(current, models=tuple(models))
-
-
-def _policy(policy: Any, model: ModelSettings) -> VersionPolicy:
-    choice = policy.WhichOneof("policy_choice")
-    if choice == "all":
-        return VersionPolicy(kind="all")
-    if choice == "specific":
-        if not policy.specific.versions:
-            raise InvalidRequest(f"model {model.name}: a specific version policy must list versions")
-        known = {entry.version: entry for entry in model.versions.listed}
-        listed = (
-            known.get(v, VersionSettings(version=v, role=model.role)) for v in sorted(set(policy.specific.versions))
-        )
-        return VersionPolicy(kind="listed", listed=tuple(listed))
-    return VersionPolicy(kind="latest", latest=max(1, policy.latest.num_versions))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import pwd
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from pathlib import Path
 
 from processor import ports
-from processor.errors import StartError
-from processor.knobs import read_knobs
+from processor.errors import ControlError, StartError
+from processor.knobs import Knobs, read_knobs
 from processor.manifest import Manifest, advice, load_manifest
+from processor.manifest.tensorflow_flags import Converted, reread
+from processor.supervisor import tasks
 from processor.supervisor.admin import admin_server
 from processor.supervisor.supervisor import Supervisor
 from scheduler import read_host
@@ -22,8 +25,26 @@ _logger = logging.getLogger("corelane")
 def serve(manifest_path: Path) -> None:
     """Serves a manifest in the foreground until SIGTERM or Ctrl-C, then drains. ManifestError or StartError before
     anything runs."""
-    manifest = load_manifest(manifest_path)
-    knobs, host = read_knobs(), read_host()
+    _serve(load_manifest(manifest_path), manifest_path, read_knobs())
+
+
+def serve_flags(converted: Converted) -> None:
+    """Serves what TensorFlow Serving's flags amount to, and follows its configuration file."""
+    for sentence in converted.not_carried:
+        _logger.warning("%s", sentence)
+    knobs = dataclasses.replace(
+        read_knobs(), watch_interval_s=converted.watch_s, rest_timeout_s=converted.rest_timeout_s
+    )
+    manifest = converted.manifest
+    if not _is_free(manifest.listen.admin):
+        _logger.warning("the admin port %s is taken; another is used", manifest.listen.admin)
+        listen = dataclasses.replace(manifest.listen, admin="127.0.0.1:0")
+        converted = dataclasses.replace(converted, manifest=dataclasses.replace(manifest, listen=listen))
+    _serve(converted.manifest, None, knobs, converted)
+
+
+def _serve(manifest: Manifest, manifest_path: Path | None, knobs: Knobs, flags: Converted | None = None) -> None:
+    host = read_host()
     _check_worker_user(manifest)
     for warning in advice.warnings(manifest):
         _logger.warning("%s", warning)
@@ -33,6 +54,9 @@ def serve(manifest_path: Path) -> None:
             supervisor = Supervisor(manifest, manifest_path, host, knobs)
             admin = admin_server(supervisor)
             admin_task = asyncio.ensure_future(admin.serve(sockets=[admin_socket]))
+            follow = None
+            if flags is not None and flags.config_file is not None and flags.poll_s > 0:
+                follow = tasks.start(_follow(supervisor, flags), f"watch of {flags.config_file}")
             _logger.info(
                 "gRPC on %s, REST on %s, admin on %s, %s",
                 supervisor.addresses["grpc"],
@@ -43,10 +67,33 @@ def serve(manifest_path: Path) -> None:
             try:
                 await supervisor.run()
             finally:
+                if follow is not None:
+                    follow.cancel()
                 admin.should_exit = True
                 await admin_task
 
     asyncio.run(run())
+
+
+async def _follow(supervisor: Supervisor, flags: Converted) -> None:
+    """Applies the configuration file whenever it says something else; what is wrong with it changes nothing."""
+    while True:
+        await asyncio.sleep(flags.poll_s)
+        try:
+            wanted = reread(flags)
+            if wanted != supervisor.manifest:
+                supervisor.apply(wanted)
+        except (StartError, ControlError) as error:
+            supervisor.manifest_error = str(error)
+            _logger.error("%s is not applied: %s", flags.config_file, error)
+
+
+def _is_free(address: str) -> bool:
+    try:
+        ports.listening_socket(address).close()
+    except StartError:
+        return False
+    return True
 
 
 def _check_worker_user(manifest: Manifest) -> None:

@@ -82,7 +82,11 @@ class Supervisor:
         self.addresses = {protocol: port.address for protocol, port in self._ports.items()}
         self.gateways = Gateways(
             kinds=kinds_of(
-                listen, self.addresses, knobs.request_timeout_s, manifest.host.gateways or max(2, self.cores // 8)
+                listen,
+                self.addresses,
+                knobs.request_timeout_s,
+                knobs.rest_timeout_s,
+                manifest.host.gateways or max(2, self.cores // 8),
             ),
             on_change=self._reconcile,
             on_ask=self._on_ask,

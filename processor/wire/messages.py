@@ -62,6 +62,10 @@ GetModelMetadataResponse = _message("tensorflow.serving.GetModelMetadataResponse
 SignatureDefMap = _message("tensorflow.serving.SignatureDefMap")
 GetModelStatusRequest = _message("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
+ModelServerConfig = _message("tensorflow.serving.ModelServerConfig")
+MonitoringConfig = _message("tensorflow.serving.MonitoringConfig")
+SSLConfig = _message("tensorflow.serving.SSLConfig")
+BatchingParameters = _message("tensorflow.serving.BatchingParameters")
 ReloadConfigRequest = _message("tensorflow.serving.ReloadConfigRequest")
 ReloadConfigResponse = _message("tensorflow.serving.ReloadConfigResponse")
 

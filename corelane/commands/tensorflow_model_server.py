@@ -1,0 +1,65 @@
+"""`corelane tensorflow_model_server` and `corelane import`: TensorFlow Serving's command line."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from corelane.commands.common import add_command
+from processor.knobs import cache_folder
+from processor.manifest import ListenSettings
+from processor.manifest.dump import to_yaml
+from processor.manifest.tensorflow_flags import Converted, convert
+from processor.version import VERSION
+
+_SERVER = """\
+Takes the flags of TensorFlow Serving's tensorflow_model_server, and serves as it does: on all addresses, messages of up
+to 2 GiB, files of configuration as they are. Flags without a meaning here are named in one warning. In a container,
+MODEL_NAME and MODEL_BASE_PATH stand for flags as they do in its image.
+
+  corelane tensorflow_model_server --rest_api_port=8501 --model_name=ctr --model_base_path=/models/ctr
+  corelane tensorflow_model_server --model_config_file=models.config --model_config_file_poll_wait_seconds=60
+"""
+_IMPORT = """\
+Prints the manifest that TensorFlow Serving's flags, and the files that they name, amount to; as comments what it does
+not say. From there on, roles, SLOs and splits are yours to add.
+
+  corelane import --model_config_file=models.config --enable_batching > manifest.yaml
+"""
+RAW = ("tensorflow_model_server", "import")  # their flags are not ours to parse
+
+
+def add_parser(commands: Any) -> None:
+    add_command(commands, "tensorflow_model_server", run_server, "serve with TensorFlow Serving's flags", _SERVER)
+    add_command(commands, "import", run_import, "TensorFlow Serving's flags as a manifest", _IMPORT)
+
+
+def run_server(options: argparse.Namespace) -> int:
+    converted = _converted(options.flags)
+    if converted.only_version:
+        print(f"Corelane {VERSION}, as TensorFlow ModelServer")
+        return 0
+    # The server's imports would double the start of every other command.
+    from processor.supervisor.serve import serve_flags
+
+    serve_flags(converted)
+    return 0
+
+
+def run_import(options: argparse.Namespace) -> int:
+    converted = _converted(options.flags)
+    for sentence in converted.not_carried:
+        print(f"# {sentence}")
+    for model in converted.manifest.models:
+        if model.labels and model.versions.kind != "listed":
+            found = ", ".join(f"{label} for version {version}" for label, version in model.labels)
+            print(f"# labels of model {model.name} ({found}): list its versions to have them")
+    if converted.poll_s:
+        print(f"# {converted.config_file} was read every {converted.poll_s:g} s; this file is watched instead")
+    sys.stdout.write(to_yaml(converted.manifest))
+    return 0
+
+
+def _converted(flags: list[str]) -> Converted:
+    admin = os.environ.get("CORELANE_ADMIN", ListenSettings().admin)
+    return convert(flags, admin, os.environ, cache_folder())
