@@ -81,6 +81,7 @@ setup(
         "configs": ["*.yaml", "*.json"],
         "kernels": ["*.pyi", "py.typed"],
         "processor": ["*.pyi", "py.typed"],
+        "processor.supervisor": ["page.html"],
         "processor.wire": ["descriptors.binpb", "proto/*.proto"],
         "corelane": ["py.typed"],
         "scheduler": ["*.pyi", "py.typed"],
@@ -128,6 +129,7 @@ setup(
             "pytest>=8.3,<10",
             "pytest-timeout>=2.3,<3",
             "ruff>=0.9,<1",
+            "selenium>=4.20,<5",
             "types-PyYAML",
             "types-psutil",
             # What Triton's client asks for. The client itself comes without dependencies: the Makefile says why.

@@ -112,7 +112,6 @@ void SessionGroup::Apply(const std::vector<SessionPlacement>& sessions) {
       session->number = static_cast<uint32_t>(number);
       session->thread = std::thread([this, session] { Run(session); });
       while (session->thread_number.load() == 0) FutexWait(&session->thread_number, 0, kForever);
-      pthread_setname_np(session->thread.native_handle(), ("session-" + std::to_string(number)).c_str());
     }
     if (moved) {
       PinTo(session->thread.native_handle(), session->placement.cpus.empty() ? allowed_ : session->placement.cpus);
@@ -148,6 +147,8 @@ std::vector<SessionReport> SessionGroup::Sessions() const {
 void SessionGroup::Stop() { Place({}, false); }
 
 void SessionGroup::Run(Session* session) {
+  // Its own name needs no file in /proc, which a contained process may not write.
+  pthread_setname_np(pthread_self(), ("session-" + std::to_string(session->number)).c_str());
   session->thread_number.store(static_cast<uint32_t>(gettid()));
   FutexWakeAll(&session->thread_number);
   TakenRequest taken;

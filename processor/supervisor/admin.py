@@ -1,6 +1,8 @@
 """The admin API: HTTP and JSON on the admin address, for the command line.
 
 GET  /v1/status   what `corelane status --json` prints
+GET  /            the page
+GET  /v1/history  rates and latencies of the last minutes
 GET  /v1/report   what `corelane report --json` prints
 POST /v1/traffic  {"action": "promote" | "rollback" | "split", "model", "version", "shares": {version: percent}}
 GET  /metrics     for Prometheus; also as /monitoring/prometheus/metrics
@@ -8,15 +10,22 @@ POST /v1/apply    {"manifest": text, "base": folder, "source": name}; 409 and {"
 """
 
 import contextlib
+import ipaddress
 import json
+import socket
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from processor.errors import ControlError, ManifestError
 from processor.manifest import parse_manifest
@@ -25,6 +34,9 @@ from processor.supervisor.exposition import CONTENT_TYPE
 from processor.supervisor.report import report
 from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
+
+# The page has everything in itself, and asks nobody but us.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
 
 class _Server(uvicorn.Server):
@@ -36,11 +48,19 @@ class _Server(uvicorn.Server):
 
 
 def application(supervisor: Supervisor) -> Starlette:
+    page = resources.files("processor.supervisor").joinpath("page.html").read_bytes()
+
     async def get_status(request: Request) -> JSONResponse:
         return JSONResponse(status(supervisor))
 
     async def get_report(request: Request) -> JSONResponse:
         return JSONResponse(report(supervisor))
+
+    async def get_history(request: Request) -> JSONResponse:
+        return JSONResponse(supervisor.scheduling.history.to_json())
+
+    async def get_page(request: Request) -> Response:
+        return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": _POLICY})
 
     async def get_metrics(request: Request) -> Response:
         return Response(await metrics(supervisor), media_type=CONTENT_TYPE)
@@ -83,12 +103,48 @@ def application(supervisor: Supervisor) -> Starlette:
         routes=[
             Route("/v1/status", get_status),
             Route("/v1/report", get_report),
+            Route("/v1/history", get_history),
+            Route("/", get_page),
             Route("/metrics", get_metrics),
             Route("/monitoring/prometheus/metrics", get_metrics),
             Route("/v1/apply", post_apply, methods=["POST"]),
             Route("/v1/traffic", post_traffic, methods=["POST"]),
-        ]
+        ],
+        middleware=[Middleware(_OwnPagesOnly)],
     )
+
+
+class _OwnPagesOnly:
+    """Keeps other sites' pages in an operator's browser from what this address offers: they can only send what is no
+    JSON without asking first, and come by a name that is not this host's (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            problem = ""
+            if scope["method"] == "POST" and not headers.get("content-type", "").startswith("application/json"):
+                problem = "send JSON, and say so: Content-Type: application/json"
+            elif not _is_address(headers.get("host", "")):
+                problem = "ask by an address or as localhost, not by another name"
+            if problem:
+                await JSONResponse({"problems": [problem]}, 403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _is_address(host: str) -> bool:
+    """Whether a Host header has an IP address, localhost, or this machine's own name."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name in ("", "localhost", socket.gethostname().lower()):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def admin_server(supervisor: Supervisor) -> uvicorn.Server:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from processor import control
 from processor.manifest import Manifest
 from processor.supervisor.demands import DemandMeter, demand_of
+from processor.supervisor.history import History
 from scheduler import Host, Plan, Profile, Settings, core_list
 from scheduler.replan import Standing, consider
 
@@ -67,6 +68,7 @@ class Scheduling:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.changes = 0
+        self.history = History()
         self.events: deque[Event] = deque(maxlen=_EVENTS_MAX)
         self.standing: Standing | None = None
         self.settings = Settings()
@@ -80,12 +82,18 @@ class Scheduling:
     def meter(self, instance: int) -> DemandMeter:
         return self._meters.setdefault(instance, DemandMeter())
 
-    def update(self, served: Sequence[Served], manifest: Manifest, gateway_cpu_s: float) -> None:
-        """Plans anew from what the channels say. If cores change hands, there is an event."""
+    def observe(self, served: Sequence[Served]) -> None:
+        """Reads what the channels say."""
         now_s = time.monotonic()
         self._meters = {one.instance: self.meter(one.instance) for one in served}
         for one in served:
-            self._meters[one.instance].read(one.statistics, now_s)
+            meter = self._meters[one.instance]
+            meter.read(one.statistics, now_s)
+            self.history.note(f"{one.model}/{one.version}", meter)
+
+    def update(self, served: Sequence[Served], manifest: Manifest, gateway_cpu_s: float) -> None:
+        """Plans anew from what was observed. If cores change hands, there is an event."""
+        now_s = time.monotonic()
         self._gateway_cpu.append((now_s, gateway_cpu_s))
         (then_s, then_cpu_s) = self._gateway_cpu[0]
         load = (gateway_cpu_s - then_cpu_s) / (now_s - then_s) if now_s > then_s else 0.0

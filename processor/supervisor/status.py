@@ -34,6 +34,12 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                     "label": label,
                     "traffic": entry.traffic,
                     "shadow": entry.shadow,
+                    "pool_weight": settings.pool_weight,
+                    "shadow_answers": {
+                        what: count
+                        for (model, number, what), count in supervisor.meters.shadows.items()
+                        if (model, number) == (settings.name, report.version)
+                    },
                     **_worker(supervisor.serving_worker(settings.name, report.version)),
                 }
             )

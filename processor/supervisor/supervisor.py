@@ -448,10 +448,13 @@ class Supervisor:
 
     def _schedule(self) -> None:
         """Plans anew, and tells everybody where to run who was not told so before."""
-        if self._stopping or self.manifest.host.scheduler == "disabled":
+        if self._stopping:
+            return
+        served = self.served()
+        self.scheduling.observe([one for _, one in served])
+        if self.manifest.host.scheduler == "disabled":
             return
         gateways = {gateway.child.pid for gateway in self.gateways.list}
-        served = self.served()
         self.scheduling.update([one for _, one in served], self.manifest, sum(map(runtime.cpu_s, gateways)))
         for worker, one in served:
             placed = self.scheduling.placement(one.model, one.version)
