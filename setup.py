@@ -78,7 +78,7 @@ setup(
         "scheduler",
     ],
     package_data={
-        "configs": ["*.yaml", "*.json"],
+        "configs": ["*.yaml", "*.json", "*.service", "Containerfile"],
         "kernels": ["*.pyi", "py.typed"],
         "processor": ["*.pyi", "py.typed"],
         "processor.supervisor": ["page.html"],
@@ -124,6 +124,7 @@ setup(
         "dev": [
             "hypothesis>=6.100,<7",
             "PyJWT[crypto]>=2.8,<3",
+            "kubernetes-validate>=1.30,<2",
             "mypy>=1.14,<3",
             "onnx>=1.17,<2",
             "pytest>=8.3,<10",

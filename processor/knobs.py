@@ -34,11 +34,8 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 def read_knobs(environment: Mapping[str, str] = os.environ) -> Knobs:
     """StartError for a value that is no positive number, or a CORELANE_ variable that is no knob."""
     known = {PREFIX + field.name.upper(): field.name for field in fields(Knobs)}
-    other = {
-        "CORELANE_ADMIN",
-        "CORELANE_API_KEY",
-        "CORELANE_CACHE",
-    }  # the command line's default for --admin; cache_folder
+    # Read elsewhere: defaults of the command line, cache_folder, logs.
+    other = {"CORELANE_ADMIN", "CORELANE_API_KEY", "CORELANE_CACHE", "CORELANE_LOG_FORMAT"}
     values: dict[str, float] = {}
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or variable in other:

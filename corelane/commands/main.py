@@ -1,7 +1,6 @@
 """`corelane`: parses the command line and maps errors to exit codes."""
 
 import argparse
-import logging
 import os
 import sys
 
@@ -20,6 +19,7 @@ from corelane.commands import (
     tensorflow_model_server,
     traffic,
 )
+from processor import logs
 from processor.errors import CorelaneError, ManifestError, StartError
 
 _EPILOG = """\
@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
     if flags and options.command not in tensorflow_model_server.RAW:
         parser.error(f"unrecognized arguments: {' '.join(flags)}")
     options.flags = flags
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
+        logs.configure("%(asctime)s %(levelname)s %(message)s")
         code = options.run(options)
     except (ManifestError, StartError) as error:
         print(error, file=sys.stderr)

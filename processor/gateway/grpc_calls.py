@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -9,21 +10,32 @@ import grpc
 from processor._native import Cancellation
 from processor.call import Call
 from processor.errors import RequestError
+from processor.gateway.access_log import REQUEST_ID, AccessLog, id_of
 from processor.gateway.router import Router
-from processor.methods import Method
+from processor.methods import Entry, Method
 from processor.wire.status import code_of
 
 _DEADLINE_S_MAX = 30 * 24 * 3600
 
 # A model's name, and a version of it, a label, or neither.
 Target = tuple[str, int | None, str | None]
+_NO_TARGET: Target = ("", None, None)
 Behaviour = Callable[[bytes, Any], bytes]
 
 
-def forwarding(router: Router, method: Method, target_of: Callable[[bytes], Target], timeout_s: float) -> Behaviour:
-    """Hands the bytes of a request to the version that they name, and its answer back. `timeout_s` is for calls without
-    a deadline; `target_of` raises the RequestError of a request that names nothing."""
-    timeout_ns = int(timeout_s * 1e9)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarding:
+    """What calls are forwarded with: `timeout_s` is for those without a deadline."""
+
+    router: Router
+    log: AccessLog
+    timeout_s: float
+
+
+def forwarding(how: Forwarding, method: Method, target_of: Callable[[bytes], Target]) -> Behaviour:
+    """Hands the bytes of a request to the version that they name, and its answer back. `target_of` raises the
+    RequestError of a request that names nothing."""
+    timeout_ns, router = int(how.timeout_s * 1e9), how.router
 
     def behave(request: bytes, context: grpc.ServicerContext) -> bytes:
         remaining_s = context.time_remaining()
@@ -33,8 +45,9 @@ def forwarding(router: Router, method: Method, target_of: Callable[[bytes], Targ
         cancellation = Cancellation()
         if not context.add_callback(cancellation.cancel):
             return b""  # the call is over already
+        started_s, target, failure = time.perf_counter(), _NO_TARGET, None
         try:
-            model, version, label = target_of(request)
+            target = model, version, label = target_of(request)
             key_name = router.sticky_key(model)
             return router.call(
                 Call(
@@ -50,7 +63,20 @@ def forwarding(router: Router, method: Method, target_of: Callable[[bytes], Targ
                 )
             )
         except RequestError as error:
+            failure = error
             return failed(context, error)
+        finally:
+            if how.log.is_on:
+                how.log.write(
+                    request_id=id_of(metadata_of(context, REQUEST_ID)),
+                    entry=Entry.GRPC,
+                    method=method,
+                    model=target[0],
+                    asked=target[1] if target[2] is None else target[2],
+                    peer=context.peer(),
+                    started_s=started_s,
+                    error=failure,
+                )
 
     return behave
 

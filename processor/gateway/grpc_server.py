@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from processor import control
 from processor.gateway import inference_service, model_service, prediction_service
 from processor.gateway.grpc_access import AccessInterceptor, server_credentials
+from processor.gateway.grpc_calls import Forwarding
 from processor.gateway.process import Gateway
 from processor.wire.messages import POOL
 
@@ -68,13 +69,11 @@ class GrpcGateway(Gateway):
                 ("grpc.max_send_message_length", bytes_max),
             ],
         )
-        timeout_s = self.settings["request_timeout_s"]
+        how = Forwarding(router=self.router, log=self.access_log, timeout_s=self.settings["request_timeout_s"])
         services = {
-            prediction_service.SERVICE: prediction_service.handlers(self.router, timeout_s),
+            prediction_service.SERVICE: prediction_service.handlers(how),
             model_service.SERVICE: model_service.handlers(self.router, self.ask),
-            inference_service.SERVICE: inference_service.handlers(
-                self.router, self.signatures, self.ask, self.is_ready, timeout_s
-            ),
+            inference_service.SERVICE: inference_service.handlers(how, self.signatures, self.ask, self.is_ready),
         }
         for name, handlers in services.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))

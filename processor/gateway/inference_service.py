@@ -8,8 +8,7 @@ from processor._native import peek_infer_target
 from processor.errors import InvalidRequest
 from processor.gateway import open_inference
 from processor.gateway.asking import Ask
-from processor.gateway.grpc_calls import Target, answering, forwarding
-from processor.gateway.router import Router
+from processor.gateway.grpc_calls import Forwarding, Target, answering, forwarding
 from processor.gateway.signatures import Signatures
 from processor.methods import Entry, Method
 from processor.version import VERSION
@@ -19,9 +18,10 @@ SERVICE = "inference.GRPCInferenceService"
 
 
 def handlers(
-    router: Router, signatures: Signatures, ask: Ask, is_ready: Callable[[], bool], request_timeout_s: float
+    how: Forwarding, signatures: Signatures, ask: Ask, is_ready: Callable[[], bool]
 ) -> dict[str, grpc.RpcMethodHandler]:
     """The service's methods, without (de)serializers: requests and responses are bytes."""
+    router = how.router
 
     def model_ready(data: bytes) -> object:
         request = messages.parse(messages.ModelReadyRequest, data)
@@ -57,7 +57,7 @@ def handlers(
             )
         ),
         "ModelMetadata": answering(model_metadata),
-        "ModelInfer": forwarding(router, Method.INFER, _target, request_timeout_s),
+        "ModelInfer": forwarding(how, Method.INFER, _target),
         "RepositoryIndex": answering(index),
         "RepositoryModelLoad": answering(load),
         "RepositoryModelUnload": answering(unload),

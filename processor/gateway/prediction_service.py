@@ -6,8 +6,7 @@ import grpc
 
 from processor._native import peek_model_spec
 from processor.errors import InvalidRequest
-from processor.gateway.grpc_calls import Target, forwarding
-from processor.gateway.router import Router
+from processor.gateway.grpc_calls import Forwarding, Target, forwarding
 from processor.methods import Method
 
 SERVICE = "tensorflow.serving.PredictionService"
@@ -21,14 +20,12 @@ _METHODS = {
 }
 
 
-def handlers(router: Router, request_timeout_s: float) -> dict[str, grpc.RpcMethodHandler]:
+def handlers(how: Forwarding) -> dict[str, grpc.RpcMethodHandler]:
     """The service's methods, without (de)serializers: requests and responses are bytes."""
     return {
         name: grpc.unary_unary_rpc_method_handler(
             # In a MultiInferenceRequest the specs are those of its tasks; the first names the model for all.
-            forwarding(
-                router, method, functools.partial(_target, depth=method is Method.MULTI_INFERENCE), request_timeout_s
-            )
+            forwarding(how, method, functools.partial(_target, depth=method is Method.MULTI_INFERENCE))
         )
         for name, method in _METHODS.items()
     }

@@ -1,18 +1,18 @@
 """A gateway process: what those for gRPC and for HTTP share."""
 
 import gc
-import logging
 import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from typing import Any
 
-from processor import control, routes
+from processor import control, logs, routes
 from processor.call import Call
 from processor.channel import SharedMemoryChannel
 from processor.errors import StartError
 from processor.gateway.access import Access
+from processor.gateway.access_log import AccessLog
 from processor.gateway.asking import Ask
 from processor.gateway.request_log import RequestLog
 from processor.gateway.router import Router
@@ -38,6 +38,7 @@ class Gateway(ABC):
         self.signatures = Signatures(self.router, settings["request_timeout_s"])
         self.ask = Ask(client)
         self.access = Access(settings)
+        self.access_log = AccessLog(settings["access_log"])
         self._ready = False
 
     def tell_counts(self) -> None:
@@ -86,7 +87,7 @@ class Gateway(ABC):
 
 def main(arguments: list[str]) -> None:
     """Arguments as `control.connect` has them."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure_child()
     client, settings = control.connect(arguments)
     try:
         gateway = _make(client, settings)

@@ -210,6 +210,9 @@ class Listen(_Strict):
         default=ListenSettings().metrics_path,
         description="where Prometheus reads on the REST port; none: on the admin port only",
     )
+    access_log: Literal["none", "errors", "all"] = Field(
+        default="none", description="a line for each call, or for each that failed, with its x-request-id"
+    )
     tls: Tls | None = Field(default=None, description="for gRPC and REST, files read again when they change; none: off")
     auth: Auth | None = Field(default=None, description="who may call; none: anybody")
     limits: Limits | None = Field(default=None, description="how much one client may call; none: any")

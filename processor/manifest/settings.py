@@ -54,6 +54,7 @@ class ListenSettings:
     message_bytes_max: int = 64 * 1024 * 1024
     grpc_compression: str = "none"
     metrics_path: str | None = "/monitoring/prometheus/metrics"
+    access_log: str = "none"
     tls: TlsSettings | None = None
     auth: AuthSettings | None = None
     limits: LimitsSettings | None = None

@@ -2,6 +2,8 @@
 
 GET  /v1/status   what `corelane status --json` prints
 GET  /            the page
+GET  /v1/live     200 while the supervisor answers
+GET  /v1/ready    200 once every model serves or failed for good; /v1/ready/MODEL: 200 while that model serves
 GET  /v1/history  rates and latencies of the last minutes
 GET  /v1/report   what `corelane report --json` prints
 POST /v1/traffic  {"action": "promote" | "rollback" | "split", "model", "version", "shares": {version: percent}}
@@ -56,6 +58,15 @@ def application(supervisor: Supervisor) -> Starlette:
     async def get_report(request: Request) -> JSONResponse:
         return JSONResponse(report(supervisor))
 
+    async def get_live(request: Request) -> JSONResponse:
+        return JSONResponse({"live": True})
+
+    async def get_ready(request: Request) -> JSONResponse:
+        name = request.path_params.get("model")
+        serving = {worker.instance.spec.model for worker in supervisor.workers.values() if worker.instance.routed}
+        ready = supervisor.was_ready if name is None else name in serving
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
     async def get_history(request: Request) -> JSONResponse:
         return JSONResponse(supervisor.scheduling.history.to_json())
 
@@ -103,6 +114,9 @@ def application(supervisor: Supervisor) -> Starlette:
         routes=[
             Route("/v1/status", get_status),
             Route("/v1/report", get_report),
+            Route("/v1/live", get_live),
+            Route("/v1/ready", get_ready),
+            Route("/v1/ready/{model}", get_ready),
             Route("/v1/history", get_history),
             Route("/", get_page),
             Route("/metrics", get_metrics),

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from processor import control
+from processor import control, logs
 from processor.supervisor import tasks
 
 _logger = logging.getLogger("corelane")
@@ -116,7 +116,7 @@ class Child:
             text = line.decode(errors="replace").rstrip()[:2000]
             if text:
                 self._tail.append(text)
-                _logger.info("[%s] %s", self.name, text)
+                logs.pass_on(_logger, self.name, text)
 
     def _describe(self, code: int) -> str:
         if code == 0:

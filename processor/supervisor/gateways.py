@@ -54,6 +54,7 @@ def kinds_of(
             "message_bytes_max": listen.message_bytes_max,
             "compression": listen.grpc_compression,
             "metrics_path": listen.metrics_path,
+            "access_log": listen.access_log,
             "request_timeout_s": rest_timeout_s if protocol == "http" and rest_timeout_s else request_timeout_s,
             # Paths as text: the settings travel as JSON.
             **json.loads(json.dumps(plain, default=str)),

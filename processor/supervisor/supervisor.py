@@ -29,6 +29,7 @@ from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, Wan
 from processor.supervisor.meters import Meters
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
+from processor.supervisor.systemd import Notifier
 from processor.supervisor.traffic import Traffic
 from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.supervisor.worker import Worker
@@ -53,6 +54,8 @@ class Supervisor:
         self.workers: dict[int, Worker] = {}
         self.troubles: dict[WorkerSpec, Trouble] = {}
         self.folders: dict[str, ModelFolder] = {}
+        self.was_ready = False
+        self._systemd = Notifier()
         self.meters = Meters()
         self.traffic = Traffic(manifest_path)
         self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
@@ -150,6 +153,7 @@ class Supervisor:
             raise StartError(self.gateways.failure)
 
     async def _shut_down(self) -> None:
+        self._systemd.stopping()
         _logger.info("stopping: answering what was accepted, for %g s at most", self.manifest.host.drain_s)
         self._stopping = True
         for task in self._tasks:
@@ -176,6 +180,7 @@ class Supervisor:
     async def _tick(self) -> None:
         for tick in itertools.count():
             await asyncio.sleep(_TICK_S)
+            self._systemd.alive()
             self.gateways.end_stuck()
             if tick % _PLAN_TICKS == 0:
                 self._schedule()
@@ -185,12 +190,10 @@ class Supervisor:
         async with self._changed:
             await self._changed.wait_for(lambda: self.ready)
         available = sum(worker.instance.phase is Phase.AVAILABLE for worker in self.workers.values())
-        _logger.info(
-            "ready: %s, %d models, %d versions available",
-            ", ".join(f"{_PROTOCOLS[protocol]} on {address}" for protocol, address in self.addresses.items()),
-            len(self.manifest.models),
-            available,
-        )
+        said = f"{len(self.manifest.models)} models, {available} versions available"
+        places = ", ".join(f"{_PROTOCOLS[protocol]} on {address}" for protocol, address in self.addresses.items())
+        _logger.info("ready: %s, %s", places, said)
+        self._systemd.ready(said)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = tasks.start(coroutine, name)
@@ -210,6 +213,7 @@ class Supervisor:
         self.manifest_error = ""
         _logger.info("manifest applied: %s", ", ".join(model.name for model in manifest.models) or "no models")
         self._change_models(manifest.models)
+        self._systemd.reloaded(f"{len(manifest.models)} models")
 
     def change_model(self, changed: ModelSettings) -> None:
         """Puts other settings in the place of a model's."""
@@ -304,7 +308,9 @@ class Supervisor:
                 self.workers[action.instance].error = action.reason
                 self.workers[action.instance].child.kill()
         self._forget(wanted)
-        self.gateways.publish(route_table(self, wanted), self._is_ready(wanted))
+        # Once ready, a later load does not take it back: whoever sends traffic here would take a whole host out.
+        self.was_ready = self.was_ready or self._is_ready(wanted)
+        self.gateways.publish(route_table(self, wanted), self.was_ready)
         self._settle_epochs()
         self._spawn(self._notify(), "a notification")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import kernels
 import processor
 import scheduler
-from processor import control
+from processor import control, logs
 from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
 from processor.knobs import cache_folder
@@ -42,7 +42,7 @@ _NICE_BESIDE_POOL = 10  # a tenth of the weight of nice 0
 def main(arguments: list[str]) -> None:
     """Arguments as `control.connect` has them. The main thread keeps the process's priority, and makes the threads that
     serve; the load has one of its own."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure_child()
     client, first = control.connect(arguments)
     spec = WorkerSpec(**{**first["spec"], "op_libraries": tuple(first["spec"]["op_libraries"])})
     _limit(spec)

@@ -11,10 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from processor._native import Cancellation
+from processor.call import Call
 from processor.errors import InvalidRequest, ModelNotFound, RequestError, TooLarge, Unavailable
 from processor.gateway.access import Access
+from processor.gateway.access_log import REQUEST_ID, AccessLog, id_of
 from processor.gateway.http.compression import compress, decompress
 from processor.gateway.http.json_text import write
+from processor.methods import Entry
 from processor.wire.status import http_code_of
 
 JSON = "application/json"
@@ -31,6 +34,8 @@ class Question:
     body: bytes
     deadline_ns: int
     cancellation: Cancellation
+    request_id: str = ""
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +105,8 @@ class Exchanges:
             body=body,
             deadline_ns=deadline_ns,
             cancellation=Cancellation(),
+            request_id=id_of(request.headers.get(REQUEST_ID)),
+            peer=f"{request.client.host}:{request.client.port}" if request.client else "",
         )
         watch = asyncio.ensure_future(_watch(request, question.cancellation))
         try:
@@ -115,6 +122,7 @@ class Exchanges:
             reply = answer(question)
         except RequestError as error:
             reply = _failure(error)
+        reply = replace(reply, headers={**reply.headers, REQUEST_ID: question.request_id})
         body, encoding = compress(reply.body, question.headers.get("accept-encoding"))
         if encoding is None:
             return reply
@@ -142,6 +150,28 @@ def again(attempt: Callable[[], _Found]) -> _Found:
         return attempt()
     except ModelNotFound:
         return attempt()
+
+
+def logged(log: AccessLog, question: Question, call: Call, run: Callable[[], bytes]) -> bytes:
+    """What `run` returns, with a line in the access log."""
+    started_s, failure = time.perf_counter(), None
+    try:
+        return run()
+    except RequestError as error:
+        failure = error
+        raise
+    finally:
+        if log.is_on:
+            log.write(
+                request_id=question.request_id,
+                entry=Entry.REST,
+                method=call.method,
+                model=call.model,
+                asked=call.version if call.label is None else call.label,
+                peer=question.peer,
+                started_s=started_s,
+                error=failure,
+            )
 
 
 def number_in(text: str) -> int:

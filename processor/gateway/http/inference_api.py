@@ -17,9 +17,10 @@ from starlette.routing import Route
 from processor.call import Call
 from processor.errors import InvalidRequest
 from processor.gateway import open_inference
+from processor.gateway.access_log import AccessLog
 from processor.gateway.asking import Ask
 from processor.gateway.http import json_tensors, json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply
+from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply, logged
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
 from processor.methods import Entry, Method
@@ -34,8 +35,11 @@ _DTYPES = {datatype: dtype for dtype, datatype in inference.DATATYPES.items()}
 class InferenceApi:
     """Thread safety: its endpoints run on any thread."""
 
-    def __init__(self, router: Router, signatures: Signatures, ask: Ask, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, router: Router, signatures: Signatures, log: AccessLog, ask: Ask, is_ready: Callable[[], bool]
+    ) -> None:
         self._router = router
+        self._log = log
         self._signatures = signatures
         self._ask = ask
         self._is_ready = is_ready
@@ -103,19 +107,18 @@ class InferenceApi:
         key_name = self._router.sticky_key(model)
         request = _request(document, binary)
         request.model_name, request.model_version = model, question.path.get("version", "")
-        answer = self._router.call(
-            Call(
-                method=Method.INFER,
-                model=model,
-                version=version,
-                label=label,
-                request=request.SerializeToString(),
-                deadline_ns=question.deadline_ns,
-                cancellation=question.cancellation,
-                entry=Entry.REST,
-                key=None if key_name is None else question.headers.get(key_name),
-            )
+        call = Call(
+            method=Method.INFER,
+            model=model,
+            version=version,
+            label=label,
+            request=request.SerializeToString(),
+            deadline_ns=question.deadline_ns,
+            cancellation=question.cancellation,
+            entry=Entry.REST,
+            key=None if key_name is None else question.headers.get(key_name),
         )
+        answer = logged(self._log, question, call, lambda: self._router.call(call))
         return _reply(messages.ModelInferResponse.FromString(answer), document)
 
 

@@ -94,8 +94,8 @@ class HttpGateway(Gateway):
             timeout_s=self.settings["request_timeout_s"],
             calls_max=_CALLS_MAX,
         )
-        tensorflow = TensorFlowApi(self.router, self.signatures)
-        inference = InferenceApi(self.router, self.signatures, self.ask, self.is_ready)
+        tensorflow = TensorFlowApi(self.router, self.signatures, self.access_log)
+        inference = InferenceApi(self.router, self.signatures, self.access_log, self.ask, self.is_ready)
         return Starlette(
             routes=[*tensorflow.routes(exchanges), *inference.routes(exchanges), *self._metrics(exchanges)],
             exception_handlers={HTTPException: _malformed, Exception: _broken},
