@@ -13,6 +13,7 @@ PROTO_FOLDER = "processor/wire/proto"
 # tbb: the allocator that workers run with (processor/worker/allocator.py).
 TENSORFLOW = ["tensorflow-cpu>=2.18,<2.22", "tbb>=2021.13,<2023; platform_machine == 'x86_64'"]
 ONNXRUNTIME = ["onnxruntime>=1.20,<2"]
+TRACES = ["opentelemetry-sdk>=1.27,<2", "opentelemetry-exporter-otlp-proto-http>=1.27,<2"]
 OPENVINO = ["openvino>=2025.0,<2027"]
 
 
@@ -120,6 +121,7 @@ setup(
         "all": TENSORFLOW + ONNXRUNTIME + OPENVINO,
         "demo": [*TENSORFLOW, *ONNXRUNTIME, *OPENVINO, "onnx>=1.17,<2"],
         "auth": ["PyJWT[crypto]>=2.8,<3"],
+        "traces": TRACES,
         "plots": ["matplotlib>=3.8,<4"],  # bench.isolation --plot
         "dev": [
             "hypothesis>=6.100,<7",
@@ -129,6 +131,7 @@ setup(
             "onnx>=1.17,<2",
             "pytest>=8.3,<10",
             "pytest-timeout>=2.3,<3",
+            *TRACES,
             "ruff>=0.9,<1",
             "selenium>=4.20,<5",
             "types-PyYAML",

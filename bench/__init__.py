@@ -1,1 +1,1 @@
-"""What measures Corelane, and against whom. Every number in the README names the command here that printed it."""
+"""What measures Corelane, and against whom. Numbers in the README and in docs/ name the command that printed them."""

@@ -10,7 +10,7 @@ import grpc
 from processor._native import Cancellation
 from processor.call import Call
 from processor.errors import RequestError
-from processor.gateway.access_log import REQUEST_ID, AccessLog, id_of
+from processor.gateway.call_records import CallRecords
 from processor.gateway.router import Router
 from processor.methods import Entry, Method
 from processor.wire.status import code_of
@@ -28,7 +28,7 @@ class Forwarding:
     """What calls are forwarded with: `timeout_s` is for those without a deadline."""
 
     router: Router
-    log: AccessLog
+    records: CallRecords
     timeout_s: float
 
 
@@ -66,9 +66,9 @@ def forwarding(how: Forwarding, method: Method, target_of: Callable[[bytes], Tar
             failure = error
             return failed(context, error)
         finally:
-            if how.log.is_on:
-                how.log.write(
-                    request_id=id_of(metadata_of(context, REQUEST_ID)),
+            if how.records.is_on:
+                how.records.write(
+                    headers=lambda name: metadata_of(context, name),
                     entry=Entry.GRPC,
                     method=method,
                     model=target[0],

@@ -41,6 +41,7 @@ class GrpcGateway(Gateway):
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_s).wait()
         self.log.close()
+        self.records.close()
         time.sleep(_FLUSH_S)
         os._exit(0)
 
@@ -69,7 +70,7 @@ class GrpcGateway(Gateway):
                 ("grpc.max_send_message_length", bytes_max),
             ],
         )
-        how = Forwarding(router=self.router, log=self.access_log, timeout_s=self.settings["request_timeout_s"])
+        how = Forwarding(router=self.router, records=self.records, timeout_s=self.settings["request_timeout_s"])
         services = {
             prediction_service.SERVICE: prediction_service.handlers(how),
             model_service.SERVICE: model_service.handlers(self.router, self.ask),

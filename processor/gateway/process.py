@@ -12,12 +12,13 @@ from processor.call import Call
 from processor.channel import SharedMemoryChannel
 from processor.errors import StartError
 from processor.gateway.access import Access
-from processor.gateway.access_log import AccessLog
 from processor.gateway.asking import Ask
+from processor.gateway.call_records import CallRecords
 from processor.gateway.request_log import RequestLog
 from processor.gateway.router import Router
 from processor.gateway.shadows import Shadows
 from processor.gateway.signatures import Signatures
+from processor.gateway.traces import Traces
 from processor.methods import Assignment, Entry
 
 _COUNTS_S = 1.0
@@ -38,7 +39,8 @@ class Gateway(ABC):
         self.signatures = Signatures(self.router, settings["request_timeout_s"])
         self.ask = Ask(client)
         self.access = Access(settings)
-        self.access_log = AccessLog(settings["access_log"])
+        traces = settings["traces"]
+        self.records = CallRecords(settings["access_log"], None if traces is None else Traces(traces))
         self._ready = False
 
     def tell_counts(self) -> None:

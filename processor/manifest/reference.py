@@ -1,4 +1,4 @@
-"""`python -m processor.manifest.reference`: the manifest's keys as the README's table, from the schema itself."""
+"""`python -m processor.manifest.reference`: the manifest's keys as docs/manifest.md has them, from the schema."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from processor.manifest import schema
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "listen.": schema.Listen,
+    "listen.traces.": schema.Traces,
     "listen.tls.": schema.Tls,
     "listen.auth.": schema.Auth,
     "listen.auth.jwt.": schema.Jwt,

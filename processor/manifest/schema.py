@@ -1,6 +1,6 @@
 """The manifest as people write it: every key, its type, default and meaning. Unknown keys are errors.
 
-The README's table of keys is checked against this module.
+The table of keys in docs/manifest.md is checked against this module.
 """
 
 import os
@@ -23,6 +23,7 @@ from processor.manifest.settings import (
     QueueSettings,
     RequestLogSettings,
     TlsSettings,
+    TracesSettings,
     VersionPolicy,
     VersionSettings,
 )
@@ -186,6 +187,13 @@ class Auth(_Strict):
         )
 
 
+class Traces(_Strict):
+    endpoint: str = Field(
+        pattern="^https?://", description="an OpenTelemetry collector, such as http://host:4318/v1/traces"
+    )
+    percent: float = Field(default=1.0, ge=0, le=100, description="of the calls whose client does not say")
+
+
 class Limits(_Strict):
     requests_per_s: float | None = Field(default=None, gt=0, description="of one client at one gateway; none: any")
     in_flight: int | None = Field(default=None, ge=1, description="of one client at one gateway; none: any")
@@ -213,15 +221,17 @@ class Listen(_Strict):
     access_log: Literal["none", "errors", "all"] = Field(
         default="none", description="a line for each call, or for each that failed, with its x-request-id"
     )
+    traces: Traces | None = Field(default=None, description="OpenTelemetry, a span a call; none: off, and free")
     tls: Tls | None = Field(default=None, description="for gRPC and REST, files read again when they change; none: off")
     auth: Auth | None = Field(default=None, description="who may call; none: anybody")
     limits: Limits | None = Field(default=None, description="how much one client may call; none: any")
 
     def to_settings(self, base: Path) -> ListenSettings:
-        apart = ("grpc_socket", "tls", "auth", "limits")
+        apart = ("grpc_socket", "traces", "tls", "auth", "limits")
         return ListenSettings(
             **{name: getattr(self, name) for name in Listen.model_fields if name not in apart},
             grpc_socket=None if self.grpc_socket is None else base / self.grpc_socket,
+            traces=None if self.traces is None else TracesSettings(**self.traces.model_dump()),
             tls=None if self.tls is None else self.tls.to_settings(base),
             auth=None if self.auth is None else self.auth.to_settings(base),
             limits=None if self.limits is None else LimitsSettings(**self.limits.model_dump()),
@@ -343,6 +353,7 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
     parents: dict[tuple[str, ...], type[BaseModel]] = {
         (): Document,
         ("listen",): Listen,
+        ("listen", "traces"): Traces,
         ("listen", "tls"): Tls,
         ("listen", "auth"): Auth,
         ("listen", "auth", "jwt"): Jwt,

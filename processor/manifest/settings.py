@@ -44,6 +44,14 @@ class LimitsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TracesSettings:
+    """`percent` of the calls whose client does not trace them itself."""
+
+    endpoint: str
+    percent: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSettings:
     """Addresses are "host:port"; port 0 lets the system choose."""
 
@@ -55,6 +63,7 @@ class ListenSettings:
     grpc_compression: str = "none"
     metrics_path: str | None = "/monitoring/prometheus/metrics"
     access_log: str = "none"
+    traces: TracesSettings | None = None
     tls: TlsSettings | None = None
     auth: AuthSettings | None = None
     limits: LimitsSettings | None = None

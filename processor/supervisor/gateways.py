@@ -42,7 +42,7 @@ def kinds_of(
 ) -> list[dict[str, Any]]:
     """What each gateway is told: `count` of them for each protocol, one at least, and one for the Unix socket, which
     cannot be shared."""
-    security = {name: getattr(listen, name) for name in ("tls", "auth", "limits")}
+    security = {name: getattr(listen, name) for name in ("traces", "tls", "auth", "limits")}
     plain = {name: one and dataclasses.asdict(one) for name, one in security.items()}
     places = [*addresses.items()] * max(1, count)
     if listen.grpc_socket is not None:

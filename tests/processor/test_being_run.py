@@ -18,7 +18,7 @@ import yaml
 
 from corelane.client import Client
 from processor.errors import InvalidRequest
-from processor.gateway.access_log import id_of
+from processor.gateway.call_records import id_of
 from processor.manifest import parse_manifest
 from processor.supervisor.systemd import Notifier
 from tests.support import onnx_models

@@ -14,7 +14,7 @@ from processor._native import Cancellation
 from processor.call import Call
 from processor.errors import InvalidRequest, ModelNotFound, RequestError, TooLarge, Unavailable
 from processor.gateway.access import Access
-from processor.gateway.access_log import REQUEST_ID, AccessLog, id_of
+from processor.gateway.call_records import REQUEST_ID, CallRecords, id_of
 from processor.gateway.http.compression import compress, decompress
 from processor.gateway.http.json_text import write
 from processor.methods import Entry
@@ -152,8 +152,8 @@ def again(attempt: Callable[[], _Found]) -> _Found:
         return attempt()
 
 
-def logged(log: AccessLog, question: Question, call: Call, run: Callable[[], bytes]) -> bytes:
-    """What `run` returns, with a line in the access log."""
+def recorded(records: CallRecords, question: Question, call: Call, run: Callable[[], bytes]) -> bytes:
+    """What `run` returns; writes down that it did."""
     started_s, failure = time.perf_counter(), None
     try:
         return run()
@@ -161,9 +161,10 @@ def logged(log: AccessLog, question: Question, call: Call, run: Callable[[], byt
         failure = error
         raise
     finally:
-        if log.is_on:
-            log.write(
-                request_id=question.request_id,
+        if records.is_on:
+            headers = {**question.headers, REQUEST_ID: question.request_id}
+            records.write(
+                headers=headers.get,
                 entry=Entry.REST,
                 method=call.method,
                 model=call.model,

@@ -17,10 +17,10 @@ from starlette.routing import Route
 from processor.call import Call
 from processor.errors import InvalidRequest
 from processor.gateway import open_inference
-from processor.gateway.access_log import AccessLog
 from processor.gateway.asking import Ask
+from processor.gateway.call_records import CallRecords
 from processor.gateway.http import json_tensors, json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply, logged
+from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply, recorded
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
 from processor.methods import Entry, Method
@@ -36,10 +36,10 @@ class InferenceApi:
     """Thread safety: its endpoints run on any thread."""
 
     def __init__(
-        self, router: Router, signatures: Signatures, log: AccessLog, ask: Ask, is_ready: Callable[[], bool]
+        self, router: Router, signatures: Signatures, records: CallRecords, ask: Ask, is_ready: Callable[[], bool]
     ) -> None:
         self._router = router
-        self._log = log
+        self._records = records
         self._signatures = signatures
         self._ask = ask
         self._is_ready = is_ready
@@ -118,7 +118,7 @@ class InferenceApi:
             entry=Entry.REST,
             key=None if key_name is None else question.headers.get(key_name),
         )
-        answer = logged(self._log, question, call, lambda: self._router.call(call))
+        answer = recorded(self._records, question, call, lambda: self._router.call(call))
         return _reply(messages.ModelInferResponse.FromString(answer), document)
 
 

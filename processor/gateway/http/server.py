@@ -67,6 +67,7 @@ class HttpGateway(Gateway):
         self._server.should_exit = True
         self._server.ended.wait(grace_s + 1)
         self.log.close()
+        self.records.close()
         os._exit(0)
 
     def on_routes(self) -> None:
@@ -94,8 +95,8 @@ class HttpGateway(Gateway):
             timeout_s=self.settings["request_timeout_s"],
             calls_max=_CALLS_MAX,
         )
-        tensorflow = TensorFlowApi(self.router, self.signatures, self.access_log)
-        inference = InferenceApi(self.router, self.signatures, self.access_log, self.ask, self.is_ready)
+        tensorflow = TensorFlowApi(self.router, self.signatures, self.records)
+        inference = InferenceApi(self.router, self.signatures, self.records, self.ask, self.is_ready)
         return Starlette(
             routes=[*tensorflow.routes(exchanges), *inference.routes(exchanges), *self._metrics(exchanges)],
             exception_handlers={HTTPException: _malformed, Exception: _broken},

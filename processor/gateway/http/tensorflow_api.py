@@ -15,9 +15,9 @@ from starlette.routing import Route
 from processor.call import Call
 from processor.errors import FailedPrecondition, InvalidRequest
 from processor.gateway import model_service
-from processor.gateway.access_log import AccessLog
+from processor.gateway.call_records import CallRecords
 from processor.gateway.http import json_examples, json_tensors, json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, logged, number_in
+from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, number_in, recorded
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
 from processor.methods import Assignment, Entry, Method
@@ -38,9 +38,9 @@ class _Target:
 class TensorFlowApi:
     """Thread safety: its endpoints run on any thread."""
 
-    def __init__(self, router: Router, signatures: Signatures, log: AccessLog) -> None:
+    def __init__(self, router: Router, signatures: Signatures, records: CallRecords) -> None:
         self._router = router
-        self._log = log
+        self._records = records
         self._signatures = signatures
 
     def routes(self, exchanges: Exchanges) -> list[Route]:
@@ -157,7 +157,7 @@ class TensorFlowApi:
             key=target.key,
             assignment=assignment,
         )
-        return logged(self._log, question, call, lambda: self._router.call(call))
+        return recorded(self._records, question, call, lambda: self._router.call(call))
 
 
 def _fill_spec(spec: Any, model: str, version: int | None, signature: str) -> None:

@@ -1,4 +1,5 @@
-"""A line for each call, or for each that failed, with an id that the client may choose: `x-request-id`."""
+"""What is written down of calls: a line in the access log, a span of a trace; with an id that the client may choose,
+`x-request-id`."""
 
 import logging
 import re
@@ -6,6 +7,7 @@ import time
 import uuid
 
 from processor.errors import RequestError
+from processor.gateway.traces import Headers, Traces
 from processor.methods import Entry, Method
 from processor.wire.status import code_of
 
@@ -15,20 +17,22 @@ _logger = logging.getLogger("access")
 _GOOD_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 
 
-class AccessLog:
-    """`mode`: none, errors or all. Thread safety: every method from any thread."""
+class CallRecords:
+    """`mode`, of the log: none, errors or all. Thread safety: every method from any thread."""
 
-    def __init__(self, mode: str) -> None:
+    def __init__(self, mode: str, traces: Traces | None = None) -> None:
         self._mode = mode
+        self._traces = traces
 
     @property
     def is_on(self) -> bool:
-        return self._mode != "none"
+        """Whether anything is written at all: ask before gathering it."""
+        return self._mode != "none" or self._traces is not None
 
     def write(
         self,
         *,
-        request_id: str,
+        headers: Headers,
         entry: Entry,
         method: Method,
         model: str,
@@ -37,11 +41,26 @@ class AccessLog:
         started_s: float,
         error: RequestError | None,
     ) -> None:
-        """Of a call that has ended; `asked` is the version or label that it named."""
+        """Of a call that has ended; `asked` is the version or label that it named, `started_s` by
+        `time.perf_counter`."""
+        took_s = time.perf_counter() - started_s
+        request_id = id_of(headers(REQUEST_ID))
+        if self._traces is not None:
+            now_ns = time.time_ns()
+            self._traces.write(
+                headers=headers,
+                request_id=request_id,
+                entry=entry,
+                method=method,
+                model=model,
+                asked=asked,
+                started_ns=now_ns - int(took_s * 1e9),
+                ended_ns=now_ns,
+                error=error,
+            )
         if self._mode == "none" or (self._mode == "errors" and error is None):
             return
         code = "OK" if error is None else code_of(error).name
-        took_ms = round((time.perf_counter() - started_s) * 1000, 3)
         fields = {
             "request_id": request_id,
             "entry": entry.name.lower(),
@@ -50,11 +69,16 @@ class AccessLog:
             "asked": asked,
             "peer": peer,
             "code": code,
-            "ms": took_ms,
+            "ms": round(took_s * 1000, 3),
             "error": None if error is None else str(error)[:500],
         }
         words = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
         _logger.info("%s", words, extra={"fields": fields})
+
+    def close(self) -> None:
+        """Sends what waits."""
+        if self._traces is not None:
+            self._traces.close()
 
 
 def id_of(given: str | None) -> str:
