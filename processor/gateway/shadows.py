@@ -23,6 +23,7 @@ _THREADS = 4
 _WAITING_MAX = 64
 _BYTES_MAX = 2**31 - 1
 _NOTHING = -99
+_COMPARED = (Method.PREDICT, Method.INFER, Method.CLASSIFY, Method.REGRESS)
 _FREE = (Assignment.HIGHEST, Assignment.SPLIT, Assignment.STICKY)
 
 
@@ -44,7 +45,7 @@ class Shadows:
 
     def copy(self, call: Call, assignment: Assignment, shadows: list[VersionRoute], answer: bytes) -> None:
         """Sends a call that left the version to us to those of the versions whose percentage it falls into."""
-        if assignment not in _FREE:
+        if assignment not in _FREE or call.method not in _COMPARED:
             return
         for route in shadows:
             if route.shadow is None or self._draw() * 100 >= route.shadow:
@@ -131,7 +132,7 @@ def _numbers(method: Method, answer: bytes) -> dict[str, np.ndarray]:
         return {"value": np.array([row.value for row in rows], np.float32)}
     if method is Method.CLASSIFY:
         return _classes(messages.ClassificationResponse.FromString(answer).result)
-    return {}
+    raise AssertionError("no other is copied")
 
 
 def _classes(result: Any) -> dict[str, np.ndarray]:

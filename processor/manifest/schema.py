@@ -256,7 +256,10 @@ class Host(_Strict):
     drain_s: float = Field(
         default=HostSettings().drain_s, gt=0, description="longest wait for accepted requests at a stop"
     )
-    sandbox: Literal["auto", "off", "required"] = Field(
+    # YAML 1.1 reads a bare off as false.
+    sandbox: Annotated[
+        Literal["auto", "off", "required"], BeforeValidator(lambda value: "off" if value is False else value)
+    ] = Field(
         default="auto", description="of workers: what the kernel has; off: none; required: no load without all of it"
     )
     worker_user: Annotated[str | None, BeforeValidator(_user)] = Field(

@@ -6,6 +6,7 @@ seconds. A version's counters begin anew with its worker, as Prometheus expects 
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import grpc
@@ -240,12 +241,15 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
     cpu = CounterMetricFamily("corelane_gateway_cpu_seconds", "By gateway.", labels=["protocol", "gateway"])
     memory = GaugeMetricFamily("corelane_gateway_memory_bytes", "Resident.", labels=["protocol", "gateway"])
     up = GaugeMetricFamily("corelane_gateways", "That take requests.", labels=["protocol"])
-    numbers: dict[str, int] = {}
+    ready: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
     for gateway in snapshot.gateways:
-        number = numbers[gateway.protocol] = numbers.get(gateway.protocol, 0) + gateway.ready
-        cpu.add_metric([gateway.protocol, str(number)], gateway.cpu_s)
-        memory.add_metric([gateway.protocol, str(number)], gateway.memory_bytes or 0)
-    for protocol, count in numbers.items():
+        labels = [gateway.protocol, str(seen[gateway.protocol])]
+        cpu.add_metric(labels, gateway.cpu_s)
+        memory.add_metric(labels, gateway.memory_bytes or 0)
+        seen[gateway.protocol] += 1
+        ready[gateway.protocol] += gateway.ready
+    for protocol, count in ready.items():
         up.add_metric([protocol], count)
     yield from (cpu, memory, up)
 

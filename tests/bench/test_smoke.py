@@ -41,6 +41,14 @@ def test_loading() -> None:
     assert [row["latency"] for row in found["rows"]] == ["p50", "p90", "p99"]
 
 
+def test_mixed_soak() -> None:
+    found = json.loads(run("bench.soak_mixed", "--hours", "0.008", "--kill-every", "8", "--json"))
+    assert found["problems"] == []
+    assert all(found["rounds"][name] > 0 for name in ("TensorFlow's gRPC", "KServe's gRPC", "REST", "scrapes"))
+    assert found["events"]["kills"] >= 1
+    assert found["events"]["loads"] >= 1
+
+
 def test_soak() -> None:
     assert run("bench.soak", "--cycles", "5").endswith("no growth\n")
 

@@ -1,5 +1,6 @@
 """Metrics as a real Prometheus parser reads them, against what was sent."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from corelane.client import Client
 from processor.errors import InvalidRequest, ModelNotFound
 from processor.histogram import BOUNDS_US
 from processor.supervisor import exposition
+from processor.supervisor.meters import Process, Snapshot, Totals
 from tests.support import onnx_models
 from tests.support.http import ask
 from tests.support.server import WITH_REST, Server, serving, wait_until
@@ -173,6 +175,20 @@ def test_a_models_counts_outlive_its_workers(tmp_path: Path) -> None:
         assert count() == 5
         found = scraped(server)
         assert not [labels for name, labels in found if name == "corelane_sessions" and ("version", "1") in labels]
+
+
+def test_gateways_that_are_not_up_are_told_apart() -> None:
+    gateways = [Process(protocol="grpc", ready=False, cpu_s=1.0, memory_bytes=None) for _ in range(3)]
+    empty = {field.name: {} for field in dataclasses.fields(Snapshot)}
+    zeros = dict.fromkeys(("reserve_cpus", "pool_cpus", "pool_taken", "plan_changes", "plan_problems", "uptime_s"), 0)
+    snapshot = Snapshot(**{**empty, **zeros, "gateways": gateways, "totals": Totals(), "ready": False})
+    samples = [
+        (sample.name, tuple(sorted(sample.labels.items())))
+        for family in text_string_to_metric_families(exposition.text(snapshot).decode())
+        for sample in family.samples
+    ]
+    assert len(samples) == len(set(samples))
+    assert ("corelane_gateways", (("protocol", "grpc"),)) in samples
 
 
 def test_buckets_are_cumulative_and_none_counts_too_early() -> None:

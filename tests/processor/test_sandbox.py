@@ -138,7 +138,7 @@ def test_a_model_that_reads_a_secret_or_writes_gets_an_error(tmp_path: Path, ten
                 client.predict("m", {"path": str(home / "stolen"), "content": "x"}, signature="write")
         assert not (home / "stolen").exists()
         with (
-            serving(home, "host: {sandbox: 'off'}\nmodels: [{name: m, path: m}]") as server,
+            serving(home, "host: {sandbox: off}\nmodels: [{name: m, path: m}]") as server,
             Client(server.grpc) as client,
         ):
             assert client.predict("m", {"path": str(home / "secret")})["content"].item() == b"swordfish", "it could"

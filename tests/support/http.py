@@ -23,8 +23,10 @@ def ask(
     """A body that is no bytes is sent as JSON."""
     connection = http.client.HTTPConnection(address, timeout=timeout_s)
     try:
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        connection.request(method, path, data, headers or {})
+        is_json = not isinstance(body, bytes | None)
+        data = json.dumps(body).encode() if is_json else body
+        kind = {"Content-Type": "application/json"} if is_json else {}
+        connection.request(method, path, data, {**kind, **(headers or {})})
         response = connection.getresponse()
         return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
     finally:
