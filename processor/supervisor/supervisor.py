@@ -112,7 +112,8 @@ class Supervisor:
             self._spawn(self._tick(), "the tick")
             self._spawn(self._announce_ready(), "the ready line")
             if self._manifest_path is not None:
-                watch = watching.watch_file(self._manifest_path, self._knobs.watch_interval_s, self._reload_file)
+                interval_s, own = self._knobs.watch_interval_s, self.traffic.own_mark
+                watch = watching.watch_file(self._manifest_path, interval_s, self._reload_file, own)
                 self._spawn(watch, "the manifest watch")
             await self._wait_for_stop()
             await self._shut_down()

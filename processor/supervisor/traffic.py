@@ -13,6 +13,8 @@ from processor.errors import ControlError
 from processor.manifest import ModelSettings
 from processor.manifest.traffic import promoted, split
 from processor.manifest.writer import write_versions
+from processor.supervisor import runtime
+from processor.supervisor.watching import FileMark
 
 if TYPE_CHECKING:
     from processor.supervisor.supervisor import Supervisor
@@ -27,7 +29,13 @@ class Traffic:
 
     def __init__(self, manifest_path: Path | None) -> None:
         self._manifest_path = manifest_path
+        self._own_mark: FileMark = None
         self._before: dict[str, deque[ModelSettings]] = {}
+
+    def own_mark(self) -> FileMark:
+        """Of the manifest's file as it was last written here: that change is applied already, and what else was applied
+        since the file was read must not be undone by it."""
+        return self._own_mark
 
     def promote(self, supervisor: Supervisor, name: str, version: int) -> list[str]:
         """All calls to one version. Returns sentences: what is now, and what to do where the file was not written."""
@@ -76,6 +84,7 @@ class Traffic:
             return [said]
         try:
             write_versions(self._manifest_path, after)
+            self._own_mark = runtime.file_mark(self._manifest_path)
         except (OSError, ValueError) as error:
             warning = f"the manifest was not written, so this holds until it changes or the server restarts: {error}"
             _logger.warning("%s", warning)

@@ -35,13 +35,20 @@ async def watch_folder(
             await asyncio.sleep(knobs.watch_interval_s)
 
 
-async def watch_file(path: Path, interval_s: float, on_change: Callable[[], None]) -> None:
-    """Calls `on_change` when a file has changed and then stood still for one look."""
+FileMark = tuple[int, int, int] | None
+
+
+async def watch_file(
+    path: Path, interval_s: float, on_change: Callable[[], None], own_mark: Callable[[], FileMark] = lambda: None
+) -> None:
+    """Calls `on_change` when a file has changed and then stood still for one look; not if it is as we left it
+    ourselves, which `own_mark` says."""
     applied = seen = runtime.file_mark(path)
     while True:
         await asyncio.sleep(interval_s)
         mark = runtime.file_mark(path)
         if mark == seen and mark != applied:
             applied = mark
-            on_change()
+            if mark is None or mark != own_mark():
+                on_change()
         seen = mark

@@ -68,6 +68,9 @@ found = {
 print(json.dumps(found))
 """
 
+# Where a contained process has no business: not below a temporary folder, which it may write.
+HOME = Path.home()
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -91,8 +94,7 @@ needs_kernel = pytest.mark.skipif(lacks() != "", reason="the kernel lacks a laye
 @needs_kernel
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the probe numbers its calls as x86_64 does")
 def test_what_is_left(folder: Path) -> None:
-    # Outside of /tmp, which is for everybody to write.
-    home = Path(tempfile.mkdtemp(dir=Path(__file__).parents[2], prefix=".sandbox-"))
+    home = Path(tempfile.mkdtemp(dir=HOME, prefix=".corelane-test-"))
     try:
         shutil.copytree(folder, home, dirs_exist_ok=True)
         result = subprocess.run([sys.executable, "-c", PROBE, str(home)], capture_output=True, text=True)
@@ -124,7 +126,7 @@ def test_the_filter_names_what_it_should() -> None:
 
 @needs_kernel
 def test_a_model_that_reads_a_secret_or_writes_gets_an_error(tmp_path: Path, tensorflow_models: Path) -> None:
-    home = Path(tempfile.mkdtemp(dir=Path(__file__).parents[2], prefix=".sandbox-"))
+    home = Path(tempfile.mkdtemp(dir=HOME, prefix=".corelane-test-"))
     try:
         shutil.copytree(tensorflow_models / "files", home / "m")
         (home / "secret").write_text("swordfish")

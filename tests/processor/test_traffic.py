@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,22 @@ def test_promote_and_roll_back_without_a_failed_call(folder: Path) -> None:
         assert server.version("m", 1)["pid"] == pid, "nothing was loaded for it"
         reasons = [event["reason"] for event in server.status()["core_changes"]]
         assert "version 2 of model m gets all calls" in reasons
+
+
+def test_a_promote_undoes_nothing_that_was_applied(folder: Path) -> None:
+    with serving(folder, MANIFEST) as server:
+        server.wait_state("m", 2, "AVAILABLE")
+        server.apply(LISTEN + MANIFEST + "  - {name: other, path: m, versions: [{version: 1}]}\n")
+        server.wait_state("other", 1, "AVAILABLE")
+        assert run(server, "promote", "m", "2").returncode == 0
+        # Longer than the file is watched for.
+        wait_until(lambda: server.status()["uptime_s"] > 0, "an answer")
+        end_s = time.monotonic() + 1.5
+        while time.monotonic() < end_s:
+            assert server.version("other", 1)["state"] == "AVAILABLE"
+        server.manifest.write_text(LISTEN + MANIFEST.replace("stable", "steady"))
+        wait_until(lambda: server.version("other", 1).get("state") is None, "the file, changed by hand")
+        assert server.version("m", 1)["label"] == "steady"
 
 
 def test_what_cannot_be_promoted(folder: Path) -> None:
