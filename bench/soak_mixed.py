@@ -211,9 +211,8 @@ def _tell(soak: Soak, growth: Usage | None, options: argparse.Namespace) -> int:
         return 1 if problems else 0
     print(header())
     print()
-    rows = [
-        [name, count] for name, count in sorted([*soak.answers.items(), *soak.failures.items(), *soak.events.items()])
-    ]
+    counted = {**soak.answers, **soak.failures, **{f"done: {name}": count for name, count in soak.events.items()}}
+    rows = [[name, count] for name, count in sorted(counted.items())]
     print(table(["what", "how often"], rows))
     if growth is not None:
         memory = f"{growth.memory_bytes / 2**20:+.1f} MiB"
