@@ -79,7 +79,7 @@ setup(
         "scheduler",
     ],
     package_data={
-        "configs": ["*.yaml", "*.json", "*.service", "Containerfile"],
+        "configs": ["*.yaml", "*.json", "*.service", "Containerfile", "kubernetes/*.yaml"],
         "kernels": ["*.pyi", "py.typed"],
         "processor": ["*.pyi", "py.typed"],
         "processor.supervisor": ["page.html"],

@@ -172,7 +172,7 @@ def test_an_unknown_format_is_told_of(folder: Path) -> None:
 
 
 def documents() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((CONFIGS / "kubernetes.yaml").read_text()))
+    return list(yaml.safe_load_all((CONFIGS / "kubernetes/corelane.yaml").read_text()))
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda one: one["kind"])
