@@ -9,7 +9,6 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-import grpc
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -24,10 +23,10 @@ from processor.methods import Assignment, Entry, Method
 from processor.routes import DIFFERENCE_POWERS
 from processor.supervisor.meters import Histogram, Snapshot, VersionNumbers
 from processor.version import VERSION
+from processor.wire.status import CODE_NAMES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _APIS = {
     Method.PREDICT: "Predict",
     Method.CLASSIFY: "Classify",
@@ -69,7 +68,7 @@ def _tensorflow(snapshot: Snapshot) -> Iterator[Metric]:
     totals = snapshot.totals
     count = Metric(":tensorflow:serving:request_count", "Requests, by model and status.", "unknown")
     for (model, code), number in sorted(totals.codes.items()):
-        count.add_sample(count.name, {"model_name": model, "status": _CODES[code]}, number)
+        count.add_sample(count.name, {"model_name": model, "status": CODE_NAMES[code]}, number)
     yield count
 
     latency = _histogram(
@@ -137,7 +136,7 @@ def _requests(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
     for one in versions:
         who = [one.model, str(one.version)]
         for method, entry, code, number in one.details["codes"]:
-            calls.add_metric([*who, _APIS[Method(method)], Entry(entry).name.lower(), _CODES[code]], number)
+            calls.add_metric([*who, _APIS[Method(method)], Entry(entry).name.lower(), CODE_NAMES[code]], number)
         for assignment, number in zip(Assignment, one.details["assigned"], strict=True):
             assigned.add_metric([*who, assignment.name.lower()], number)
         for result in ("answered", "failed", "expired", "cancelled", "rejected"):
@@ -218,7 +217,7 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
         "corelane_unrouted_requests", "Refused before a version was found.", labels=["model", "code"]
     )
     for (model, code), number in sorted(snapshot.refused.items()):
-        refused.add_metric([model, _CODES[code]], number)
+        refused.add_metric([model, CODE_NAMES[code]], number)
     restarts = CounterMetricFamily(
         "corelane_worker_crashes", "Workers that ended while they served.", labels=["model", "version"]
     )

@@ -18,6 +18,8 @@ _CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.PermissionRefused: grpc.StatusCode.PERMISSION_DENIED,
     errors.EngineFailed: grpc.StatusCode.INTERNAL,
 }
+# gRPC's codes by number, as metrics and REST name them.
+CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 _ERRORS = {code: error for error, code in _CODES.items()}
 _ERRORS_BY_NUMBER = {code.value[0]: error for code, error in _ERRORS.items()}
 

@@ -7,7 +7,6 @@ GET  /v1/models/NAME[/versions/V | /labels/L][/metadata]
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
 import numpy as np
 from google.protobuf import json_format
 from starlette.routing import Route
@@ -23,6 +22,7 @@ from processor.gateway.signatures import Signatures
 from processor.methods import Assignment, Entry, Method
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors
+from processor.wire.status import CODE_NAMES
 
 _ANSWER_BYTES_MAX = 2**31 - 1
 
@@ -184,12 +184,9 @@ def _find(signatures: Any, document: dict[str, Any]) -> tuple[str, Any]:
     return name, signatures[name]
 
 
-_CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
-
-
 def _state(item: Any) -> dict[str, Any]:
     return {
         "version": str(item.version),
         "state": model_service.state_name(item.state),
-        "status": {"error_code": _CODE_NAMES[item.status.error_code], "error_message": item.status.error_message},
+        "status": {"error_code": CODE_NAMES[item.status.error_code], "error_message": item.status.error_message},
     }
