@@ -65,6 +65,7 @@ setup(
         "corelane.commands",
         "corelane.demo",
         "kernels",
+        "kernels.batching",
         "kernels.compiler",
         "kernels.compiler.rules",
         "kernels.graph",

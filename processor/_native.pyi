@@ -60,7 +60,7 @@ class TensorFlowModel(Model):
     def load(
         library: str, folder: str, config: bytes, run_options: bytes, op_libraries: list[str]
     ) -> tuple[TensorFlowModel, bytes]: ...
-    def add_signature(self, name: str, inputs: _Slots, outputs: _Slots) -> bool: ...
+    def add_signature(self, name: str, inputs: _Slots, outputs: _Slots, *, rows_apart: bool) -> bool: ...
     def copy_strings(self) -> None: ...
     def extend(self, graph_def: bytes, given: list[str]) -> None: ...
     def fetch(self, names: list[str]) -> list[tuple[int, list[int], Any]]: ...
@@ -77,6 +77,7 @@ class FusedPart:
         dense: Model,
         dense_inputs: list[tuple[bool, int, list[tuple[int, int]]]],
         dense_signature: int = 0,
+        rows_apart: bool = False,
     ) -> None: ...
 
 class FusedModel(Model):
@@ -85,7 +86,14 @@ class FusedModel(Model):
 class OpenVinoModel(Model):
     @staticmethod
     def load(
-        library: str, file: str, properties: list[tuple[str, str]], name: str, inputs: _Slots, outputs: _Slots
+        library: str,
+        file: str,
+        properties: list[tuple[str, str]],
+        name: str,
+        inputs: _Slots,
+        outputs: _Slots,
+        *,
+        rows_apart: bool = False,
     ) -> OpenVinoModel: ...
 
 class PredictSettings:

@@ -64,12 +64,18 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """One way to call a model: named inputs to named outputs."""
+    """One way to call a model: named inputs to named outputs.
+
+    `effect` says which op changes state when the signature runs, empty if none does; only clients run a signature
+    with one. `joins_rows` says why its requests never run together, empty if they may: each row of its outputs is
+    then shown to depend on the same row of its inputs alone."""
 
     name: str
     method: str = PREDICT_METHOD
     inputs: dict[str, TensorSpec] = field(default_factory=dict)
     outputs: dict[str, TensorSpec] = field(default_factory=dict)
+    effect: str = ""
+    joins_rows: str = "whether its rows are independent was not looked into"
 
 
 def wire_type(array: np.ndarray) -> str:

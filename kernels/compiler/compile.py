@@ -16,6 +16,7 @@ from kernels.compiler.partition import Partition, axis_of, partition, tables_of
 from kernels.compiler.rules.shapes import rows_of
 from kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
 from kernels.graph.constants import STRING
+from kernels.graph.defaults import spell_out_defaults
 from kernels.graph.inline import inline_calls
 from kernels.graph.reach import functions_of, producer
 
@@ -26,6 +27,9 @@ _READ_ONLY = frozenset(
     | {"VarIsInitializedOp", "Variable", "VariableShape", "VariableV2"}
 )
 
+
+# Rows of elements that are as many for each row.
+_NEVER_EMPTY = frozenset({"fill_rows", "even_rows", "grid"})
 
 # Sizes of a feature that the program alone knows: of its longest row, and of the batch.
 WIDTH, ROWS = -2, -3
@@ -40,12 +44,14 @@ class Compiled:
     """`features` are what the program's outputs are fed to, by name, with their shapes, where a size may be an axis
     of an input, (name, number), or one that the program makes, WIDTH or ROWS. `rows` are the inputs whose first
     axis is the batch. `constants` and `orders` are the analysis'. `vocabularies` are those that the dense graph still
-    looks into, by handle; `strings` says what leaves strings to it, empty if nothing does. `blocked` says, by the name
+    looks into, by handle; `joins_rows` says which feature of a row depends on other rows, empty if none does;
+    `strings` says what leaves strings to it, empty if nothing does. `blocked` says, by the name
     of an input, which op keeps it from being fused.
     """
 
     dense: Any
     vocabularies: Sequence[str]
+    joins_rows: str
     strings: str
     features: Mapping[str, tuple[int | tuple[str, int], ...]]
     fed: Sequence[str]
@@ -79,7 +85,7 @@ def compile_graph(
     more rules than that."""
     where = inline_calls(graph, ops, outputs)
     _refuse_state(graph, ops)
-    _spell_out_defaults(graph, ops)
+    spell_out_defaults(graph, ops)
     flow = Flow(graph)
     analysis = Analysis(flow=flow, feeds=feeds, ids=ids)
     analysis.run(stop_after)
@@ -100,6 +106,7 @@ def compile_graph(
     return Compiled(
         dense=cut.graph,
         vocabularies=[node.name for node in cut.graph.node if node.op in ("HashTableV2", "HashTable")],
+        joins_rows=_joins_rows(analysis, cut.features),
         strings=_strings_left(cut, blocked),
         features={name: _shape(feature) for name, feature in cut.features.items()},
         fed=cut.fed,
@@ -133,19 +140,33 @@ def _refuse_state(graph: Any, ops: Mapping[str, Any]) -> None:
             raise NotFused(f"op {node.op} ({node.name}) keeps state or has none to be compared by")
 
 
+def _joins_rows(analysis: Analysis, features: Mapping[str, Feature]) -> str:
+    """Instructions work row by row, but for two: one that pads every row to the longest, and one that refuses a request
+    for the rows at its end."""
+    waiting: list[int] = []
+    for feature in features.values():
+        for part in feature.parts:
+            waiting.extend(part.inputs)
+            is_refused = dict(part.attributes).get("empty") == "error"
+            if is_refused and analysis.values[part.inputs[1]].opcode not in _NEVER_EMPTY:
+                return "a request whose last rows have no ids is refused, others' rows behind it or not"
+    seen: set[int] = set()
+    while waiting:
+        number = waiting.pop()
+        value = analysis.values[number]
+        if value.opcode == "pad" and dict(value.attributes)["number"] < 0:
+            return "rows are padded to the longest of the request"
+        if number not in seen:
+            seen.add(number)
+            waiting.extend(value.inputs)
+    return ""
+
+
 def _strings_left(cut: Partition, blocked: Mapping[str, str]) -> str:
     for node in cut.graph.node:
         if any(value.type == STRING for value in node.attr.values()):
             return next(iter(blocked.values()), f"{node.op} ({node.name})")
     return ""
-
-
-def _spell_out_defaults(graph: Any, ops: Mapping[str, Any]) -> None:
-    """Attributes that a SavedModel leaves out because they are as the op has them."""
-    for node in graph.node:
-        for attribute in ops[node.op].attr:
-            if attribute.name not in node.attr and attribute.HasField("default_value"):
-                node.attr[attribute.name].CopyFrom(attribute.default_value)
 
 
 def _shape(feature: Feature) -> tuple[int | tuple[str, int], ...]:

@@ -24,13 +24,14 @@ _UNLIMITED = PredictSettings(
 class EngineOptions:
     """What a version's manifest entry says to its engine. `precision` is settled before: "bf16"; "int8" for fused
     plans, whose tables then have such rows; anything else for fp32. `tables` is where such plans share tables; without
-    it they are their own."""
+    it they are their own. `batching`: signatures are to say whether their requests may run together."""
 
     sessions: int = 1
     threads_per_session: int = 1
     precision: str = "fp32"
     op_libraries: tuple[str, ...] = ()
     tables: Path | None = None
+    batching: bool = False
 
 
 class Engine(ABC):

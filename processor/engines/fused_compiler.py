@@ -24,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from kernels.batching import JoinsRows, check_rows
 from kernels.compiler import Compiled, Feed, Ids, NotFused, Table, compile_graph
+from kernels.compiler.compile import WIDTH
 from kernels.graph import GraphError
 from kernels.graph.constants import fill_tensor
 from processor._native import TensorFlowModel
@@ -32,6 +34,7 @@ from processor.engines.dense_part import DensePart, node_of, write_openvino, wri
 from processor.engines.fused_engine import ORIGINAL, SCHEMA
 from processor.engines.selection import PLAN
 from processor.engines.tensorflow_engine import open_saved_model
+from processor.engines.tensorflow_signatures import open_shape, ops_of
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, sparse_triples
 from processor.wire import messages, tensors
 
@@ -91,12 +94,15 @@ class _Compilation:
     def __init__(self, model: TensorFlowModel, graph_def: bytes, out: Path, why_tensorflow: str) -> None:
         self._model, self._graph_def, self._out = model, graph_def, out
         self._why_tensorflow = why_tensorflow
-        self._ops = {op.name: op for op in messages.OpList.FromString(model.ops()).op}
+        self._ops = ops_of(model)
         self._nodes = {node.name: node for node in messages.GraphDef.FromString(graph_def).node}
         self._values: dict[str, list[np.ndarray]] = {}  # of a variable; keys and ids of a vocabulary
         self._files: dict[Table, dict[str, Any]] = {}
 
     def run(self, signatures: Mapping[str, Signature], stop_after: int | None) -> list[SignatureReport]:
+        for signature in signatures.values():
+            if signature.effect:
+                raise NotFused(f"signature {signature.name} changes what others may look at: {signature.effect}")
         plans: list[dict[str, Any]] = []
         reports = []
         for index, signature in enumerate(signatures.values()):
@@ -208,8 +214,24 @@ class _Compilation:
             "program": program,
             "dense": where,
             "dense_inputs": dense_inputs,
+            "joins_rows": compiled.joins_rows or self._joins_rows(signature, compiled),
         }
         return plan, dense.nodes, why_tensorflow
+
+    def _joins_rows(self, signature: Signature, compiled: Compiled) -> str:
+        """Why requests cannot run together, for what is behind the features; empty if they can."""
+        inputs: dict[str, list[int | None] | None] = {
+            name: None if WIDTH in shape else [None, *(size if isinstance(size, int) else None for size in shape[1:])]
+            for name, shape in compiled.features.items()
+        }
+        for name in compiled.fed:
+            inputs[signature.inputs[name].engine_name] = open_shape(signature.inputs[name])
+        try:
+            outputs = [compiled.where[spec.engine_name] for spec in signature.outputs.values()]
+            check_rows(compiled.dense, self._ops, inputs, outputs)
+        except (JoinsRows, GraphError) as error:
+            return str(error)
+        return ""
 
     def _load(self, handles: Iterable[str]) -> None:
         """Reads variables and vocabularies that are not read yet, in one run."""

@@ -74,7 +74,11 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
         }
 
     return Signature(
-        name=entry["name"], method=entry["method"], inputs=specs(entry["inputs"]), outputs=specs(entry["outputs"])
+        name=entry["name"],
+        method=entry["method"],
+        inputs=specs(entry["inputs"]),
+        outputs=specs(entry["outputs"]),
+        joins_rows=entry.get("joins_rows", "the plan does not say whether its rows are independent; compile it again"),
     )
 
 
@@ -99,6 +103,7 @@ def _part(
             (is_feature, number, [(size[0], size[1]) if isinstance(size, list) else (-1, size) for size in dims])
             for is_feature, number, dims in entry["dense_inputs"]
         ],
+        rows_apart=not signature.joins_rows,
     )
 
 
@@ -142,6 +147,7 @@ def _original_part(engine: NativeEngine, signature: Signature) -> FusedPart:
         dense=engine.model,
         dense_inputs=[(False, index, []) for index in range(len(signature.inputs))],
         dense_signature=list(engine.signatures()).index(signature.name),
+        rows_apart=not signature.joins_rows,
     )
 
 

@@ -5,12 +5,14 @@ wait for each other; a session is one infer request. Requests go through OpenVIN
 which that cannot pass on whole, are run by its Python.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import openvino
 
+from kernels.batching import JoinsRows, check_openvino_rows
 from processor._native import OpenVinoModel
 from processor.engines.engine import Engine, EngineOptions, NativeEngine
 from processor.engines.openvino_library import library, properties_of
@@ -55,6 +57,8 @@ class OpenVinoEngine(NativeEngine):
         try:
             graph = core.read_model(file)
             signature = _read_signature(graph)
+            if options.batching:
+                signature = dataclasses.replace(signature, joins_rows=_joins_rows(graph))
             specs = [*signature.inputs.values(), *signature.outputs.values()]
             if any(spec.dtype == "DT_STRING" for spec in specs):
                 return OpenVinoStringEngine(core.compile_model(graph, "CPU", properties), signature)
@@ -65,6 +69,7 @@ class OpenVinoEngine(NativeEngine):
                 signature.name,
                 _slots(signature.inputs),
                 _slots(signature.outputs),
+                rows_apart=not signature.joins_rows,
             )
         except RuntimeError as error:
             raise LoadError(f"{file} is not a model that OpenVINO can load: {last_line(error)}") from error
@@ -79,6 +84,15 @@ class OpenVinoEngine(NativeEngine):
 
 def _slots(specs: Mapping[str, TensorSpec]) -> list[tuple[str, str, int, tuple[int, ...] | None]]:
     return [(spec.name, "", tensors.type_number(spec.dtype), spec.shape) for spec in specs.values()]
+
+
+def _joins_rows(model: Any) -> str:
+    """Why requests may not run together; empty if they may."""
+    try:
+        check_openvino_rows(model)
+    except JoinsRows as error:
+        return str(error)
+    return ""
 
 
 def _read_signature(model: Any) -> Signature:

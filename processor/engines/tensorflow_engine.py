@@ -15,6 +15,7 @@ from kernels.graph import GraphError, running_nodes
 from processor._native import TensorFlowModel
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.tensorflow_frozen import add_frozen_graph
+from processor.engines.tensorflow_signatures import effects_examined, ops_of, rows_examined
 from processor.errors import LoadError, RequestError
 from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, generated_inputs
 from processor.wire import messages, tensors
@@ -35,6 +36,7 @@ _KEEPERS = (
     "BarrierInsert",
 )
 # TensorFlow's executor without bookkeeping for other threads: less CPU a run (ARCHITECTURE.md has the figures).
+_DEFAULT_OPTIONS = EngineOptions()
 _SINGLE_THREADED = "SINGLE_THREADED_EXECUTOR"
 # RunOptions{inter_op_thread_pool: -1}: the caller's thread runs the whole graph.
 _CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
@@ -60,7 +62,7 @@ class TensorFlowEngine(NativeEngine):
             rewrites = config.graph_options.rewrite_options
             rewrites.auto_mixed_precision_onednn_bfloat16 = rewrites.ON
         try:
-            engine = cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries, frozen=frozen)
+            engine = cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options, frozen=frozen)
         except LoadError as error:
             if not _is_of_executor(error):
                 raise
@@ -70,7 +72,7 @@ class TensorFlowEngine(NativeEngine):
             engine.unload()
         _logger.info("the graph has branches, loops or references, which TensorFlow's lighter executor cannot run")
         config.ClearField("experimental")
-        return cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options.op_libraries, frozen=frozen)
+        return cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options, frozen=frozen)
 
     @classmethod
     def open(
@@ -78,19 +80,23 @@ class TensorFlowEngine(NativeEngine):
         folder: Path,
         config: bytes,
         run_options: bytes,
-        op_libraries: Sequence[str] = (),
+        options: EngineOptions = _DEFAULT_OPTIONS,
         *,
         frozen: bool = False,
     ) -> "TensorFlowEngine":
         """With a serialized ConfigProto and RunOptions; empty ones are TensorFlow's defaults. `frozen`: requests run a
         copy of the graph in which dense variables are constants."""
-        model, parsed, signatures = open_saved_model(folder, op_libraries, config, run_options)
+        model, parsed, signatures = open_saved_model(folder, options.op_libraries, config, run_options)
         outputs = sorted({spec.engine_name for one in signatures.values() for spec in one.outputs.values()})
         if _keeps_strings(messages.GraphDef.FromString(parsed.graph_def), outputs):
             model.copy_strings()
         moved = add_frozen_graph(model, parsed.graph_def, outputs) if frozen else {}
+        if options.batching:
+            signatures = rows_examined(parsed.graph_def, ops_of(model), signatures)
         for name, signature in signatures.items():
-            if not model.add_signature(name, _slots(signature.inputs), _slots(signature.outputs, moved)):
+            outputs_of = _slots(signature.outputs, moved)
+            rows_apart = not signature.joins_rows
+            if not model.add_signature(name, _slots(signature.inputs), outputs_of, rows_apart=rows_apart):
                 raise LoadError(f"{folder}: signature {name} names a tensor that the graph does not have")
         return cls(model, signatures)
 
@@ -98,9 +104,12 @@ class TensorFlowEngine(NativeEngine):
         return self._signatures
 
     def _has_its_executor(self) -> bool:
-        """Whether the chosen executor can run the graph: TensorFlow says so when a signature first runs."""
+        """Whether the chosen executor can run the graph: TensorFlow says so when a signature first runs. Of one that
+        nobody but a client may run, it is not known."""
         session = self.make_session()
         for signature in self._signatures.values():
+            if signature.effect:
+                return False
             try:
                 self.run(session, signature, generated_inputs(signature), list(signature.outputs))
             except RequestError as error:
@@ -125,6 +134,7 @@ def open_saved_model(
     signatures = _read_signatures(parsed.signature_def)
     if not signatures:
         raise LoadError(f"{folder} has no signature that takes and returns dense tensors; export it with signatures")
+    signatures = effects_examined(parsed.graph_def, ops_of(model), signatures)
     return model, parsed, signatures
 
 

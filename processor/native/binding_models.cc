@@ -61,14 +61,16 @@ void BindModels(py::module_& module) {
           },
           py::arg("library"), py::arg("folder"), py::arg("config"), py::arg("run_options"), py::arg("op_libraries"))
       .def("add_signature", [](TensorFlowModel& self, const std::string& name, const std::vector<SlotTuple>& inputs,
-                               const std::vector<SlotTuple>& outputs) {
+                               const std::vector<SlotTuple>& outputs, bool rows_apart) {
         corelane::Signature signature;
+        signature.rows_apart = rows_apart;
         std::vector<std::string> input_names, output_names;
         signature.name = name;
         signature.inputs = MakeSlots(inputs, &input_names);
         signature.outputs = MakeSlots(outputs, &output_names);
         return self.AddSignature(std::move(signature), input_names, output_names);
-      })
+      },
+           py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::kw_only(), py::arg("rows_apart"))
       .def("copy_strings", &TensorFlowModel::CopyStrings)
       .def("extend",
            [](TensorFlowModel& self, const std::string& graph_def, const std::vector<std::string>& given) {
@@ -105,8 +107,9 @@ void BindModels(py::module_& module) {
           "load",
           [](const std::string& library, const std::string& file,
              const std::vector<std::pair<std::string, std::string>>& properties, const std::string& name,
-             const std::vector<SlotTuple>& inputs, const std::vector<SlotTuple>& outputs) {
+             const std::vector<SlotTuple>& inputs, const std::vector<SlotTuple>& outputs, bool rows_apart) {
             corelane::Signature signature;
+            signature.rows_apart = rows_apart;
             std::vector<std::string> unused;
             signature.name = name;
             signature.inputs = MakeSlots(inputs, &unused);
@@ -121,7 +124,7 @@ void BindModels(py::module_& module) {
             return model;
           },
           py::arg("library"), py::arg("file"), py::arg("properties"), py::arg("name"), py::arg("inputs"),
-          py::arg("outputs"));
+          py::arg("outputs"), py::kw_only(), py::arg("rows_apart") = false);
 
   using corelane::FusedModel;
   using corelane::FusedPart;
@@ -130,8 +133,9 @@ void BindModels(py::module_& module) {
   py::class_<FusedPart>(module, "FusedPart")
       .def(py::init([](const std::string& name, const std::vector<SlotTuple>& inputs,
                        const std::vector<SlotTuple>& outputs, const py::dict& program, std::shared_ptr<Model> dense,
-                       const std::vector<DenseInputTuple>& dense_inputs, size_t dense_signature) {
+                       const std::vector<DenseInputTuple>& dense_inputs, size_t dense_signature, bool rows_apart) {
              FusedPart part;
+             part.signature.rows_apart = rows_apart;
              if (dense_signature >= dense->signatures().size()) throw py::value_error("a signature is not there");
              part.dense_signature = dense_signature;
              std::vector<std::string> unused;
@@ -165,7 +169,7 @@ void BindModels(py::module_& module) {
              return part;
            }),
            py::kw_only(), py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::arg("program"), py::arg("dense"),
-           py::arg("dense_inputs"), py::arg("dense_signature") = 0);
+           py::arg("dense_inputs"), py::arg("dense_signature") = 0, py::arg("rows_apart") = false);
   py::class_<FusedModel, Model, std::shared_ptr<FusedModel>>(module, "FusedModel")
       .def(py::init([](const std::vector<FusedPart>& parts) { return std::make_shared<FusedModel>(parts); }));
 

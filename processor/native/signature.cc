@@ -9,7 +9,7 @@ void Signature::Finish() {
   const auto has_rows = [](const TensorSlot& slot) {
     return slot.rank_known && !slot.dims.empty() && slot.dims[0] == -1;
   };
-  batches = !inputs.empty() && std::all_of(inputs.begin(), inputs.end(), has_rows) &&
+  batches = rows_apart && !inputs.empty() && std::all_of(inputs.begin(), inputs.end(), has_rows) &&
             std::all_of(outputs.begin(), outputs.end(), has_rows);
 }
 

@@ -24,7 +24,12 @@ struct Signature {
   std::vector<TensorSlot> outputs;
   std::unordered_map<std::string_view, uint32_t> input_index;  // views of the aliases above
 
-  // Every input and output has a first axis of any size: requests may be run together along it.
+  // Each row of each output is known to depend on the same row of the inputs, and on nothing else of the request. Whoever
+  // made the signature has shown it from the model's graph.
+  bool rows_apart = false;
+
+  // Requests may be run together, one behind the other: their rows are apart, and every input and output has a first axis
+  // of any size.
   bool batches = false;
 
   // Fills what follows from the inputs and outputs. Before the signature is used, and after its last move.

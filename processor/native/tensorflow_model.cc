@@ -102,14 +102,7 @@ class TensorFlowSession : public ModelSession {
 
   bool SetInput(const Signature& signature, uint32_t index, const std::vector<int64_t>& dims,
                 const std::vector<InputPart>& parts) override {
-    if (signature_ != &signature) {
-      signature_ = &signature;
-      kept_.clear();
-      for (size_t input = 0; input < signature.inputs.size(); ++input) {
-        kept_.push_back(std::make_unique<InputTensor>(api_));
-      }
-      inputs_.resize(signature.inputs.size());
-    }
+    Begin(signature);
     const int32_t dtype = signature.inputs[index].dtype;
     static_assert(sizeof(tf::StringView) == kStringBytes);
     const size_t element = dtype == kString ? sizeof(tf::StringView) : ElementBytes(dtype);
@@ -126,6 +119,7 @@ class TensorFlowSession : public ModelSession {
   }
 
   Code Run(const Signature& signature, const std::vector<uint32_t>& outputs, std::string* message) override {
+    Begin(signature);  // which may have no inputs
     const TensorFlowModel::Endpoints& endpoints = model_->EndpointsOf(signature);
     fetches_.clear();
     for (uint32_t output : outputs) fetches_.push_back(endpoints.outputs[output]);
@@ -171,6 +165,17 @@ class TensorFlowSession : public ModelSession {
   }
 
  private:
+  // Makes room for the inputs of a signature, unless it was the last run's, too.
+  void Begin(const Signature& signature) {
+    if (signature_ == &signature) return;
+    signature_ = &signature;
+    kept_.clear();
+    for (size_t input = 0; input < signature.inputs.size(); ++input) {
+      kept_.push_back(std::make_unique<InputTensor>(api_));
+    }
+    inputs_.assign(signature.inputs.size(), nullptr);
+  }
+
   bool Fill(int32_t dtype, const InputPart& part, char* data) const {
     if (dtype != kString) return FillNumbers(*part.tensor, part.count, data);
     auto* views = reinterpret_cast<tf::StringView*>(data);

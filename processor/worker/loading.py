@@ -51,6 +51,7 @@ def load_version(
         precision=spec.precision,
         op_libraries=spec.op_libraries,
         tables=None if (cache := _cache(spec)) is None else cache / TABLES,
+        batching=spec.batch_rows_max > 0,
     )
     try:
         engine, precision = load_in_precision(

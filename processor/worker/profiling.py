@@ -127,7 +127,11 @@ def _measure(
 
 
 def taken_inputs(engine: Engine, folder: Path, signature: Signature) -> samples.Inputs | None:
-    """The first inputs that the model takes: recorded ones, else made-up ones."""
+    """The first inputs that the model takes: recorded ones, else made-up ones. None for a signature that changes
+    state."""
+    if signature.effect:
+        _logger.warning("signature %s has no profile: %s", signature.name, signature.effect)
+        return None
     recorded = (
         inputs for found, inputs in samples.recorded(folder, engine.signatures(), _BYTES_MAX) if found is signature
     )

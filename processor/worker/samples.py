@@ -48,7 +48,10 @@ def recorded(folder: Path, signatures: Mapping[str, Signature], bytes_max: int) 
 def first_taken(
     engine: Engine, signature: Signature, candidates: Iterable[Inputs]
 ) -> tuple[Inputs, dict[str, np.ndarray]] | None:
-    """The first inputs that the model does not refuse, with its outputs."""
+    """The first inputs that the model does not refuse, with its outputs; None too for a signature that changes state,
+    which only clients run."""
+    if signature.effect:
+        return None
     session = engine.make_session()
     for inputs in candidates:
         try:

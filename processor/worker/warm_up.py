@@ -19,8 +19,11 @@ _logger = logging.getLogger(__name__)
 def warm_up(engine: Engine, sessions: list[Any], folder: Path, bytes_max: int) -> None:
     """Runs every signature once on every session, with zeros and empty strings, one where a size is unknown; then the
     calls recorded in `folder`, dealt out over the sessions. A model may refuse such values; its own error is then the
-    first run, and nothing is lost but the warm-up."""
+    first run, and nothing is lost but the warm-up. A signature that changes state runs only as it was recorded."""
     for signature in engine.signatures().values():
+        if signature.effect:
+            _logger.info("signature %s is not warmed up with generated inputs: %s", signature.name, signature.effect)
+            continue
         inputs = generated_inputs(signature)
         for session in sessions:
             try:

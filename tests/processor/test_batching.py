@@ -19,7 +19,7 @@ from tests.support.threads import in_threads
 
 @pytest.fixture(scope="module")
 def engine(tensorflow_models: Path) -> Iterator[TensorFlowEngine]:
-    engine = load_engine("tensorflow", tensorflow_models / "tf2/1", EngineOptions())
+    engine = load_engine("tensorflow", tensorflow_models / "tf2/1", EngineOptions(batching=True))
     assert isinstance(engine, TensorFlowEngine)
     yield engine
     engine.unload()
@@ -130,7 +130,7 @@ def test_a_bad_request_in_a_batch_fails_alone(engine: TensorFlowEngine) -> None:
 
 
 def test_values_that_fail_in_the_graph_fail_alone(tensorflow_models: Path) -> None:
-    engine = load_engine("tensorflow", tensorflow_models / "picky/1", EngineOptions())
+    engine = load_engine("tensorflow", tensorflow_models / "picky/1", EngineOptions(batching=True))
     assert isinstance(engine, TensorFlowEngine)
     batched = Batched(engine, rows_max=100)
     for number, value in enumerate([1.0, -1.0, 3.0]):

@@ -1,0 +1,9 @@
+"""Which graphs may run several requests as one: those where each row of each output depends on the same row of the
+inputs and on nothing else of the request. It is shown op by op, whatever the values; what is not understood joins rows.
+"""
+
+from kernels.batching.openvino import check_openvino_rows
+from kernels.batching.tensor import JoinsRows
+from kernels.batching.tensorflow import check_rows
+
+__all__ = ["JoinsRows", "check_openvino_rows", "check_rows"]
