@@ -10,7 +10,7 @@ import numpy as np
 
 from processor._native import Model, ModelSession, PredictResult, PredictSession, PredictSettings
 from processor.errors import EngineFailed
-from processor.tensors import Signature
+from processor.tensors import SERVE_TAGS, Signature
 from processor.wire import messages, tensors
 from processor.wire.status import error_of_number
 
@@ -31,6 +31,7 @@ class EngineOptions:
     threads_per_session: int = 1
     precision: str = "fp32"
     op_libraries: tuple[str, ...] = ()
+    saved_model_tags: tuple[str, ...] = SERVE_TAGS
     tables: Path | None = None
     original: Callable[[], Path] | None = None
 

@@ -32,7 +32,7 @@ from processor.engines.dense_part import DensePart, node_of, write_openvino, wri
 from processor.engines.fused_engine import ORIGINAL, SCHEMA
 from processor.engines.selection import PLAN
 from processor.engines.tensorflow_engine import open_saved_model
-from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, sparse_triples
+from processor.tensors import NUMPY_TYPES, SERVE_TAGS, Signature, TensorSpec, sparse_triples
 from processor.wire import messages, tensors
 
 _NODES_TOLD = 3
@@ -63,6 +63,7 @@ def compile_saved_model(
     why_tensorflow: str = "",
     *,
     carry: bool = True,
+    tags: Sequence[str] = SERVE_TAGS,
 ) -> list[SignatureReport]:
     """Writes the plan of the SavedModel in `folder` to the new folder `out`, which is not whole if this fails.
     `why_tensorflow`, if not empty, is why TensorFlow is to run what remains; else OpenVINO does if it can. Unless told
@@ -74,9 +75,10 @@ def compile_saved_model(
 
     # The first session of a process decides over the threads of all that follow.
     config = messages.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-    model, meta_graph, signatures = open_saved_model(folder, op_libraries, config.SerializeToString())
+    model, meta_graph, signatures = open_saved_model(folder, op_libraries, config.SerializeToString(), tags=tags)
     (out / "tables").mkdir(parents=True)
-    reports = _Compilation(model, meta_graph.graph_def, out, why_tensorflow).run(signatures, stop_after)
+    compilation = _Compilation(model, meta_graph.graph_def, out, why_tensorflow, tuple(tags))
+    reports = compilation.run(signatures, stop_after)
     if carry or any(report.why_not for report in reports):
         shutil.copytree(folder, out / ORIGINAL, copy_function=_link)
     return reports
@@ -92,9 +94,12 @@ def package_versions() -> dict[str, str]:
 
 
 class _Compilation:
-    def __init__(self, model: TensorFlowModel, graph_def: bytes, out: Path, why_tensorflow: str) -> None:
+    def __init__(
+        self, model: TensorFlowModel, graph_def: bytes, out: Path, why_tensorflow: str, tags: tuple[str, ...]
+    ) -> None:
         self._model, self._graph_def, self._out = model, graph_def, out
         self._why_tensorflow = why_tensorflow
+        self._tags = tags
         self._ops = {op.name: op for op in messages.OpList.FromString(model.ops()).op}
         self._nodes = {node.name: node for node in messages.GraphDef.FromString(graph_def).node}
         self._values: dict[str, list[np.ndarray]] = {}  # of a variable; keys and ids of a vocabulary
@@ -113,7 +118,8 @@ class _Compilation:
         if not any("program" in plan for plan in plans):
             raise NotFused(f"signature {reports[0].signature}: {reports[0].why_not}")
         made = {**package_versions(), "graph": hashlib.blake2b(self._graph_def, digest_size=16).hexdigest()}
-        (self._out / PLAN).write_text(json.dumps({"schema": SCHEMA, "made_of": made, "signatures": plans}))
+        plan = {"schema": SCHEMA, "made_of": made, "tags": self._tags, "signatures": plans}
+        (self._out / PLAN).write_text(json.dumps(plan))
         return reports
 
     def _fuse(self, signature: Signature, index: int, stop_after: int | None) -> tuple[dict[str, Any], SignatureReport]:

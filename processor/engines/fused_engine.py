@@ -4,6 +4,7 @@ A plan answers requests of the shapes that its signatures say. Others are the or
 the plan when the first of them comes, and answers them natively from then on.
 """
 
+import dataclasses
 import json
 import logging
 import tempfile
@@ -20,7 +21,7 @@ from processor.engines.openvino_library import library, properties_of
 from processor.engines.selection import PLAN
 from processor.engines.tables import TableStore
 from processor.errors import CorelaneError, EngineFailed, FailedPrecondition, LoadError
-from processor.tensors import Signature, TensorSpec
+from processor.tensors import SERVE_TAGS, Signature, TensorSpec
 from processor.wire import tensors
 
 SCHEMA = 1
@@ -54,6 +55,7 @@ class FusedEngine(NativeEngine):
             raise LoadError(f"{folder} holds no fused plan: {error}") from error
         if plan.get("schema") != SCHEMA:
             raise LoadError(f"{folder} is a fused plan of schema {plan.get('schema')}; compile it again for {SCHEMA}")
+        tags = tuple(plan.get("tags", SERVE_TAGS))
         parts, signatures = [], {}
         original: NativeEngine | None = None
         with tempfile.TemporaryDirectory() as own:
@@ -64,7 +66,7 @@ class FusedEngine(NativeEngine):
                         signature = _signature(entry)
                         parts.append(_part(folder, entry, signature, options, store))
                     else:
-                        original = original or _load_original(folder, options)
+                        original = original or _load_original(folder, options, tags)
                         signature = original.signatures()[entry["name"]]
                         parts.append(_original_part(original, signature))
                     signatures[signature.name] = signature
@@ -72,7 +74,7 @@ class FusedEngine(NativeEngine):
                 raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
             except OSError as error:
                 raise LoadError(f"{folder}: its tables cannot be kept in {options.tables}: {error}") from error
-        engine = cls(FusedModel(parts), signatures, lambda: _load_original(folder, options))
+        engine = cls(FusedModel(parts), signatures, lambda: _load_original(folder, options, tags))
         if original is not None:
             engine._take_original(original)
         return engine
@@ -184,18 +186,18 @@ def _dense(folder: Path, entry: Mapping[str, Any], signature: Signature, options
     )
 
 
-def _load_original(folder: Path, options: EngineOptions) -> NativeEngine:
+def _load_original(folder: Path, options: EngineOptions, tags: tuple[str, ...]) -> NativeEngine:
     if (folder / ORIGINAL).is_dir():
-        return _tensorflow(folder / ORIGINAL, options)
+        return _tensorflow(folder / ORIGINAL, options, tags)
     if options.original is None:
         raise LoadError(f"{folder} does not hold it; compile the plan again")
-    return _tensorflow(options.original(), options)
+    return _tensorflow(options.original(), options, tags)
 
 
-def _tensorflow(folder: Path, options: EngineOptions) -> NativeEngine:
+def _tensorflow(folder: Path, options: EngineOptions, tags: tuple[str, ...] = SERVE_TAGS) -> NativeEngine:
     from processor.engines.tensorflow_engine import TensorFlowEngine
 
-    return TensorFlowEngine.load(folder, options)
+    return TensorFlowEngine.load(folder, dataclasses.replace(options, saved_model_tags=tags))
 
 
 def _original_part(engine: NativeEngine, signature: Signature) -> FusedPart:

@@ -40,7 +40,8 @@ def _original_of(plan: Path, spec: WorkerSpec) -> Path:
         raise LoadError(f"{plan} does not hold it; compile the plan again")
     from processor.worker.fusing import original_of
 
-    return original_of(plan, Path(spec.folder), _cache(spec) or cache_folder(), spec.op_libraries)
+    cache = _cache(spec) or cache_folder()
+    return original_of(plan, Path(spec.folder), cache, spec.op_libraries, spec.saved_model_tags)
 
 
 def load_version(
@@ -60,6 +61,7 @@ def load_version(
         threads_per_session=spec.threads_per_session,
         precision=spec.precision,
         op_libraries=spec.op_libraries,
+        saved_model_tags=spec.saved_model_tags,
         tables=None if (cache := _cache(spec)) is None else cache / TABLES,
         original=lambda: _original_of(folder, spec),
     )

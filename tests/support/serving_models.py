@@ -5,6 +5,7 @@ heads/1          Classify and Regress by signatures whose method is Predict, goo
 passing/1        outputs that are inputs: of every element type, alone, twice, beside others
 passing_hash/1   the same beside an embedding that is fused
 tags/1           two graphs over one variable: `serve`, and `serve` with `gpu`, which answers ten times as much
+tagged_hash/1    fused embeddings under both
 shapes/1         row-wise embeddings with a signature [-1, 1], whose graph takes other shapes, too
 """
 
@@ -158,6 +159,23 @@ def write_tags(folder: Path) -> None:
         builder.save()
 
 
+def write_tagged_hash(folder: Path) -> None:
+    with tf.Graph().as_default(), v1.Session() as session:
+        x, f, output = embedded(None, None)
+        x.set_shape([None, 1])
+        f.set_shape([None, 3])
+        session.run(v1.global_variables_initializer())
+        builder = v1.saved_model.Builder(str(folder))
+        inputs = {"x": x, "f": f}
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], signature_def_map={"serving_default": signature(inputs, {"y": output})}
+        )
+        builder.add_meta_graph(
+            ["serve", "gpu"], signature_def_map={"serving_default": signature(inputs, {"y": 10 * output})}
+        )
+        builder.save()
+
+
 def main(folder: Path) -> None:
     write_half_plus_two(folder / "half_plus_two/1")
     write_heads(folder / "heads/1")
@@ -165,6 +183,7 @@ def main(folder: Path) -> None:
     write_passing_hash(folder / "passing_hash/1")
     write_shapes(folder / "shapes/1")
     write_tags(folder / "tags/1")
+    write_tagged_hash(folder / "tagged_hash/1")
 
 
 if __name__ == "__main__":
