@@ -15,7 +15,7 @@
         ├── Overloaded        the queue of the version is full
         ├── DeadlinePassed    the deadline, or the time allowed in the queue, passed before it ran
         ├── Cancelled         the client hung up
-        ├── Unavailable       the version is restarting, or the server is stopping
+        ├── Unavailable       the version is loading or restarting, or the server is stopping
         ├── ModelsNotAvailable  models that a client asked to load did not become available
         ├── NotSupported      the server does not offer this call
         ├── Unauthenticated   the caller does not say who it is, or cannot prove it
