@@ -11,7 +11,8 @@
         │   ├── TooLarge      it is larger than a message may be
         │   └── OutOfRange    the model says so of its values
         ├── FailedPrecondition  it fits, but not this model or not now
-        ├── ModelNotFound     no such model or version is being served
+        ├── NotFound          the model misses something that the request, or its graph, names
+        │   └── ModelNotFound   no such model or version is being served
         ├── Overloaded        the queue of the version is full
         ├── DeadlinePassed    the deadline, or the time allowed in the queue, passed before it ran
         ├── Cancelled         the client hung up
@@ -77,7 +78,11 @@ class FailedPrecondition(RequestError):
     """The request is well formed, but the model or its state does not allow it."""
 
 
-class ModelNotFound(RequestError):
+class NotFound(RequestError):
+    """The model misses something that the request, or its own graph, names."""
+
+
+class ModelNotFound(NotFound):
     """No such model or version is being served."""
 
 

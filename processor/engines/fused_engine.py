@@ -7,6 +7,7 @@ the plan when the first of them comes, and answers them natively from then on.
 import dataclasses
 import json
 import logging
+import resource
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,14 +19,15 @@ import numpy as np
 from processor._native import FusedModel, FusedPart, Model, ModelSession, OpenVinoModel
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.openvino_library import library, properties_of
-from processor.engines.selection import PLAN
+from processor.engines.selection import PLAN, is_installed
 from processor.engines.tables import TableStore
-from processor.errors import CorelaneError, EngineFailed, FailedPrecondition, LoadError
+from processor.errors import EngineFailed, EngineMissing, FailedPrecondition, LoadError
 from processor.tensors import SERVE_TAGS, Signature, TensorSpec
 from processor.wire import tensors
 
 SCHEMA = 1
 ORIGINAL = "original"
+_TENSORFLOW_BYTES = 400 << 20  # of data that the library takes by itself
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class FusedEngine(NativeEngine):
                         signature = _signature(entry)
                         parts.append(_part(folder, entry, signature, options, store))
                     else:
-                        original = original or _load_original(folder, options, tags)
+                        original = original or _tensorflow(_original(folder, options), options, tags)
                         signature = original.signatures()[entry["name"]]
                         parts.append(_original_part(original, signature))
                     signatures[signature.name] = signature
@@ -74,7 +76,7 @@ class FusedEngine(NativeEngine):
                 raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
             except OSError as error:
                 raise LoadError(f"{folder}: its tables cannot be kept in {options.tables}: {error}") from error
-        engine = cls(FusedModel(parts), signatures, lambda: _load_original(folder, options, tags))
+        engine = cls(FusedModel(parts), signatures, lambda: _load_beside(folder, options, tags))
         if original is not None:
             engine._take_original(original)
         return engine
@@ -105,7 +107,7 @@ class FusedEngine(NativeEngine):
                 _logger.warning("a request is not covered by the plan, so its original is loaded beside it")
                 try:
                     self._take_original(self._load_original())
-                except (CorelaneError, OSError, RuntimeError, MemoryError) as error:
+                except Exception as error:  # whatever it is, the plan goes on, and callers hear of it
                     self._no_original = str(error) or type(error).__name__
                     _logger.error("the plan's original cannot be loaded: %s", self._no_original)
             if self._no_original:
@@ -186,15 +188,31 @@ def _dense(folder: Path, entry: Mapping[str, Any], signature: Signature, options
     )
 
 
-def _load_original(folder: Path, options: EngineOptions, tags: tuple[str, ...]) -> NativeEngine:
+def _original(folder: Path, options: EngineOptions) -> Path:
     if (folder / ORIGINAL).is_dir():
-        return _tensorflow(folder / ORIGINAL, options, tags)
+        return folder / ORIGINAL
     if options.original is None:
         raise LoadError(f"{folder} does not hold it; compile the plan again")
-    return _tensorflow(options.original(), options, tags)
+    return options.original()
+
+
+def _load_beside(folder: Path, options: EngineOptions, tags: tuple[str, ...]) -> NativeEngine:
+    """Loads the original while the plan serves. LoadError rather than running out of memory, which would end both."""
+    path = _original(folder, options)
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    if limit != resource.RLIM_INFINITY:
+        sizes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        status = Path("/proc/self/status").read_text()
+        taken = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData"))
+        needed = _TENSORFLOW_BYTES + 2 * sizes  # a restore holds what it reads beside what it makes
+        if taken + needed > limit:
+            raise LoadError(f"it may need {needed >> 20} MiB more than the {taken >> 20} of memory_bytes_max")
+    return _tensorflow(path, options, tags)
 
 
 def _tensorflow(folder: Path, options: EngineOptions, tags: tuple[str, ...] = SERVE_TAGS) -> NativeEngine:
+    if not is_installed("tensorflow"):
+        raise EngineMissing("tensorflow")
     from processor.engines.tensorflow_engine import TensorFlowEngine
 
     return TensorFlowEngine.load(folder, dataclasses.replace(options, saved_model_tags=tags))

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
 from processor import _native
-from processor.engines import Engine, EngineOptions, NativeEngine, load_engine
-from processor.errors import FailedPrecondition, InvalidRequest, LoadError, RequestError
+from processor.engines import Engine, EngineOptions, NativeEngine, fused_engine, load_engine
+from processor.errors import FailedPrecondition, InvalidRequest, LoadError, NotFound, RequestError
 from processor.methods import Method
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors
@@ -241,3 +242,33 @@ def test_served(serving_models: Path, tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match="ConcatOp"):
             client.predict("fused", {"x": words((2,)), "f": np.ones((3, 3), np.float32)})
         assert "its original is loaded beside it" in server.log.read_text()
+
+
+@pytest.mark.parametrize("problem", ["tensorflow is not installed", "memory"])
+def test_an_original_that_cannot_be_loaded_is_an_answer(
+    plan: Path, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    """The plan goes on; what it does not cover says why."""
+    engine = load_engine("fused", plan, EngineOptions())
+    if problem == "memory":
+        monkeypatch.setattr(fused_engine.resource, "getrlimit", lambda _: (64 << 20, 64 << 20))
+    else:
+        monkeypatch.setattr(fused_engine, "is_installed", lambda engine: engine != "tensorflow")
+    misfit, fitting = ({"x": words(shape), "f": np.ones((2, 3), np.float32)} for shape in ((2,), (2, 1)))
+    signature, session = engine.signatures()[DEFAULT_SIGNATURE], engine.make_session()
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition, match=rf"its original cannot be loaded: .*{problem}"):
+            engine.run(session, signature, misfit, ["y"])
+    assert engine.run(session, signature, fitting, ["y"])["y"].shape == (2, 4)
+
+
+def test_the_graphs_codes_reach_the_caller(tensorflow_models: Path) -> None:
+    """As TensorFlow has them: what is missing is not our failure, and no model that is not served either."""
+    engine = load_engine("tensorflow", tensorflow_models / "files/1", EngineOptions())
+    signature = engine.signatures()[DEFAULT_SIGNATURE]
+    path = np.array(b"/nonesuch", np.object_)
+    with pytest.raises(NotFound, match="/nonesuch; No such file") as caught:
+        engine.run(engine.make_session(), signature, {"path": path}, ["content"])
+    assert type(caught.value) is NotFound
+    result, _, code = native(engine, predict_request({"path": path}).SerializeToString())
+    assert (result, code) == (_native.PredictResult.FAILED, grpc.StatusCode.NOT_FOUND.value[0])
