@@ -8,13 +8,15 @@
     ├── ControlError          the running server cannot be reached, or refused an operator's command
     └── RequestError          a request gets this instead of an answer
         ├── InvalidRequest    its bytes, inputs or names do not fit the model
-        │   └── TooLarge      it is larger than a message may be
+        │   ├── TooLarge      it is larger than a message may be
+        │   └── OutOfRange    the model says so of its values
         ├── FailedPrecondition  it fits, but not this model or not now
-        ├── ModelNotFound     no such model or version is being served
+        ├── NotFound          the model misses something that the request, or its graph, names
+        │   └── ModelNotFound   no such model or version is being served
         ├── Overloaded        the queue of the version is full
         ├── DeadlinePassed    the deadline, or the time allowed in the queue, passed before it ran
         ├── Cancelled         the client hung up
-        ├── Unavailable       the version is restarting, or the server is stopping
+        ├── Unavailable       the version is loading or restarting, or the server is stopping
         ├── ModelsNotAvailable  models that a client asked to load did not become available
         ├── NotSupported      the server does not offer this call
         ├── Unauthenticated   the caller does not say who it is, or cannot prove it
@@ -68,11 +70,19 @@ class TooLarge(InvalidRequest):
     """The request is larger than a message may be."""
 
 
+class OutOfRange(InvalidRequest):
+    """The model finds a value past the range it has."""
+
+
 class FailedPrecondition(RequestError):
     """The request is well formed, but the model or its state does not allow it."""
 
 
-class ModelNotFound(RequestError):
+class NotFound(RequestError):
+    """The model misses something that the request, or its own graph, names."""
+
+
+class ModelNotFound(NotFound):
     """No such model or version is being served."""
 
 

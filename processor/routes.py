@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,20 @@ from processor.methods import Assignment
 
 # Powers of ten that the differences of shadows' answers are counted by.
 DIFFERENCE_POWERS = range(-7, 3)
+_ERROR_MAX = 500  # of a load's error that a caller is told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionRoute:
     """A version as the gateways know it. `instance` is its serving worker's number, None if it has none; `channel` is
-    where that worker's memory is; `slots` is how many requests it can hold, waiting and running."""
+    where that worker's memory is; `slots` is how many requests it can hold, waiting and running. `loading`: it is on
+    its way to be served for the first time; `error` is why it is not there yet, or will not be."""
 
     version: int
     state: str
     error: str = ""
     restarting: bool = False
+    loading: bool = False
     traffic: float | None = None
     shadow: float | None = None
     instance: int | None = None
@@ -47,6 +50,7 @@ class ModelRoute:
     labels: tuple[tuple[str, int], ...] = ()
     sticky_key: str | None = None  # the request metadata that the split is sticky by
     problem: str = ""  # why there are no versions
+    loading: bool = False  # nobody has looked yet which there are
     log: LogRoute | None = None
 
     @property
@@ -66,7 +70,8 @@ class ModelRoute:
         that can answer now, else the highest of them. Equal keys get equal versions, as long as the split and those
         that can answer are the same; without a key, it is drawn.
 
-        ModelNotFound if it is not served, Unavailable if it is restarting, InvalidRequest for an unknown label."""
+        ModelNotFound if it is not served, Unavailable if it is loading or restarting, InvalidRequest for an unknown
+        label."""
         assignment = Assignment.NAMED
         if label is not None:
             assignment = Assignment.LABELLED
@@ -80,18 +85,36 @@ class ModelRoute:
                 return route, assignment
             if route is not None and (route.restarting or route.instance is not None):
                 raise Unavailable(f"version {version} of model {self.name} is restarting")
-            raise ModelNotFound(f"Servable not found for request: Specific({self.name}, {version})")
+            if self.loading or (route is not None and route.loading):
+                why = _because(route.error) if route is not None else ""
+                raise Unavailable(f"version {version} of model {self.name} is still loading{why}")
+            why = _failures([route] if route is not None else [])
+            raise ModelNotFound(f"Servable not found for request: Specific({self.name}, {version}){why}")
         serving = [route for route in self.versions if alive(route) and route.shadow is None]
         if serving:
             return _split(serving, draw if key is None else lambda: self._point_of(key), key is not None)
         if any(route.restarting or route.instance is not None for route in self.versions):
             raise Unavailable(f"model {self.name} is restarting")
-        raise ModelNotFound(f"Servable not found for request: Latest({self.name})")
+        loading = [route for route in self.versions if route.loading and route.shadow is None]
+        if self.loading or loading:
+            why = _because(loading[-1].error) if loading else ""
+            raise Unavailable(f"model {self.name} is still loading{why}")
+        raise ModelNotFound(f"Servable not found for request: Latest({self.name}){_failures(self.versions)}")
 
     def _point_of(self, key: str) -> float:
         """Where a key lies in [0, 1): evenly, and for each model anew, so that two experiments do not go together."""
         digest = hashlib.blake2b(key.encode(), digest_size=7, key=self.name.encode()[:64]).digest()
         return int.from_bytes(digest) / (1 << 56)
+
+
+def _because(error: str) -> str:
+    return f": {error[:_ERROR_MAX]}" if error else ""
+
+
+def _failures(versions: Sequence[VersionRoute]) -> str:
+    """Why the highest version that failed is not served, if one did."""
+    failed = [route for route in versions if route.state == "END" and route.error]
+    return f" (version {failed[-1].version} failed{_because(failed[-1].error)})" if failed else ""
 
 
 def _split(serving: list[VersionRoute], draw: Callable[[], float], sticky: bool) -> tuple[VersionRoute, Assignment]:
@@ -115,6 +138,7 @@ def to_message(models: list[ModelRoute]) -> list[dict[str, Any]]:
             "labels": model.labels,
             "sticky_key": model.sticky_key,
             "problem": model.problem,
+            "loading": model.loading,
             "log": model.log and {name: getattr(model.log, name) for name in LogRoute.__dataclass_fields__},
             "versions": [
                 {name: getattr(route, name) for name in VersionRoute.__dataclass_fields__} for route in model.versions
@@ -131,6 +155,7 @@ def from_message(models: list[dict[str, Any]]) -> dict[str, ModelRoute]:
             labels=tuple((label, version) for label, version in model["labels"]),
             sticky_key=model["sticky_key"],
             problem=model["problem"],
+            loading=model["loading"],
             log=model["log"] and LogRoute(**model["log"]),
             versions=tuple(VersionRoute(**route) for route in model["versions"]),
         )

@@ -38,6 +38,8 @@ PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 DEFAULT_SIGNATURE = "serving_default"
+# The tags of the graph that a SavedModel has for servers.
+SERVE_TAGS = ("serve",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

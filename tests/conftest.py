@@ -89,3 +89,9 @@ def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def row_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.row_models`."""
     return made_by("row_models", tmp_path_factory.mktemp("rows"))
+
+
+@pytest.fixture(scope="session")
+def serving_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.support.serving_models`."""
+    return made_by("serving_models", tmp_path_factory.mktemp("serving"))

@@ -31,6 +31,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--stop-after", type=int, metavar="N", help="use no more than N rules, to find one that goes wrong"
     )
+    parser.add_argument("--saved-model-tags", default="serve", metavar="TAG,...", help="of the graph to compile")
     add_json(parser)
 
 
@@ -40,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     folder = version_folder(options.saved_model)
     print(f"compiling {folder} ...", file=sys.stderr, flush=True)
     began_s = time.perf_counter()
-    result = compile_and_compare(folder, options.out, stop_after=options.stop_after)
+    tags = tuple(options.saved_model_tags.split(","))
+    result = compile_and_compare(folder, options.out, stop_after=options.stop_after, tags=tags)
     took_s = time.perf_counter() - began_s
     if options.json:
         reports = [dataclasses.asdict(report) for report in result.reports]

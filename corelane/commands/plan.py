@@ -114,7 +114,7 @@ def _folders(model: ModelSettings) -> dict[int, Path]:
 def _saved_profile(model: ModelSettings, folder: Path) -> Profile:
     from processor.worker import profiling
 
-    engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries)
+    engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries, model.saved_model_tags)
     wanted = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]
     for precision in wanted:
         path = profiling.path_of(cache_folder(), engine, loaded, precision, model.threads_per_session)

@@ -31,6 +31,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that one request may use")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "int8"])
     parser.add_argument("--max-divergence", type=float, default=0.01, help="as in the manifest")
+    parser.add_argument("--saved-model-tags", default="serve", metavar="TAG,...", help="as in the manifest")
     add_json(parser)
 
 
@@ -39,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
         raise LoadError(f"--threads should be at least 1, not {options.threads}")
     given = folder = version_folder(options.path)
     print(f"loading {folder} ...", file=sys.stderr, flush=True)
-    choice = choose(folder, options.engine, cache_folder())
+    tags = tuple(options.saved_model_tags.split(","))
+    choice = choose(folder, options.engine, cache_folder(), tags=tags)
     engine_name, folder = choice.engine, Path(choice.folder)
     if engine_name == "tensorflow":
         _take_the_workers_allocator()
@@ -50,7 +52,12 @@ def run(options: argparse.Namespace) -> int:
     engine, precision = load_in_precision(
         engine_name,
         folder,
-        EngineOptions(threads_per_session=options.threads, precision=options.precision, tables=cache_folder() / TABLES),
+        EngineOptions(
+            threads_per_session=options.threads,
+            precision=options.precision,
+            saved_model_tags=tags,
+            tables=cache_folder() / TABLES,
+        ),
         options.max_divergence,
         1 << 30,
     )

@@ -14,7 +14,8 @@ from processor.version import VERSION
 
 _SERVER = """\
 Takes the flags of TensorFlow Serving's tensorflow_model_server, and serves as it does: on all addresses, messages of up
-to 2 GiB, files of configuration as they are. Flags without a meaning here are named in one warning. In a container,
+to 2 GiB, files of configuration as they are; its ports open when the models are loaded. Flags that change no answer are
+named in one warning; those that decide what is served, or who may call, and cannot be had are refused. In a container,
 MODEL_NAME and MODEL_BASE_PATH stand for flags as they do in its image.
 
   corelane tensorflow_model_server --rest_api_port=8501 --model_name=ctr --model_base_path=/models/ctr

@@ -4,7 +4,7 @@
     tables/HASH.fp32   embedding tables, named after their content: whoever serves equal ones shares the memory
     dense-N.xml, .bin  what remains of each signature, in OpenVINO's form
     dense-N/           the same as a SavedModel, where OpenVINO cannot run it
-    original/          the SavedModel, for signatures that are not fused, if others are
+    original/          the SavedModel, for signatures that are not fused and for requests of other shapes
 
 Needs TensorFlow and OpenVINO; serving the plan needs OpenVINO only.
 """
@@ -35,7 +35,7 @@ from processor.engines.fused_engine import ORIGINAL, SCHEMA
 from processor.engines.selection import PLAN
 from processor.engines.tensorflow_engine import open_saved_model
 from processor.engines.tensorflow_signatures import open_shape, ops_of
-from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, sparse_triples
+from processor.tensors import NUMPY_TYPES, SERVE_TAGS, Signature, TensorSpec, sparse_triples
 from processor.wire import messages, tensors
 
 _NODES_TOLD = 3
@@ -64,19 +64,25 @@ def compile_saved_model(
     op_libraries: Sequence[str] = (),
     stop_after: int | None = None,
     why_tensorflow: str = "",
+    *,
+    carry: bool = True,
+    tags: Sequence[str] = SERVE_TAGS,
 ) -> list[SignatureReport]:
     """Writes the plan of the SavedModel in `folder` to the new folder `out`, which is not whole if this fails.
-    `why_tensorflow`, if not empty, is why TensorFlow is to run what remains; else OpenVINO does if it can.
+    `why_tensorflow`, if not empty, is why TensorFlow is to run what remains; else OpenVINO does if it can. Unless told
+    to `carry` it, the plan holds the SavedModel only if it cannot load without; whoever loads the plan then says where
+    it is (EngineOptions.original).
 
     LoadError if the SavedModel cannot be read, NotFused if nothing of it can be fused."""
     import openvino  # noqa: F401, said here rather than after all the work
 
     # The first session of a process decides over the threads of all that follow.
     config = messages.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-    model, meta_graph, signatures = open_saved_model(folder, op_libraries, config.SerializeToString())
+    model, meta_graph, signatures = open_saved_model(folder, op_libraries, config.SerializeToString(), tags=tags)
     (out / "tables").mkdir(parents=True)
-    reports = _Compilation(model, meta_graph.graph_def, out, why_tensorflow).run(signatures, stop_after)
-    if any(report.why_not for report in reports):
+    compilation = _Compilation(model, meta_graph.graph_def, out, why_tensorflow, tuple(tags))
+    reports = compilation.run(signatures, stop_after)
+    if carry or any(report.why_not for report in reports):
         shutil.copytree(folder, out / ORIGINAL, copy_function=_link)
     return reports
 
@@ -91,9 +97,12 @@ def package_versions() -> dict[str, str]:
 
 
 class _Compilation:
-    def __init__(self, model: TensorFlowModel, graph_def: bytes, out: Path, why_tensorflow: str) -> None:
+    def __init__(
+        self, model: TensorFlowModel, graph_def: bytes, out: Path, why_tensorflow: str, tags: tuple[str, ...]
+    ) -> None:
         self._model, self._graph_def, self._out = model, graph_def, out
         self._why_tensorflow = why_tensorflow
+        self._tags = tags
         self._ops = ops_of(model)
         self._nodes = {node.name: node for node in messages.GraphDef.FromString(graph_def).node}
         self._values: dict[str, list[np.ndarray]] = {}  # of a variable; keys and ids of a vocabulary
@@ -115,7 +124,8 @@ class _Compilation:
         if not any("program" in plan for plan in plans):
             raise NotFused(f"signature {reports[0].signature}: {reports[0].why_not}")
         made = {**package_versions(), "graph": hashlib.blake2b(self._graph_def, digest_size=16).hexdigest()}
-        (self._out / PLAN).write_text(json.dumps({"schema": SCHEMA, "made_of": made, "signatures": plans}))
+        plan = {"schema": SCHEMA, "made_of": made, "tags": self._tags, "signatures": plans}
+        (self._out / PLAN).write_text(json.dumps(plan))
         return reports
 
     def _fuse(self, signature: Signature, index: int, stop_after: int | None) -> tuple[dict[str, Any], SignatureReport]:
@@ -313,7 +323,7 @@ class _Compilation:
 def _link(source: str, target: str) -> None:
     """One file under two names, where the file system can."""
     try:
-        os.link(source, target)
+        os.link(os.path.realpath(source), target)
     except OSError:
         shutil.copy2(source, target)
 

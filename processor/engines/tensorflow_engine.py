@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
 from kernels.graph import GraphError, running_nodes
 from processor._native import TensorFlowModel
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.tensorflow_frozen import add_frozen_graph
 from processor.engines.tensorflow_signatures import effects_examined, ops_of, rows_examined
 from processor.errors import LoadError, RequestError
-from processor.tensors import NUMPY_TYPES, Signature, TensorSpec, generated_inputs
+from processor.tensors import NUMPY_TYPES, SERVE_TAGS, Signature, TensorSpec, generated_inputs
 from processor.wire import messages, tensors
 
 _logger = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ _CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
 
 class TensorFlowEngine(NativeEngine):
     name = "tensorflow"
+    any_shape = True
 
     def __init__(self, model: TensorFlowModel, signatures: dict[str, Signature]) -> None:
         self.model = model
@@ -61,8 +65,12 @@ class TensorFlowEngine(NativeEngine):
         if frozen:
             rewrites = config.graph_options.rewrite_options
             rewrites.auto_mixed_precision_onednn_bfloat16 = rewrites.ON
+
+        def open_with(config: Any) -> "TensorFlowEngine":
+            return cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options, frozen=frozen)
+
         try:
-            engine = cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options, frozen=frozen)
+            engine = open_with(config)
         except LoadError as error:
             if not _is_of_executor(error):
                 raise
@@ -72,7 +80,7 @@ class TensorFlowEngine(NativeEngine):
             engine.unload()
         _logger.info("the graph has branches, loops or references, which TensorFlow's lighter executor cannot run")
         config.ClearField("experimental")
-        return cls.open(folder, config.SerializeToString(), _CALLERS_THREAD, options, frozen=frozen)
+        return open_with(config)
 
     @classmethod
     def open(
@@ -86,7 +94,9 @@ class TensorFlowEngine(NativeEngine):
     ) -> "TensorFlowEngine":
         """With a serialized ConfigProto and RunOptions; empty ones are TensorFlow's defaults. `frozen`: requests run a
         copy of the graph in which dense variables are constants."""
-        model, parsed, signatures = open_saved_model(folder, options.op_libraries, config, run_options)
+        model, parsed, signatures = open_saved_model(
+            folder, options.op_libraries, config, run_options, options.saved_model_tags
+        )
         outputs = sorted({spec.engine_name for one in signatures.values() for spec in one.outputs.values()})
         if _keeps_strings(messages.GraphDef.FromString(parsed.graph_def), outputs):
             model.copy_strings()
@@ -122,13 +132,20 @@ class TensorFlowEngine(NativeEngine):
 
 
 def open_saved_model(
-    folder: Path, op_libraries: Sequence[str] = (), config: bytes = b"", run_options: bytes = b""
+    folder: Path,
+    op_libraries: Sequence[str] = (),
+    config: bytes = b"",
+    run_options: bytes = b"",
+    tags: Sequence[str] = SERVE_TAGS,
 ) -> tuple[TensorFlowModel, Any, dict[str, Signature]]:
     """The model, its MetaGraphDef (the GraphDef inside is bytes) and its signatures, which are not yet added to it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        model, meta_graph = TensorFlowModel.load(str(_library()), str(folder), config, run_options, list(op_libraries))
+        model, meta_graph = TensorFlowModel.load(
+            str(_library()), str(folder), list(tags), config, run_options, list(op_libraries)
+        )
     except RuntimeError as error:
+        _check_tags(folder, tags)
         raise LoadError(f"{folder} is not a SavedModel that TensorFlow can load: {error}") from error
     parsed = messages.MetaGraphDef.FromString(meta_graph)
     signatures = _read_signatures(parsed.signature_def)
@@ -136,6 +153,25 @@ def open_saved_model(
         raise LoadError(f"{folder} has no signature that takes and returns dense tensors; export it with signatures")
     signatures = effects_examined(parsed.graph_def, ops_of(model), signatures)
     return model, parsed, signatures
+
+
+def _check_tags(folder: Path, tags: Sequence[str]) -> None:
+    """LoadError if the SavedModel has no graph with these tags. It lists those there are."""
+    try:
+        if (folder / "saved_model.pb").is_file():
+            saved = messages.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+        else:
+            text = (folder / "saved_model.pbtxt").read_text()
+            saved = text_format.Parse(text, messages.SavedModel(), allow_unknown_field=True)
+    except (OSError, ValueError, DecodeError, text_format.ParseError):
+        return  # that is what is wrong with it
+    there = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
+    if sorted(set(tags)) not in there:
+        listed = " and ".join(f"{{ {' '.join(graph)} }}" for graph in there) or "none"
+        raise LoadError(
+            f"{folder}: Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. "
+            f"The SavedModel has {listed}; saved_model_tags names one of them"
+        )
 
 
 def _is_of_executor(error: Exception) -> bool:

@@ -339,6 +339,12 @@ class Model(_Strict):
         default=None, description="{folder, percent, bytes_max}: keep sampled calls as TFRecords; none: off"
     )
     op_libraries: list[str] = Field(default_factory=list, description="TensorFlow custom-op libraries")
+    saved_model_tags: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
+        default=["serve"], description="the tags of the graph to load, of those that a SavedModel has"
+    )
+    signature_method_name_check: bool = Field(
+        default=False, description="true: Classify and Regress only by signatures whose `method_name` says so"
+    )
     load_timeout_s: float = Field(default=600.0, gt=0, description="a load that takes longer has failed")
     memory_bytes_max: int | None = Field(
         default=None, ge=64 * 1024 * 1024, description="most memory a worker may allocate; none: no limit"
@@ -374,13 +380,14 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 def to_model_settings(model: Model, base: Path) -> ModelSettings:
     """The validated model; its paths are relative to `base`."""
-    apart = ("path", "op_libraries", "queue", "batching", "request_log")
+    apart = ("path", "op_libraries", "saved_model_tags", "queue", "batching", "request_log")
     plain = {name: getattr(model, name) for name in Model.model_fields if name not in apart}
     log = model.request_log
     return ModelSettings(
         **plain,
         path=base / model.path,
         op_libraries=tuple(str(base / library) for library in model.op_libraries),
+        saved_model_tags=tuple(sorted(set(model.saved_model_tags))),
         queue=QueueSettings(**model.queue.model_dump()),
         batching=None if model.batching is None else BatchingSettings(**model.batching.model_dump()),
         request_log=None if log is None else RequestLogSettings(**{**log.model_dump(), "folder": base / log.folder}),

@@ -146,6 +146,8 @@ class ModelSettings:
     tensor_content: bool = False
     request_log: RequestLogSettings | None = None
     op_libraries: tuple[str, ...] = ()
+    saved_model_tags: tuple[str, ...] = ("serve",)
+    signature_method_name_check: bool = False
     load_timeout_s: float = 600.0
     memory_bytes_max: int | None = None
 

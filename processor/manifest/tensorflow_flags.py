@@ -28,6 +28,7 @@ from processor.manifest.settings import (
 from processor.wire import messages
 
 _MESSAGE_BYTES_MAX = 2**31 - 1  # TensorFlow Serving's
+_PLATFORM = "tensorflow"
 _QUEUE_TIMEOUT_MS = 30_000.0  # it has none; a call without a deadline should not wait for ever
 
 # Flags that mean something here; their type is their default's.
@@ -47,25 +48,45 @@ _DEFAULTS: dict[str, Any] = {
     "ssl_config_file": "",
     "tensorflow_session_parallelism": 0,
     "tensorflow_intra_op_parallelism": 0,
+    "tensorflow_inter_op_parallelism": 0,
+    "saved_model_tags": "serve",
+    "enable_model_warmup": True,
+    "enable_signature_method_name_check": False,
+    "enable_serialization_as_tensor_content": False,
     "mixed_precision": "",
     "version": False,
 }
 # Flags that it has and that need nothing here, because what they ask for is so anyhow.
-_GIVEN = {"enable_model_warmup", "enable_grpc_healthcheck_service", "enable_signature_method_name_check"}
-# Flags that it has and that have no meaning here.
-_MEANINGLESS = {
-    "allow_version_labels_for_unavailable_models", "enable_cors_support", "enable_per_model_batching_parameters",
-    "enable_profiler", "enable_serialization_as_tensor_content", "experimental_cc_shared_library",
-    "flush_filesystem_caches",
-    "force_allow_any_version_labels_for_unavailable_models", "grpc_channel_arguments", "grpc_max_threads",
-    "load_retry_interval_micros", "max_num_load_retries", "num_load_threads", "num_request_iterations_for_warmup",
-    "num_tflite_interpreters_per_pool", "num_tflite_pools", "num_unload_threads", "per_process_gpu_memory_fraction",
-    "platform_config_file", "prefer_tflite_model", "remove_unused_fields_from_bundle_metagraph",
-    "rest_api_enable_cors_support",
-    "rest_api_num_threads", "saved_model_tags", "skip_initialize_tpu", "tensorflow_inter_op_parallelism",
-    "tensorflow_session_config_file", "tensorflow_session_run_timeout_in_ms", "thread_pool_factory_config_file",
-    "use_alts_credentials", "use_tflite_model", "xla_cpu_compilation_enabled",
+_GIVEN = {
+    "allow_version_labels_for_unavailable_models", "enable_grpc_healthcheck_service",
+    "force_allow_any_version_labels_for_unavailable_models",
 }  # fmt: skip
+# Flags that it has and that have no meaning here: no answer is another for them.
+_MEANINGLESS = {
+    "enable_profiler", "experimental_cc_shared_library", "flush_filesystem_caches", "grpc_channel_arguments",
+    "grpc_max_threads", "load_retry_interval_micros", "max_num_load_retries", "num_load_threads",
+    "num_request_iterations_for_warmup", "num_tflite_interpreters_per_pool", "num_tflite_pools", "num_unload_threads",
+    "per_process_gpu_memory_fraction", "remove_unused_fields_from_bundle_metagraph", "rest_api_num_threads",
+    "skip_initialize_tpu", "thread_pool_factory_config_file",
+}  # fmt: skip
+# Flags that decide what is served, or who may call, and that cannot be had: with another value than their default the
+# server does not start. A server without them would serve something else, or serve others.
+_REFUSED: dict[str, tuple[Any, str]] = {
+    "use_alts_credentials": (False, "clients would not be authenticated; use --ssl_config_file"),
+    "use_tflite_model": (False, "TensorFlow Lite models are not served"),
+    "prefer_tflite_model": (False, "TensorFlow Lite models are not served"),
+    "platform_config_file": ("", "platforms cannot be configured; write a manifest (corelane import)"),
+    "tensorflow_session_config_file": ("", "sessions cannot be configured; write a manifest (corelane import)"),
+    "tensorflow_session_run_timeout_in_ms": (0, "runs have no limit of their own; give calls a deadline"),
+    "enable_per_model_batching_parameters": (
+        False,
+        "batching_params.pbtxt of models is not read; say batching of each in a manifest (corelane import)",
+    ),
+    "xla_cpu_compilation_enabled": (False, "XLA is not switched on"),
+    "xla_gpu_compilation_enabled": (False, "models run on CPUs"),
+    "enable_cors_support": (False, "no CORS headers are sent; put a proxy before it"),
+    "rest_api_enable_cors_support": (False, "no CORS headers are sent; put a proxy before it"),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +155,10 @@ def _parse(flags: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             meaningless.append(f"--{name}")
         elif name in _DEFAULTS:
             values[name] = _value(name, _DEFAULTS[name], text if equals else None)
+        elif name in _REFUSED:
+            default, reason = _REFUSED[name]
+            if _value(name, default, text if equals else None) != default:
+                raise StartError(f"--{name} is not offered: {reason}")
         elif name not in _GIVEN:
             raise StartError(f"--{name} is not a flag of TensorFlow Serving's tensorflow_model_server")
     told = [f"these flags have no meaning here: {', '.join(sorted(meaningless))}"] if meaningless else []
@@ -176,12 +201,28 @@ def _template(chosen: Mapping[str, Any], not_carried: list[str]) -> ModelSetting
             not_carried.append(
                 f"of the batching parameters: {', '.join(lost)}; queue.capacity and sessions stand for them"
             )
+    if not chosen["enable_model_warmup"]:
+        not_carried.append("--enable_model_warmup=false: versions are warmed up before they serve in any case")
     precision = {"": "auto", "bfloat16": "bf16"}.get(chosen["mixed_precision"])
     if precision is None:
         raise StartError(f"--mixed_precision should be bfloat16, not {chosen['mixed_precision']!r}")
     return ModelSettings(
-        name="", path=Path(), batching=batching, queue=queue, precision="fp32" if precision == "auto" else precision
+        name="",
+        path=Path(),
+        batching=batching,
+        queue=queue,
+        precision="fp32" if precision == "auto" else precision,
+        saved_model_tags=_tags(chosen["saved_model_tags"]),
+        signature_method_name_check=chosen["enable_signature_method_name_check"],
+        tensor_content=chosen["enable_serialization_as_tensor_content"],
     )
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    tags = tuple(sorted({tag.strip() for tag in text.split(",")}))
+    if "" in tags:
+        raise StartError(f"--saved_model_tags should be tags with commas between them, not {text!r}")
+    return tags
 
 
 def _listen(chosen: Mapping[str, Any], admin: str, cache: Path, not_carried: list[str]) -> ListenSettings:
@@ -195,8 +236,10 @@ def _listen(chosen: Mapping[str, Any], admin: str, cache: Path, not_carried: lis
         tls = _tls(_read(chosen["ssl_config_file"], messages.SSLConfig), cache)
         if chosen["rest_api_port"]:
             not_carried.append("--ssl_config_file holds for REST here, too; there it is for gRPC only")
+    if chosen["port"] == 0:
+        not_carried.append("--port=0: gRPC cannot be off, and takes a free port of the loopback interface")
     return ListenSettings(
-        grpc=f"0.0.0.0:{chosen['port']}",
+        grpc=f"0.0.0.0:{chosen['port']}" if chosen["port"] else "127.0.0.1:0",
         grpc_socket=Path(chosen["grpc_socket_path"]).absolute() if chosen["grpc_socket_path"] else None,
         http=f"0.0.0.0:{chosen['rest_api_port']}" if chosen["rest_api_port"] else None,
         admin=admin,
@@ -230,7 +273,13 @@ def _tls(found: Any, cache: Path) -> TlsSettings:
 
 def _cores(chosen: Mapping[str, Any], not_carried: list[str]) -> int | None:
     """Their pools are the process's: the most that all calls together compute with."""
-    wanted = chosen["tensorflow_session_parallelism"] or chosen["tensorflow_intra_op_parallelism"]
+    names = ("session_parallelism", "intra_op_parallelism", "inter_op_parallelism")
+    if all(chosen[f"tensorflow_{name}"] > 0 for name in names):
+        raise StartError(
+            "either --tensorflow_session_parallelism, or --tensorflow_intra_op_parallelism and "
+            "--tensorflow_inter_op_parallelism: not all of them"
+        )
+    wanted = max(chosen["tensorflow_session_parallelism"], chosen["tensorflow_intra_op_parallelism"])
     if wanted <= 0:
         return None
     not_carried.append(
@@ -259,6 +308,10 @@ def _from_config(file: Path, template: ModelSettings, not_carried: list[str]) ->
     for config in found.model_config_list.config:
         if not config.name or not config.base_path:
             raise StartError(f"{file}: every model needs a name and a base_path")
+        if config.model_platform not in ("", _PLATFORM) or config.model_type > 1:
+            raise StartError(
+                f"{file}: model {config.name} should have model_platform {_PLATFORM}, and no other model_type"
+            )
         if any(model.name == config.name for model in models):
             raise StartError(f"{file}: model {config.name} is listed twice")
         try:
@@ -321,10 +374,13 @@ def _watch_s(seconds: int) -> float:
 
 
 def _read(path: str, message: Callable[[], Any]) -> Any:
-    """A message from its text. Fields that we do not know are passed over, as they mean nothing here."""
+    """A message from its text. StartError for one that TensorFlow Serving would not read: what is misspelt must not be
+    passed over."""
+    found = message()
     try:
-        return text_format.Parse(Path(path).read_text(), message(), allow_unknown_field=True)
+        return text_format.Parse(Path(path).read_text(), found)
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"{path} cannot be read: {error}") from error
     except text_format.ParseError as error:
-        raise StartError(f"{path} is not what it should be: {error}") from error
+        name = found.DESCRIPTOR.full_name
+        raise StartError(f"{path}: Error parsing text-format {name}: {error}") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from processor import routes
 from processor.channel import path_of
 from processor.manifest import ModelSettings
-from processor.supervisor.lifecycle import Phase, WantedModel
+from processor.supervisor.lifecycle import Phase, State, VersionReport, WantedModel
 
 if TYPE_CHECKING:
     from processor.supervisor.supervisor import Supervisor
@@ -25,6 +25,8 @@ def route_table(supervisor: Supervisor, wanted: list[WantedModel]) -> list[route
 
 def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -> routes.ModelRoute:
     settings = supervisor.manifest.model(name)
+    folder = supervisor.folders.get(name)
+    there = {version.version for version in folder.versions} if folder is not None else set()
     versions = []
     for report in supervisor.version_reports(name, wanted):
         # A model that left the manifest has no route: its workers drain.
@@ -36,6 +38,7 @@ def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -
                 state=report.state.value,
                 error=report.error,
                 restarting=report.restarting,
+                loading=settings is not None and _is_loading(report, there),
                 traffic=settings.settings_of(report.version).traffic if settings else None,
                 shadow=settings.settings_of(report.version).shadow if settings else None,
                 instance=worker.instance.id if worker else None,
@@ -48,10 +51,16 @@ def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -
     return routes.ModelRoute(
         name=name,
         versions=tuple(versions),
+        loading=settings is not None and folder is None,
         labels=settings.labels if settings is not None else (),
         sticky_key=settings.sticky_key if settings is not None else None,
         log=_log(settings) if settings is not None else None,
     )
+
+
+def _is_loading(report: VersionReport, there: set[int]) -> bool:
+    """Whether a version that does not serve is on its way: a worker loads it, or will when its files are complete."""
+    return report.state is State.LOADING or (report.state is State.START and report.version in there)
 
 
 def _log(settings: ModelSettings) -> routes.LogRoute | None:

@@ -51,7 +51,7 @@ def _serve(manifest: Manifest, manifest_path: Path | None, knobs: Knobs, flags: 
 
     async def run() -> None:
         with contextlib.closing(ports.listening_socket(manifest.listen.admin)) as admin_socket:
-            supervisor = Supervisor(manifest, manifest_path, host, knobs)
+            supervisor = Supervisor(manifest, manifest_path, host, knobs, opens_when_loaded=flags is not None)
             admin = admin_server(supervisor)
             admin_task = asyncio.ensure_future(admin.serve(sockets=[admin_socket]))
             follow = None

@@ -10,7 +10,7 @@ import itertools
 import logging
 import signal
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
 from processor.ports import ReservedPort
-from processor.supervisor import lifecycle, runtime, tasks, watching
+from processor.supervisor import lifecycle, opening, runtime, tasks, watching
 from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
 from processor.supervisor.folders import ModelFolder
@@ -41,12 +41,13 @@ _logger = logging.getLogger("corelane")
 
 _TICK_S = 0.25
 _PLAN_TICKS = 8
-_PROTOCOLS = {"grpc": "gRPC", "http": "REST"}
 _ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
 
 
 class Supervisor:
-    def __init__(self, manifest: Manifest, manifest_path: Path | None, host: Host, knobs: Knobs) -> None:
+    def __init__(
+        self, manifest: Manifest, manifest_path: Path | None, host: Host, knobs: Knobs, opens_when_loaded: bool = False
+    ) -> None:
         self.manifest = manifest
         self.host = limited(host, manifest.host.cores)
         self.cores = self.host.cores
@@ -55,7 +56,7 @@ class Supervisor:
         self.troubles: dict[WorkerSpec, Trouble] = {}
         self.folders: dict[str, ModelFolder] = {}
         self.was_ready = False
-        self._systemd = Notifier()
+        self.notifier = Notifier()
         self.meters = Meters()
         self.traffic = Traffic(manifest_path)
         self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
@@ -63,6 +64,7 @@ class Supervisor:
         self.started_s = time.time()
         self._manifest_path = manifest_path
         self._knobs = knobs
+        self._opens_when_loaded = opens_when_loaded
         self._limits = Limits(
             loads_max=max(1, self.cores),
             drain_ns=int(manifest.host.drain_s * 1e9),
@@ -108,9 +110,13 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload_file)
         try:
             self._follow_manifest()
-            self.gateways.start()
+            self._reconcile()  # before a client can ask, gateways know the models
+            if self._opens_when_loaded:
+                self._spawn(opening.open_when_loaded(self), "the opening of the ports")
+            else:
+                self.gateways.start()
             self._spawn(self._tick(), "the tick")
-            self._spawn(self._announce_ready(), "the ready line")
+            self._spawn(opening.announce_ready(self), "the ready line")
             if self._manifest_path is not None:
                 interval_s, own = self._knobs.watch_interval_s, self.traffic.own_mark
                 watch = watching.watch_file(self._manifest_path, interval_s, self._reload_file, own)
@@ -142,7 +148,7 @@ class Supervisor:
     def is_settled(self, model: WantedModel) -> bool:
         if model.name not in self.folders:
             return False
-        return lifecycle.is_settled(model, self._instances(), self.troubles)
+        return lifecycle.is_settled(model, self.instances(), self.troubles)
 
     async def _wait_for_stop(self) -> None:
         stop = asyncio.ensure_future(self._stop_asked.wait())
@@ -154,7 +160,7 @@ class Supervisor:
             raise StartError(self.gateways.failure)
 
     async def _shut_down(self) -> None:
-        self._systemd.stopping()
+        self.notifier.stopping()
         _logger.info("stopping: answering what was accepted, for %g s at most", self.manifest.host.drain_s)
         self._stopping = True
         for task in self._tasks:
@@ -181,20 +187,11 @@ class Supervisor:
     async def _tick(self) -> None:
         for tick in itertools.count():
             await asyncio.sleep(_TICK_S)
-            self._systemd.alive()
+            self.notifier.alive()
             self.gateways.end_stuck()
             if tick % _PLAN_TICKS == 0:
                 self._schedule()
             self._reconcile()
-
-    async def _announce_ready(self) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.ready)
-        available = sum(worker.instance.phase is Phase.AVAILABLE for worker in self.workers.values())
-        said = f"{len(self.manifest.models)} models, {available} versions available"
-        places = ", ".join(f"{_PROTOCOLS[protocol]} on {address}" for protocol, address in self.addresses.items())
-        _logger.info("ready: %s, %s", places, said)
-        self._systemd.ready(said)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = tasks.start(coroutine, name)
@@ -214,7 +211,7 @@ class Supervisor:
         self.manifest_error = ""
         _logger.info("manifest applied: %s", ", ".join(model.name for model in manifest.models) or "no models")
         self._change_models(manifest.models)
-        self._systemd.reloaded(f"{len(manifest.models)} models")
+        self.notifier.reloaded(f"{len(manifest.models)} models")
 
     def change_model(self, changed: ModelSettings) -> None:
         """Puts other settings in the place of a model's."""
@@ -275,14 +272,17 @@ class Supervisor:
 
     async def settled(self, names: Collection[str]) -> None:
         """Returns when these models have a version available or have failed for good."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: all(self.is_settled(m) for m in self.wanted() if m.name in names))
+        await self.until(lambda: all(self.is_settled(m) for m in self.wanted() if m.name in names))
 
     async def published(self) -> None:
         """Returns when every gateway has taken over the newest routing table."""
         epoch = self.gateways.epoch
+        await self.until(lambda: self.gateways.all_have(epoch))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns when it holds; asked again whenever something changed, and at every tick."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self.gateways.all_have(epoch))
+            await self._changed.wait_for(condition)
 
     def _on_ask(self, gateway: Child, message: control.Message) -> None:
         self._spawn(answer(self, gateway, message), f"a client's {message['what']}")
@@ -292,14 +292,14 @@ class Supervisor:
     def wanted(self) -> list[WantedModel]:
         return wanted_models(self.manifest, self.folders, self.cores, self._profiles)
 
-    def _instances(self) -> list[Instance]:
+    def instances(self) -> list[Instance]:
         return [worker.instance for worker in self.workers.values()]
 
     def _reconcile(self) -> None:
         if self._stopping:
             return
         wanted = self.wanted()
-        actions = lifecycle.decide(wanted, self._instances(), self.troubles, self._limits, time.monotonic_ns())
+        actions = lifecycle.decide(wanted, self.instances(), self.troubles, self._limits, time.monotonic_ns())
         for action in actions:
             if isinstance(action, lifecycle.Start):
                 self._start_worker(action.wanted)
@@ -481,7 +481,7 @@ class Supervisor:
         settings = self.manifest.model(model)
         found = next((entry for entry in wanted if entry.name == model), WantedModel(name=model))
         waiting = waiting_versions(settings, self.folders.get(model, ModelFolder())) if settings else {}
-        instances = [instance for instance in self._instances() if instance.spec.model == model]
+        instances = [instance for instance in self.instances() if instance.spec.model == model]
         return lifecycle.report(found.versions, waiting, instances, self.troubles, self._ended.get(model, {}))
 
     def serving_worker(self, model: str, version: int) -> Worker | None:
@@ -497,4 +497,4 @@ class Supervisor:
 
     def is_routed(self, model: str, version: int) -> bool:
         """Whether every gateway sends a version's requests to a worker of it."""
-        return any(i.routed and i.spec.model == model and i.spec.version == version for i in self._instances())
+        return any(i.routed and i.spec.model == model and i.spec.version == version for i in self.instances())

@@ -64,6 +64,8 @@ def _spec(manifest: Manifest, model: ModelSettings, folder: VersionFolder, cores
         memory_bytes_max=model.memory_bytes_max,
         message_bytes_max=manifest.listen.message_bytes_max,
         tensor_content=model.tensor_content,
+        checks_method=model.signature_method_name_check,
+        saved_model_tags=model.saved_model_tags,
         batch_rows_max=model.batching.max_rows if model.batching else 0,
         batch_wait_us=model.batching.max_wait_us if model.batching else 0.0,
         pool_weight=model.pool_weight,

@@ -6,7 +6,9 @@ from processor import errors
 
 _CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.ModelNotFound: grpc.StatusCode.NOT_FOUND,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -21,12 +23,14 @@ _CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
 # gRPC's codes by number, as metrics and REST name them.
 CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 _ERRORS = {code: error for error, code in _CODES.items()}
-_ERRORS_BY_NUMBER = {code.value[0]: error for code, error in _ERRORS.items()}
+# Numbers come from workers, and there is a model.
+_ERRORS_BY_NUMBER = {code.value[0]: error for code, error in _ERRORS.items()} | {5: errors.NotFound}
 
 # As TensorFlow Serving maps gRPC's codes.
 _HTTP_CODES = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,

@@ -7,6 +7,7 @@ from pathlib import Path
 from processor.engines import choose_engine
 from processor.engines.selection import PLAN, is_installed
 from processor.errors import LoadError
+from processor.tensors import SERVE_TAGS
 
 # A version that nobody asked to be fused must still be there within load_timeout_s, on a busy pool, too.
 _AUTO_LIMIT_S = 240.0
@@ -21,7 +22,9 @@ class Choice:
     why: str
 
 
-def choose(folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] = ()) -> Choice:
+def choose(
+    folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] = (), tags: Sequence[str] = SERVE_TAGS
+) -> Choice:
     """A SavedModel for engine `fused` is compiled here, unless `cache` has its plan. With `auto` every SavedModel is
     tried, and TensorFlow runs what is not fused. LoadError if nothing can run the version."""
     engine = choose_engine(folder, wanted)
@@ -34,7 +37,7 @@ def choose(folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] =
     try:
         is_auto = wanted == "auto"
         limit_s = _AUTO_LIMIT_S if is_auto else None
-        plan, found = fusing.plan_of(folder, cache, op_libraries, limit_s, must_gain=is_auto)
+        plan, found = fusing.plan_of(folder, cache, op_libraries, limit_s, must_gain=is_auto, tags=tags)
     except LoadError as error:
         if wanted != "auto":
             raise
@@ -42,13 +45,15 @@ def choose(folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] =
     return Choice(engine="fused", folder=str(plan), why=found)
 
 
-def chosen_before(folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] = ()) -> tuple[str, Path]:
+def chosen_before(
+    folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] = (), tags: Sequence[str] = SERVE_TAGS
+) -> tuple[str, Path]:
     """The engine and the folder of an earlier choice; without one, what `choose_engine` says. Compiles nothing."""
     engine = choose_engine(folder, wanted)
     if _is_tried(folder, engine, wanted):
         from processor.worker import fusing
 
-        plan = fusing.kept_plan(folder, cache, op_libraries, must_gain=wanted == "auto")
+        plan = fusing.kept_plan(folder, cache, op_libraries, must_gain=wanted == "auto", tags=tags)
         if plan is not None:
             return "fused", plan
     return engine, folder

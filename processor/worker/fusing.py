@@ -1,7 +1,8 @@
 """Fused plans for versions: compiled, compared with the original, and kept for the next load.
 
-`python -m processor.worker.fusing PARENT FOLDER OUT [OP_LIBRARY...]` is how a worker compiles: in a process of its own,
-so that TensorFlow's memory goes when the plan is there. It prints what became of it as JSON.
+`python -m processor.worker.fusing PARENT FOLDER OUT TAGS [OP_LIBRARY...]` is how a worker compiles: in a process of its
+own, so that TensorFlow's memory goes when the plan is there. TAGS are a list in JSON. It prints what became of it as
+JSON.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from processor.engines.fused_compiler import SignatureReport, compile_saved_mode
 from processor.engines.selection import PLAN, is_installed
 from processor.engines.tables import TABLES, TableStore
 from processor.errors import CorelaneError, EngineMissing, LoadError
+from processor.tensors import SERVE_TAGS
 from processor.worker import samples
 from processor.worker.content import content_key
 from processor.worker.equality import Equality, Hints, compare
@@ -46,10 +48,16 @@ class Result:
 
 
 def compile_and_compare(
-    folder: Path, out: Path, op_libraries: Sequence[str] = (), stop_after: int | None = None
+    folder: Path,
+    out: Path,
+    op_libraries: Sequence[str] = (),
+    stop_after: int | None = None,
+    *,
+    carry: bool = True,
+    tags: Sequence[str] = SERVE_TAGS,
 ) -> Result:
-    """Writes the plan of the SavedModel in `folder` to `out`. LoadError, and no plan, if it cannot be fused or does not
-    answer as the original does.
+    """Writes the plan of the SavedModel in `folder` to `out`, with the SavedModel in it if told to `carry` it.
+    LoadError, and no plan, if it cannot be fused or does not answer as the original does.
 
     OpenVINO runs what is behind the features, if it can; TensorFlow if it cannot, or is found to be quicker at it."""
     if not (folder / "saved_model.pb").exists():
@@ -60,7 +68,7 @@ def compile_and_compare(
         raise LoadError(f"{out} is there already; choose another folder, or remove it")
     # The plan appears when it is known to be right.
     unfinished, other = (out.with_name(f".{out.name}.{os.getpid()}{suffix}") for suffix in ("", ".tensorflow"))
-    compilation = _Compilation(folder, tuple(op_libraries), stop_after)
+    compilation = _Compilation(folder, tuple(op_libraries), stop_after, carry, tuple(tags))
     try:
         found = compilation.run(unfinished)
         before = worst(found.costs)
@@ -89,12 +97,25 @@ class _Compilation:
     folder: Path
     op_libraries: tuple[str, ...]
     stop_after: int | None
+    carry: bool
+    tags: tuple[str, ...]
 
     def run(self, out: Path, why_tensorflow: str = "") -> Result:
         """NotFused if there is no plan, or one that answers otherwise."""
-        reports = compile_saved_model(self.folder, out, self.op_libraries, self.stop_after, why_tensorflow)
-        original = load_engine("tensorflow", self.folder, EngineOptions(op_libraries=self.op_libraries))
-        plan = load_engine("fused", out, EngineOptions(op_libraries=self.op_libraries))
+        reports = compile_saved_model(
+            self.folder,
+            out,
+            self.op_libraries,
+            self.stop_after,
+            why_tensorflow,
+            carry=self.carry,
+            tags=self.tags,
+        )
+        options = EngineOptions(
+            op_libraries=self.op_libraries, saved_model_tags=self.tags, original=lambda: self.folder
+        )
+        original = load_engine("tensorflow", self.folder, options)
+        plan = load_engine("fused", out, options)
         equality = compare(original, plan, self.folder, hints_of(out))
         if equality.problem is not None:
             raise NotFused(f"the plan differs from the original: {equality.problem}")
@@ -108,14 +129,15 @@ def plan_of(
     limit_s: float | None = None,
     *,
     must_gain: bool = False,
+    tags: Sequence[str] = SERVE_TAGS,
 ) -> tuple[Path, str]:
     """The plan of the SavedModel in `folder`, compiled now unless `cache` has it, and what is known of it in words.
     LoadError if there is none, which is kept, too; or if it takes longer than `limit_s`, which is not; or if it must
     gain something, and does not."""
-    plan, outcome = _kept(folder, cache, op_libraries)
+    plan, outcome = _kept(folder, cache, op_libraries, tags)
     try:
         if not outcome.is_file():
-            _compile_into(plan, outcome, folder, op_libraries, limit_s)
+            _compile_into(plan, outcome, folder, op_libraries, limit_s, tags)
         found = json.loads(outcome.read_text())
     except (OSError, ValueError) as error:
         raise LoadError(f"a plan cannot be kept in {cache}: {error}") from error
@@ -135,29 +157,53 @@ def plan_of(
     return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests{fast}{rest}"
 
 
-def kept_plan(folder: Path, cache: Path, op_libraries: Sequence[str] = (), *, must_gain: bool = False) -> Path | None:
+def kept_plan(
+    folder: Path,
+    cache: Path,
+    op_libraries: Sequence[str] = (),
+    *,
+    must_gain: bool = False,
+    tags: Sequence[str] = SERVE_TAGS,
+) -> Path | None:
     """The plan of the SavedModel in `folder`, if it was compiled before, and gains something if it must."""
-    plan, outcome = _kept(folder, cache, op_libraries)
+    plan, outcome = _kept(folder, cache, op_libraries, tags)
     if not (plan / PLAN).is_file() or not outcome.is_file():
         return None
     return plan if not must_gain or _gained(json.loads(outcome.read_text())) >= 1 else None
+
+
+def original_of(
+    plan: Path, folder: Path, cache: Path, op_libraries: Sequence[str] = (), tags: Sequence[str] = SERVE_TAGS
+) -> Path:
+    """`folder`, if the kept plan is still that of the SavedModel in it. LoadError if not: files that changed under a
+    plan would answer as another model."""
+    if not folder.is_dir() or _kept(folder, cache, op_libraries, tags)[0] != plan:
+        raise LoadError(f"the files in {folder} are gone, or others than those that the plan was made of")
+    return folder
 
 
 def _gained(outcome: dict[str, Any]) -> float:
     return gain([Cost(**cost) for cost in outcome["costs"]])
 
 
-def _kept(folder: Path, cache: Path, op_libraries: Sequence[str]) -> tuple[Path, Path]:
+def _kept(folder: Path, cache: Path, op_libraries: Sequence[str], tags: Sequence[str]) -> tuple[Path, Path]:
     """Where a plan is kept, and what is known of it."""
-    key = content_key(folder, _COMPILER, tuple(package_versions().items()), tuple(op_libraries))
+    key = content_key(folder, _COMPILER, tuple(package_versions().items()), tuple(op_libraries), tuple(tags))
     return cache / "fused" / key, cache / "fused" / f"{key}.json"
 
 
-def _compile_into(plan: Path, outcome: Path, folder: Path, op_libraries: Sequence[str], limit_s: float | None) -> None:
+def _compile_into(
+    plan: Path,
+    outcome: Path,
+    folder: Path,
+    op_libraries: Sequence[str],
+    limit_s: float | None,
+    tags: Sequence[str],
+) -> None:
     plan.parent.mkdir(parents=True, exist_ok=True)
     unfinished = plan.parent / f".{plan.name}.{os.getpid()}"
     try:
-        found = _compile_apart(folder, unfinished, op_libraries, limit_s)
+        found = _compile_apart(folder, unfinished, op_libraries, limit_s, tags)
         if "error" not in found:
             _forget_unused(plan.parent)
             TableStore(plan.parent.parent / TABLES).adopt((unfinished / "tables").iterdir())
@@ -181,9 +227,11 @@ def _forget_unused(folder: Path) -> None:
                 outcome.unlink()
 
 
-def _compile_apart(folder: Path, out: Path, op_libraries: Sequence[str], limit_s: float | None) -> dict[str, Any]:
-    parent = str(os.getpid())
-    command = [sys.executable, "-P", "-m", "processor.worker.fusing", parent, str(folder), str(out), *op_libraries]
+def _compile_apart(
+    folder: Path, out: Path, op_libraries: Sequence[str], limit_s: float | None, tags: Sequence[str]
+) -> dict[str, Any]:
+    arguments = [str(os.getpid()), str(folder), str(out), json.dumps(list(tags)), *op_libraries]
+    command = [sys.executable, "-P", "-m", "processor.worker.fusing", *arguments]
     # OpenVINO's Python crashes with the allocator of TensorFlow's workers.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     try:
@@ -241,10 +289,11 @@ def _some(found: Sequence[Any]) -> Sequence[Any]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    parent, folder, out, *op_libraries = arguments
+    parent, folder, out, tags, *op_libraries = arguments
     die_with_parent(int(parent))
     try:
-        found = asdict(compile_and_compare(Path(folder), Path(out), op_libraries))
+        # The version's folder is there as long as the plan is served; a copy of it would double what a model takes.
+        found = asdict(compile_and_compare(Path(folder), Path(out), op_libraries, carry=False, tags=json.loads(tags)))
     except CorelaneError as error:
         found = {"error": str(error)}
     print(json.dumps(found))

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from processor.engines import Engine
-from processor.errors import InvalidRequest
+from processor.errors import InvalidRequest, NotSupported
 from processor.methods import Method
-from processor.tensors import CLASSIFY_METHOD, REGRESS_METHOD, Signature
+from processor.tensors import CLASSIFY_METHOD, DEFAULT_SIGNATURE, REGRESS_METHOD, Signature
 from processor.wire import inference, messages, tensors
 from processor.worker import examples, validation
 
@@ -27,13 +27,22 @@ class Inference:
     """Thread safety: `handle` from every session thread at once, each with a session of its own."""
 
     def __init__(
-        self, *, engine: Engine, model: str, version: int, message_bytes_max: int, tensor_content: bool = False
+        self,
+        *,
+        engine: Engine,
+        model: str,
+        version: int,
+        message_bytes_max: int,
+        tensor_content: bool = False,
+        checks_method: bool = False,
     ) -> None:
+        """`checks_method`: Classify and Regress take only signatures whose method says so."""
         self._engine = engine
         self._model = model
         self._version = version
         self._message_bytes_max = message_bytes_max
         self._tensor_content = tensor_content
+        self._checks_method = checks_method
         self._handlers = {
             Method.PREDICT: self._predict,
             Method.CLASSIFY: self._classify,
@@ -58,7 +67,9 @@ class Inference:
         signature = validation.find_signature(self._engine.signatures(), request.model_spec.signature_name)
         ran(signature.name)
         outputs = validation.choose_outputs(signature, request.output_filter)
-        inputs = validation.decode_inputs(signature, request.inputs, self._message_bytes_max)
+        inputs = validation.decode_inputs(
+            signature, request.inputs, self._message_bytes_max, any_shape=self._engine.any_shape
+        )
         arrays = self._engine.run(session, signature, inputs, outputs)
         response = messages.PredictResponse()
         for name, array in arrays.items():
@@ -72,7 +83,7 @@ class Inference:
         signature = validation.find_signature(self._engine.signatures(), wanted)
         ran(signature.name)
         outputs = validation.choose_outputs(signature, [output.name for output in request.outputs])
-        inputs = validation.check_arrays(signature, inference.decode_inputs(request))
+        inputs = validation.check_arrays(signature, inference.decode_inputs(request), any_shape=self._engine.any_shape)
         response = messages.ModelInferResponse(model_name=self._model, model_version=str(self._version), id=request.id)
         inference.fill_response(response, self._engine.run(session, signature, inputs, outputs))
         return response
@@ -80,36 +91,60 @@ class Inference:
     def _classify(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.ClassificationRequest, payload)
         response = messages.ClassificationResponse()
-        name = self._run_examples(session, request.model_spec, CLASSIFY_METHOD, request.input, response.result, ran)
-        self._name(response.model_spec, name)
+        signature = self._head(request.model_spec.signature_name, CLASSIFY_METHOD)
+        self._run_examples(session, signature, CLASSIFY_METHOD, request.input, response.result, ran)
+        self._name(response.model_spec, signature.name)
         return response
 
     def _regress(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.RegressionRequest, payload)
         response = messages.RegressionResponse()
-        name = self._run_examples(session, request.model_spec, REGRESS_METHOD, request.input, response.result, ran)
-        self._name(response.model_spec, name)
+        signature = self._head(request.model_spec.signature_name, REGRESS_METHOD)
+        self._run_examples(session, signature, REGRESS_METHOD, request.input, response.result, ran)
+        self._name(response.model_spec, signature.name)
         return response
 
     def _multi_inference(self, session: Any, payload: bytes, ran: Ran) -> Any:
+        """All tasks are checked before one runs."""
         request = messages.parse(messages.MultiInferenceRequest, payload)
-        if len({task.model_spec.name for task in request.tasks}) > 1:
-            raise InvalidRequest("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
-        names = [task.model_spec.signature_name for task in request.tasks]
+        tasks = [
+            (task.method_name, signature) for task, signature in zip(request.tasks, self._heads(request), strict=True)
+        ]
         response = messages.MultiInferenceResponse()
-        for task in request.tasks:
-            if names.count(task.model_spec.signature_name) > 1:
-                raise InvalidRequest(f"Duplicate evaluation of signature: {task.model_spec.signature_name}")
+        for method, signature in tasks:
             result = response.results.add()
-            if task.method_name == CLASSIFY_METHOD:
-                target = result.classification_result
-            elif task.method_name == REGRESS_METHOD:
-                target = result.regression_result
-            else:
-                raise InvalidRequest(f"Unsupported signature method_name: {task.method_name}")
-            name = self._run_examples(session, task.model_spec, task.method_name, request.input, target, ran)
-            self._name(result.model_spec, name)
+            is_classify = method == CLASSIFY_METHOD
+            target = result.classification_result if is_classify else result.regression_result
+            self._run_examples(session, signature, method, request.input, target, ran)
+            self._name(result.model_spec, signature.name)
         return response
+
+    def _heads(self, request: Any) -> list[Signature]:
+        """The signature of each task."""
+        heads: list[Signature] = []
+        for task in request.tasks:
+            spec, name = task.model_spec, task.model_spec.signature_name or DEFAULT_SIGNATURE
+            if not spec.name:
+                raise InvalidRequest("Found ModelSpec with an empty model name.")
+            if spec.name != request.tasks[0].model_spec.name:
+                raise InvalidRequest("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+            if any(head.name == name for head in heads):
+                raise InvalidRequest(f"Duplicate evaluation of signature: {name}")
+            if name not in self._engine.signatures():
+                raise InvalidRequest(f"Requested signature not found in model graph: {name}")
+            if task.method_name not in (CLASSIFY_METHOD, REGRESS_METHOD):
+                raise NotSupported(f"Unsupported signature method_name: {task.method_name}")
+            heads.append(self._head(name, task.method_name))
+        return heads
+
+    def _head(self, name: str, method: str) -> Signature:
+        """The signature that `name` means for Classify or Regress."""
+        name = name or DEFAULT_SIGNATURE
+        signature = self._engine.signatures().get(name)
+        if signature is None:
+            raise InvalidRequest(f"No signature was found with the name: {name}")
+        examples.check_signature(signature, method, checks_method=self._checks_method)
+        return signature
 
     def _metadata(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.GetModelMetadataRequest, payload)
@@ -126,17 +161,16 @@ class Inference:
         self._name(response.model_spec, "")
         return response
 
-    def _run_examples(self, session: Any, spec: Any, method: str, rows: Any, result: Any, ran: Ran) -> str:
-        signature = examples.check_signature(self._engine.signatures(), spec.signature_name, method)
+    def _run_examples(self, session: Any, signature: Signature, method: str, rows: Any, result: Any, ran: Ran) -> None:
         ran(signature.name)
         serialized = examples.serialized_examples(rows)
-        if method == CLASSIFY_METHOD:
-            outputs, fill = examples.classification_outputs(signature), examples.fill_classifications
-        else:
-            outputs, fill = examples.regression_outputs(signature), examples.fill_regressions
-        arrays = self._engine.run(session, signature, {"inputs": serialized}, outputs)
-        fill(result, arrays, len(serialized))
-        return signature.name
+        inputs = validation.check_arrays(signature, {examples.INPUTS: serialized}, any_shape=self._engine.any_shape)
+        fill = examples.fill_classifications if method == CLASSIFY_METHOD else examples.fill_regressions
+        fill(
+            result,
+            self._engine.run(session, signature, inputs, examples.outputs_of(signature, method)),
+            len(serialized),
+        )
 
     def _name(self, spec: Any, signature: str) -> None:
         spec.name = self._model

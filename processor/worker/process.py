@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kernels
 import processor
@@ -44,7 +44,11 @@ def main(arguments: list[str]) -> None:
     serve; the load has one of its own."""
     logs.configure_child()
     client, first = control.connect(arguments)
-    spec = WorkerSpec(**{**first["spec"], "op_libraries": tuple(first["spec"]["op_libraries"])})
+    # JSON has no tuples.
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in first["spec"].items()
+    }
+    spec = WorkerSpec(**plain)
     _limit(spec)
     if "choice" not in first:
         # What follows reads the model, and a compilation runs it.
@@ -106,10 +110,11 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
     def choose() -> None:
         _lower_priority(first["quietly"])
         with _failing(client, spec):
-            from processor.worker.choice import choose
+            from processor.worker.choice import choose as choice_of
 
             cache = Path(spec.profile_folder) if spec.profile_folder else cache_folder()
-            first["choice"] = dataclasses.asdict(choose(Path(spec.folder), spec.engine, cache, spec.op_libraries))
+            choice = choice_of(Path(spec.folder), spec.engine, cache, spec.op_libraries, spec.saved_model_tags)
+            first["choice"] = dataclasses.asdict(choice)
 
     thread = threading.Thread(target=choose, name="choose")
     thread.start()

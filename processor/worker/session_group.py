@@ -58,6 +58,7 @@ class SessionGroup:
             version=spec.version,
             message_bytes_max=spec.message_bytes_max,
             tensor_content=spec.tensor_content,
+            checks_method=spec.checks_method,
         )
         self._numbers = {name: number for number, name in enumerate(engine.signatures())}
         self._handler = _native.PredictHandler(

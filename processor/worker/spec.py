@@ -22,6 +22,8 @@ class WorkerSpec:
     memory_bytes_max: int | None
     message_bytes_max: int
     tensor_content: bool = False
+    checks_method: bool = False  # Classify and Regress only by signatures whose method says so
+    saved_model_tags: tuple[str, ...] = ("serve",)
     batch_rows_max: int = 0
     batch_wait_us: float = 0.0
     pool_weight: float = 1.0

@@ -101,15 +101,14 @@ GOOD = {"word": ["string", ["a"]], "x": ["float32", [[1, 2]]]}
             {"model_spec": {"name": "tf1", "signature_name": "classify"}},
             {},
             "INVALID_ARGUMENT",
-            "Expected regression signature method_name to be tensorflow/serving/regress. "
-            "Was: tensorflow/serving/classify",
+            "Expected one output Tensor.",
         ),
         (
             "Regress",
             {"model_spec": {"name": "tf1", "signature_name": "regress"}},
             {},
             "INVALID_ARGUMENT",
-            "Input is empty",
+            "Input is empty.",
         ),
         (
             "Predict",
@@ -147,7 +146,7 @@ GOOD = {"word": ["string", ["a"]], "x": ["float32", [[1, 2]]]}
             {"model_spec": SPEC},
             {**GOOD, "x": ["float32", [1, 2]]},
             "INVALID_ARGUMENT",
-            'input "x" has shape [2], which does not fit [-1, 2] (-1: any size)',
+            "Invalid reduction dimension (1 for input with 1 dimension(s)",
         ),
         (
             "Predict",

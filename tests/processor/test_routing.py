@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -16,16 +17,17 @@ from processor.routes import ModelRoute, VersionRoute
 
 
 def version(
-    number: int, instance: int | None = 1, traffic: float | None = None, restarting: bool = False
+    number: int, instance: int | None = 1, traffic: float | None = None, restarting: bool = False, **more: Any
 ) -> VersionRoute:
     return VersionRoute(
         version=number,
-        state="AVAILABLE" if instance else "END",
+        state="AVAILABLE" if instance else "LOADING" if more.get("loading") else "END",
         instance=instance,
         traffic=traffic,
         restarting=restarting,
         channel=str(instance),
         slots=2,
+        **more,
     )
 
 
@@ -90,6 +92,10 @@ def test_growing_an_arm_moves_nobody_out_of_it() -> None:
             assert large.find(None, None, key)[0].version == 2
 
 
+LOADING = version(1, None, loading=True)
+FAILED = version(3, None, error="no variables")
+
+
 @pytest.mark.parametrize(
     ("versions", "number", "label", "error", "message"),
     [
@@ -100,16 +106,39 @@ def test_growing_an_arm_moves_nobody_out_of_it() -> None:
         ((version(1),), None, "gone", ModelNotFound, r"Specific\(m, 9\)"),
         ((version(1, None, restarting=True),), 1, None, Unavailable, "version 1 of model m is restarting"),
         ((version(1, None, restarting=True),), None, None, Unavailable, "model m is restarting"),
+        ((LOADING,), None, None, Unavailable, "^model m is still loading$"),
+        ((LOADING,), 1, None, Unavailable, "^version 1 of model m is still loading$"),
+        ((LOADING,), 7, None, ModelNotFound, r"^Servable not found for request: Specific\(m, 7\)$"),
+        ((version(2), LOADING), 1, None, Unavailable, "version 1 of model m is still loading"),
+        ((LOADING,), None, "first", Unavailable, "version 1 of model m is still loading"),
+        ((version(1, None, loading=True, error="crashed"),), None, None, Unavailable, "m is still loading: crashed$"),
+        ((FAILED, LOADING), None, None, Unavailable, "^model m is still loading$"),
+        ((FAILED,), None, None, ModelNotFound, r"^Servable .*: Latest\(m\) \(version 3 failed: no variables\)$"),
+        ((FAILED,), 3, None, ModelNotFound, r"^Servable .*: Specific\(m, 3\) \(version 3 failed: no variables\)$"),
+        ((FAILED,), 4, None, ModelNotFound, r"^Servable not found for request: Specific\(m, 4\)$"),
+        (
+            (version(1, None, loading=True, shadow=10),),
+            None,
+            None,
+            ModelNotFound,
+            r"^Servable not found for request: Latest\(m\)$",
+        ),
     ],
 )
 def test_find_nothing(versions: tuple, number: int | None, label: str | None, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
-        model(*versions, gone=9).find(number, label)
+        model(*versions, gone=9, first=1).find(number, label)
+
+
+def test_a_model_that_nobody_has_looked_at_is_loading() -> None:
+    for number in (None, 1, 7):
+        with pytest.raises(Unavailable, match=r"is still loading$"):
+            ModelRoute(name="m", loading=True).find(number, None)
 
 
 def test_the_table_survives_its_message() -> None:
-    table = [model(version(1), version(2, None, 5.0, True), old=1)]
-    assert routes.from_message(routes.to_message(table)) == {"m": table[0]}
+    table = [model(version(1), version(2, None, 5.0, True), LOADING, FAILED, old=1), ModelRoute(name="n", loading=True)]
+    assert routes.from_message(routes.to_message(table)) == {route.name: route for route in table}
 
 
 class FakeWorker(WorkerChannel):

@@ -1,7 +1,6 @@
 """TensorFlow Serving's command line: what it amounts to, and a server that runs by it."""
 
-import os
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,13 +13,13 @@ import yaml
 
 from corelane.client import Client
 from processor.errors import StartError
-from processor.manifest import parse_manifest
+from processor.manifest import parse_manifest, tensorflow_flags
 from processor.manifest.dump import to_yaml
 from processor.manifest.tensorflow_flags import Converted, convert, reread
 from tests.support import onnx_models
 from tests.support.certificates import Authority
 from tests.support.http import ask
-from tests.support.server import Server, wait_until
+from tests.support.server import Server, serving_flags, wait_until
 
 CONFIG = """
 model_config_list {
@@ -76,7 +75,7 @@ def test_a_configuration_file(tmp_path: Path) -> None:
 def test_batching_monitoring_threads_and_precision(tmp_path: Path) -> None:
     (tmp_path / "batching").write_text(
         "max_batch_size { value: 64 }\nbatch_timeout_micros { value: 500 }\nnum_batch_threads { value: 8 }\n"
-        "max_enqueued_batches { value: 100 }\nsome_new_field: 3\n"
+        "max_enqueued_batches { value: 100 }\n"
     )
     (tmp_path / "monitoring").write_text('prometheus_config { enable: true path: "/prom" }')
     found = converted(
@@ -134,6 +133,15 @@ def test_tls(tmp_path: Path) -> None:
         (["--mixed_precision=int8", "--model_base_path=/m"], "--mixed_precision should be bfloat16"),
         (["--batching_parameters_file=b", "--model_base_path=/m"], "needs --enable_batching"),
         (["--model_config_file=/nothing"], "/nothing cannot be read"),
+        (["--saved_model_tags=", "--model_base_path=/m"], "--saved_model_tags should be tags"),
+        (["--use_alts_credentials=maybe", "--model_base_path=/m"], "--use_alts_credentials should be written"),
+        (
+            [
+                *(f"--tensorflow_{name}_parallelism=2" for name in ("session", "intra_op", "inter_op")),
+                "--model_base_path=/m",
+            ],
+            "either --tensorflow_session_parallelism, or",
+        ),
     ],
 )
 def test_command_lines_that_are_wrong(tmp_path: Path, flags: list[str], message: str) -> None:
@@ -144,7 +152,17 @@ def test_command_lines_that_are_wrong(tmp_path: Path, flags: list[str], message:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense {", "is not what it should be"),
+        ("nonsense {", r"Error parsing text-format tensorflow\.serving\.ModelServerConfig: 1:"),
+        ("improperly formatted file!\n", r"Error parsing text-format tensorflow\.serving\.ModelServerConfig: 1:"),
+        (
+            'model_config_list { config { name: "a" base_path: "/a" model_version_polcy {} } }',
+            r"Error parsing text-format tensorflow\.serving\.ModelServerConfig: .*model_version_polcy",
+        ),
+        (
+            'model_config_list { config { name: "a" base_path: "/a" model_platform: "tflite" } }',
+            "model_platform tensorflow",
+        ),
+        ('model_config_list { config { name: "a" base_path: "/a" model_type: OTHER } }', "model_platform tensorflow"),
         ("", "should have a model_config_list"),
         ("model_config_list {}", "lists no model"),
         ('model_config_list { config { name: "a" } }', "every model needs a name and a base_path"),
@@ -162,6 +180,138 @@ def test_files_that_are_wrong(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "models.config").write_text(text)
     with pytest.raises(StartError, match=message):
         converted(tmp_path, f"--model_config_file={tmp_path}/models.config")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "use_alts_credentials",
+        "use_alts_credentials=true",
+        "use_tflite_model",
+        "prefer_tflite_model=1",
+        "platform_config_file=/etc/platforms",
+        "tensorflow_session_config_file=/etc/session",
+        "tensorflow_session_run_timeout_in_ms=100",
+        "enable_per_model_batching_parameters=true",
+        "xla_cpu_compilation_enabled",
+        "xla_gpu_compilation_enabled",
+        "rest_api_enable_cors_support=true",
+    ],
+)
+def test_flags_that_decide_what_is_served_are_refused(tmp_path: Path, flag: str) -> None:
+    name = flag.partition("=")[0]
+    with pytest.raises(StartError, match=rf"^--{name} is not offered: "):
+        converted(tmp_path, "--model_base_path=/m", f"--{flag}")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "use_alts_credentials=false",
+        "prefer_tflite_model=0",
+        "platform_config_file=",
+        "tensorflow_session_run_timeout_in_ms=0",
+        "rest_api_enable_cors_support=false",
+    ],
+)
+def test_their_defaults_are_what_there_is(tmp_path: Path, flag: str) -> None:
+    assert converted(tmp_path, "--model_base_path=/m", f"--{flag}").not_carried == ()
+
+
+# As `tensorflow_model_server --help` has them.
+HELP = [
+    "port", "grpc_socket_path", "rest_api_port", "rest_api_num_threads", "rest_api_timeout_in_ms",
+    "rest_api_enable_cors_support", "enable_batching", "allow_version_labels_for_unavailable_models",
+    "batching_parameters_file", "enable_per_model_batching_parameters", "model_config_file",
+    "model_config_file_poll_wait_seconds", "model_name", "model_base_path", "num_load_threads",
+    "num_unload_threads", "max_num_load_retries", "load_retry_interval_micros", "file_system_poll_wait_seconds",
+    "flush_filesystem_caches", "tensorflow_session_parallelism", "tensorflow_session_config_file",
+    "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism", "use_alts_credentials",
+    "ssl_config_file", "platform_config_file", "per_process_gpu_memory_fraction", "saved_model_tags",
+    "grpc_channel_arguments", "grpc_max_threads", "enable_model_warmup", "num_request_iterations_for_warmup",
+    "version", "monitoring_config_file", "remove_unused_fields_from_bundle_metagraph", "prefer_tflite_model",
+    "num_tflite_pools", "num_tflite_interpreters_per_pool", "enable_signature_method_name_check",
+    "xla_cpu_compilation_enabled", "xla_gpu_compilation_enabled", "enable_profiler",
+    "thread_pool_factory_config_file", "mixed_precision", "skip_initialize_tpu",
+    "enable_grpc_healthcheck_service", "enable_serialization_as_tensor_content",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HELP)
+def test_every_flag_of_its_help_is_one_of_four(name: str) -> None:
+    """Honoured, so anyhow, without meaning, or refused; in one of them."""
+    groups = (
+        tensorflow_flags._DEFAULTS,
+        tensorflow_flags._GIVEN,
+        tensorflow_flags._MEANINGLESS,
+        tensorflow_flags._REFUSED,
+    )
+    assert sum(name in group for group in groups) == 1
+
+
+def test_what_models_are_told(tmp_path: Path) -> None:
+    found = converted(
+        tmp_path,
+        "--model_base_path=/m",
+        "--saved_model_tags=serve,tpu",
+        "--enable_signature_method_name_check",
+        "--enable_serialization_as_tensor_content=true",
+        "--enable_model_warmup=false",
+        "--port=0",
+    )
+    (model,) = found.manifest.models
+    assert (model.saved_model_tags, model.signature_method_name_check) == (("serve", "tpu"), True)
+    assert model.tensor_content
+    assert found.manifest.listen.grpc == "127.0.0.1:0"
+    assert found.not_carried == (
+        "--enable_model_warmup=false: versions are warmed up before they serve in any case",
+        "--port=0: gRPC cannot be off, and takes a free port of the loopback interface",
+    )
+    (plain,) = converted(tmp_path, "--model_base_path=/m").manifest.models
+    assert (plain.saved_model_tags, plain.signature_method_name_check, plain.tensor_content) == (
+        ("serve",),
+        False,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "name"),
+    [
+        ("ssl_config_file", 'server_key: "k" server_cert: "c" client_verfy: true', "SSLConfig"),
+        ("monitoring_config_file", "prometheus_config { enabled: true }", "MonitoringConfig"),
+        ("batching_parameters_file", "max_batchsize { value: 3 }", "BatchingParameters"),
+    ],
+)
+def test_what_is_misspelt_in_a_file_is_not_passed_over(tmp_path: Path, flag: str, text: str, name: str) -> None:
+    """A misspelt client_verify would let anybody in."""
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(StartError, match=rf"Error parsing text-format tensorflow\.serving\.{name}: "):
+        converted(tmp_path, "--model_base_path=/m", "--enable_batching", f"--{flag}={tmp_path}/file")
+
+
+def test_a_bad_file_ends_the_server(tmp_path: Path) -> None:
+    (tmp_path / "models.config").write_text("improperly formatted file!")
+    result = run("tensorflow_model_server", f"--model_config_file={tmp_path}/models.config")
+    assert result.returncode == 2
+    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in result.stderr
+
+
+def test_tags_and_the_check_are_served(serving_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(serving_models / "heads", tmp_path / "heads")
+    config = f'model_config_list {{ config {{ name: "heads" base_path: "{tmp_path}/heads" }} }}'
+    (tmp_path / "models.config").write_text(config)
+    flags = (f"--model_config_file={tmp_path}/models.config", "--enable_signature_method_name_check=true")
+    with serving_flags(tmp_path, *flags) as server:
+        server.wait_ready()
+        body = {"signature_name": "regress", "examples": [{"x": 1.5}]}
+        refused = ask(server.http, "POST", "/v1/models/heads:regress", body)
+        assert (refused.status, "Expected regression signature method_name" in refused.json["error"]) == (400, True)
+    (tmp_path / "tags").mkdir()
+    flags = (f"--model_base_path={serving_models}/tags", "--model_name=tags", "--saved_model_tags=serve,gpu")
+    with serving_flags(tmp_path / "tags", *flags) as server:
+        server.wait_ready()
+        assert ask(server.http, "POST", "/v1/models/tags:predict", {"instances": [1]}).json == {"predictions": [20.0]}
 
 
 def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
@@ -202,37 +352,20 @@ def test_a_server_by_flags_follows_its_file(tmp_path: Path) -> None:
     config.write_text(f"model_config_list {{ {one.format('a', tmp_path)} }}")
     (tmp_path / "monitoring").write_text("prometheus_config { enable: true }")
     socket_path = tmp_path / "grpc.sock"
-    log = tmp_path / "log"
-    command = [
-        *(sys.executable, "-P", "-m", "corelane", "tensorflow_model_server", "--port=0", "--rest_api_port=0"),
+    flags = (
         *(f"--model_config_file={config}", "--model_config_file_poll_wait_seconds=1"),
         *(f"--grpc_socket_path={socket_path}", f"--monitoring_config_file={tmp_path}/monitoring"),
-    ]
-    environment = {
-        **os.environ, "CORELANE_ADMIN": "127.0.0.1:0", "CORELANE_SETTLE_S": "0.3",
-        "CORELANE_CACHE": str(tmp_path / "cache"), "MODEL_NAME": "ignored",
-    }  # fmt: skip
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stderr=output, env=environment)
-    try:
-        server = Server.__new__(Server)
-        server.process, server.log = process, log
-        server.grpc, server.http, server.admin = wait_until(server._addresses, "the server's addresses")
+    )
+    with serving_flags(tmp_path, *flags, environment={"MODEL_NAME": "ignored"}) as server:
         server.wait_ready()
-        for address in (server.grpc.replace("0.0.0.0", "127.0.0.1"), f"unix:{socket_path}"):
+        for address in (server.grpc, f"unix:{socket_path}"):
             with Client(address) as client:
                 np.testing.assert_array_equal(client.predict("a", {"x": [1.5]})["y"], np.array([3], np.float32))
         config.write_text(f"model_config_list {{ {one.format('a', tmp_path)} {one.format('b', tmp_path)} }}")
         server.wait_state("b", 1, "AVAILABLE")
         config.write_text("nonsense {")
-        wait_until(lambda: "is not applied" in log.read_text(), "the file's fault")
+        wait_until(lambda: "is not applied" in server.log.read_text(), "the file's fault")
         assert server.version("a", 1)["state"] == "AVAILABLE"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def test_reread_keeps_what_flags_said(tmp_path: Path) -> None:

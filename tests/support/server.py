@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -51,6 +52,24 @@ class Server:
             )
         found = wait_until(self._addresses, "the server's addresses")
         self.grpc, self.http, self.admin = found
+
+    @classmethod
+    def by_flags(cls, folder: Path, *flags: str, environment: dict[str, str] | None = None) -> "Server":
+        """`corelane tensorflow_model_server`, on free ports, which may not be open yet; its log is in `folder`."""
+        server = cls.__new__(cls)
+        server.log = folder / "server.log"
+        command = [sys.executable, "-P", "-m", "corelane", "tensorflow_model_server", "--port=0"]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            command.append(f"--rest_api_port={probe.getsockname()[1]}")
+        own = {"CORELANE_ADMIN": "127.0.0.1:0", "CORELANE_CACHE": str(folder / "cache")}
+        with server.log.open("w") as output:
+            server.process = subprocess.Popen(
+                [*command, *flags], stderr=output, env={**os.environ, **_FAST, **own, **(environment or {})}
+            )
+        found = wait_until(server._addresses, "the server's addresses")
+        server.grpc, server.http, server.admin = (address.replace("0.0.0.0", "127.0.0.1") for address in found)
+        return server
 
     def _addresses(self) -> tuple[str, str, str] | None:
         text = self.log.read_text()
@@ -102,6 +121,20 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
+
+
+@contextlib.contextmanager
+def serving_flags(folder: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """A server by TensorFlow Serving's flags; must exit 0 at the end, unless the test has ended it."""
+    server = Server.by_flags(folder, *flags, environment=environment)
+    try:
+        yield server
+        if server.process.poll() is None:
+            assert server.stop() == 0, server.log.read_text()
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
 
 
 @contextlib.contextmanager
