@@ -25,10 +25,10 @@ from processor.engines.tables import TABLES, TableStore
 from processor.errors import CorelaneError, EngineMissing, LoadError
 from processor.worker import samples
 from processor.worker.content import content_key
-from processor.worker.equality import Equality, Hints, compare
+from processor.worker.equality import Equality, compare
+from processor.worker.hints import hints_of
 from processor.worker.speed import Cost, compare_cost, gain, worst
 
-_HINTS_MAX = 1000
 # With less than that at some batch, TensorFlow behind the features is tried; it takes memory that OpenVINO does not.
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
@@ -199,45 +199,6 @@ def _compile_apart(folder: Path, out: Path, op_libraries: Sequence[str], limit_s
         last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise LoadError(f"compiling {folder} ended with {done.returncode}: {last[0][:300]}") from None
     return found
-
-
-def hints_of(plan: Path) -> Hints:
-    """What a plan's features look for in their inputs."""
-    separators: set[bytes] = set()
-    words: list[bytes] = []
-    numbers: set[float] = set()
-    features: set[tuple[bytes, str, int | None]] = set()
-    for signature in json.loads((plan / PLAN).read_text())["signatures"]:
-        if "program" not in signature:
-            continue
-        for instruction in signature["program"]["instructions"]:
-            text = instruction.get("text", "").encode("latin-1")
-            if instruction["opcode"] in ("parse", "parse_rows"):
-                count = instruction["number"] if instruction["opcode"] == "parse" else None
-                features.add((text, instruction["kind"], count))
-            elif instruction["opcode"] == "split" and text:
-                separators.update([text] if not instruction.get("flag") else [bytes([byte]) for byte in text])
-            elif text:
-                words.append(text)
-            for bound in instruction.get("bounds", []):
-                numbers.update((bound, bound - 0.5, bound + 0.5))
-            if instruction["opcode"] in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"):
-                number = instruction.get("number", 0)
-                numbers.update((number - 1, number, number + 1))
-        for vocabulary in signature["program"]["maps"]:
-            words.extend(one.encode("latin-1") for one in vocabulary.get("strings", []))
-            numbers.update(vocabulary.get("ints", []))
-    return Hints(
-        separators=tuple(sorted(separators)),
-        words=tuple(_some(words)),
-        numbers=tuple(_some(sorted(numbers))),
-        features=tuple(sorted(features, key=str)),
-    )
-
-
-def _some(found: Sequence[Any]) -> Sequence[Any]:
-    """Evenly, of many."""
-    return found[:: len(found) // _HINTS_MAX + 1]
 
 
 def main(arguments: Sequence[str]) -> None:
