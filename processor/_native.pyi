@@ -58,7 +58,7 @@ _Slots = list[tuple[str, str, int, tuple[int, ...] | None]]
 class TensorFlowModel(Model):
     @staticmethod
     def load(
-        library: str, folder: str, config: bytes, run_options: bytes, op_libraries: list[str]
+        library: str, folder: str, tags: list[str], config: bytes, run_options: bytes, op_libraries: list[str]
     ) -> tuple[TensorFlowModel, bytes]: ...
     def add_signature(self, name: str, inputs: _Slots, outputs: _Slots) -> bool: ...
     def copy_strings(self) -> None: ...
@@ -81,6 +81,7 @@ class FusedPart:
 
 class FusedModel(Model):
     def __init__(self, parts: list[FusedPart]) -> None: ...
+    def set_original(self, model: Model) -> bool: ...
 
 class OpenVinoModel(Model):
     @staticmethod

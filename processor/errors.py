@@ -8,7 +8,8 @@
     ├── ControlError          the running server cannot be reached, or refused an operator's command
     └── RequestError          a request gets this instead of an answer
         ├── InvalidRequest    its bytes, inputs or names do not fit the model
-        │   └── TooLarge      it is larger than a message may be
+        │   ├── TooLarge      it is larger than a message may be
+        │   └── OutOfRange    the model says so of its values
         ├── FailedPrecondition  it fits, but not this model or not now
         ├── ModelNotFound     no such model or version is being served
         ├── Overloaded        the queue of the version is full
@@ -66,6 +67,10 @@ class InvalidRequest(RequestError):
 
 class TooLarge(InvalidRequest):
     """The request is larger than a message may be."""
+
+
+class OutOfRange(InvalidRequest):
+    """The model finds a value past the range it has."""
 
 
 class FailedPrecondition(RequestError):

@@ -1,7 +1,7 @@
 """The interface that every engine has."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ _UNLIMITED = PredictSettings(
 class EngineOptions:
     """What a version's manifest entry says to its engine. `precision` is settled before: "bf16"; "int8" for fused
     plans, whose tables then have such rows; anything else for fp32. `tables` is where such plans share tables; without
-    it they are their own."""
+    it they are their own. `original` gives the SavedModel that a fused plan was made of, if the plan does not hold it;
+    LoadError if there is none any more."""
 
     sessions: int = 1
     threads_per_session: int = 1
     precision: str = "fp32"
     op_libraries: tuple[str, ...] = ()
     tables: Path | None = None
+    original: Callable[[], Path] | None = None
 
 
 class Engine(ABC):
@@ -38,10 +40,12 @@ class Engine(ABC):
 
     An engine is made by `load`, asked for its signatures, then run from many session threads at once, and unloaded when
     no session runs. Arrays of DT_STRING hold bytes. An engine checks nothing that `processor.worker.validation` has
-    checked before it: inputs are complete, of the right dtype, and fit the signature's shape.
+    checked before it: inputs are complete and of the right dtype. They fit the signature's shape, too, unless the
+    engine takes `any_shape`: then its graph judges, as TensorFlow Serving's does.
     """
 
     name: str
+    any_shape = False
 
     @classmethod
     @abstractmethod
@@ -82,6 +86,15 @@ class NativeEngine(Engine):
     def run(
         self, session: ModelSession, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
+        found = self._run_if_covered(session, signature, inputs, outputs)
+        if found is None:
+            raise EngineFailed(f"{self.name} cannot take these inputs, or its outputs cannot be sent")
+        return found
+
+    def _run_if_covered(
+        self, session: ModelSession, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray] | None:
+        """What `run` returns; None if the native path refuses."""
         request = messages.PredictRequest(output_filter=outputs)
         request.model_spec.signature_name = signature.name
         for name in signature.inputs:
@@ -90,6 +103,6 @@ class NativeEngine(Engine):
         if result is PredictResult.FAILED:
             raise error_of_number(code, data.decode(errors="replace"))
         if result is PredictResult.REFUSED:
-            raise EngineFailed(f"{self.name} cannot take these inputs, or its outputs cannot be sent")
+            return None
         response = messages.PredictResponse.FromString(data)
         return {name: tensors.decode(name, response.outputs[name], bytes_max=_BYTES_MAX) for name in outputs}

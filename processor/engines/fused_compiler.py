@@ -4,7 +4,7 @@
     tables/HASH.fp32   embedding tables, named after their content: whoever serves equal ones shares the memory
     dense-N.xml, .bin  what remains of each signature, in OpenVINO's form
     dense-N/           the same as a SavedModel, where OpenVINO cannot run it
-    original/          the SavedModel, for signatures that are not fused, if others are
+    original/          the SavedModel, for signatures that are not fused and for requests of other shapes
 
 Needs TensorFlow and OpenVINO; serving the plan needs OpenVINO only.
 """
@@ -61,9 +61,13 @@ def compile_saved_model(
     op_libraries: Sequence[str] = (),
     stop_after: int | None = None,
     why_tensorflow: str = "",
+    *,
+    carry: bool = True,
 ) -> list[SignatureReport]:
     """Writes the plan of the SavedModel in `folder` to the new folder `out`, which is not whole if this fails.
-    `why_tensorflow`, if not empty, is why TensorFlow is to run what remains; else OpenVINO does if it can.
+    `why_tensorflow`, if not empty, is why TensorFlow is to run what remains; else OpenVINO does if it can. Unless told
+    to `carry` it, the plan holds the SavedModel only if it cannot load without; whoever loads the plan then says where
+    it is (EngineOptions.original).
 
     LoadError if the SavedModel cannot be read, NotFused if nothing of it can be fused."""
     import openvino  # noqa: F401, said here rather than after all the work
@@ -73,7 +77,7 @@ def compile_saved_model(
     model, meta_graph, signatures = open_saved_model(folder, op_libraries, config.SerializeToString())
     (out / "tables").mkdir(parents=True)
     reports = _Compilation(model, meta_graph.graph_def, out, why_tensorflow).run(signatures, stop_after)
-    if any(report.why_not for report in reports):
+    if carry or any(report.why_not for report in reports):
         shutil.copytree(folder, out / ORIGINAL, copy_function=_link)
     return reports
 
@@ -291,7 +295,7 @@ class _Compilation:
 def _link(source: str, target: str) -> None:
     """One file under two names, where the file system can."""
     try:
-        os.link(source, target)
+        os.link(os.path.realpath(source), target)
     except OSError:
         shutil.copy2(source, target)
 

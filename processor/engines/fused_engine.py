@@ -1,30 +1,50 @@
-"""Fused plans, which `fused_compiler` makes: features by our own kernels, the dense part by OpenVINO or TensorFlow."""
+"""Fused plans, which `fused_compiler` makes: features by our own kernels, the dense part by OpenVINO or TensorFlow.
+
+A plan answers requests of the shapes that its signatures say. Others are the original's to judge: it is loaded beside
+the plan when the first of them comes, and answers them natively from then on.
+"""
 
 import json
+import logging
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from processor._native import FusedModel, FusedPart, Model, OpenVinoModel
+import numpy as np
+
+from processor._native import FusedModel, FusedPart, Model, ModelSession, OpenVinoModel
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.openvino_library import library, properties_of
 from processor.engines.selection import PLAN
 from processor.engines.tables import TableStore
-from processor.errors import LoadError
+from processor.errors import CorelaneError, EngineFailed, FailedPrecondition, LoadError
 from processor.tensors import Signature, TensorSpec
 from processor.wire import tensors
 
 SCHEMA = 1
 ORIGINAL = "original"
 
+_logger = logging.getLogger(__name__)
+
 
 class FusedEngine(NativeEngine):
-    name = "fused"
+    """Thread safety: the lock guards the original's load."""
 
-    def __init__(self, model: FusedModel, signatures: dict[str, Signature]) -> None:
+    name = "fused"
+    any_shape = True
+    model: FusedModel
+
+    def __init__(
+        self, model: FusedModel, signatures: dict[str, Signature], load_original: Callable[[], NativeEngine]
+    ) -> None:
         self.model = model
         self._signatures = signatures
+        self._load_original = load_original
+        self._lock = threading.Lock()
+        self._original: NativeEngine | None = None
+        self._no_original = ""  # why there is none, once it was looked for
 
     @classmethod
     def load(cls, folder: Path, options: EngineOptions) -> "FusedEngine":
@@ -35,7 +55,7 @@ class FusedEngine(NativeEngine):
         if plan.get("schema") != SCHEMA:
             raise LoadError(f"{folder} is a fused plan of schema {plan.get('schema')}; compile it again for {SCHEMA}")
         parts, signatures = [], {}
-        original = None
+        original: NativeEngine | None = None
         with tempfile.TemporaryDirectory() as own:
             store = TableStore(options.tables or Path(own))
             try:
@@ -44,7 +64,7 @@ class FusedEngine(NativeEngine):
                         signature = _signature(entry)
                         parts.append(_part(folder, entry, signature, options, store))
                     else:
-                        original = original or _tensorflow(folder / ORIGINAL, options)
+                        original = original or _load_original(folder, options)
                         signature = original.signatures()[entry["name"]]
                         parts.append(_original_part(original, signature))
                     signatures[signature.name] = signature
@@ -52,13 +72,51 @@ class FusedEngine(NativeEngine):
                 raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
             except OSError as error:
                 raise LoadError(f"{folder}: its tables cannot be kept in {options.tables}: {error}") from error
-        return cls(FusedModel(parts), signatures)
+        engine = cls(FusedModel(parts), signatures, lambda: _load_original(folder, options))
+        if original is not None:
+            engine._take_original(original)
+        return engine
 
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
 
+    def run(
+        self, session: ModelSession, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """What the plan does not cover, the original answers. FailedPrecondition if that cannot be loaded."""
+        found = self._run_if_covered(session, signature, inputs, outputs)
+        if found is None:
+            self._need_original(signature, inputs)
+            found = self._run_if_covered(session, signature, inputs, outputs)
+        if found is None:
+            raise EngineFailed("the plan's original cannot take these inputs, or its outputs cannot be sent")
+        return found
+
     def unload(self) -> None:
         del self.model
+        self._original = None
+
+    def _need_original(self, signature: Signature, inputs: Mapping[str, np.ndarray]) -> None:
+        """Loads it, once; FailedPrecondition, and the same again for whoever comes later, if that fails."""
+        with self._lock:
+            if self._original is None and not self._no_original:
+                _logger.warning("a request is not covered by the plan, so its original is loaded beside it")
+                try:
+                    self._take_original(self._load_original())
+                except (CorelaneError, OSError, RuntimeError, MemoryError) as error:
+                    self._no_original = str(error) or type(error).__name__
+                    _logger.error("the plan's original cannot be loaded: %s", self._no_original)
+            if self._no_original:
+                shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
+                raise FailedPrecondition(
+                    f"signature {signature.name} was compiled for other shapes than {shapes[:500]}, and its original "
+                    f"cannot be loaded: {self._no_original}"
+                )
+
+    def _take_original(self, original: NativeEngine) -> None:
+        if not self.model.set_original(original.model):
+            raise LoadError("the original has other signatures than the plan")
+        self._original = original
 
 
 def _signature(entry: Mapping[str, Any]) -> Signature:
@@ -124,6 +182,14 @@ def _dense(folder: Path, entry: Mapping[str, Any], signature: Signature, options
         dense_inputs,
         [_slot(spec) for spec in signature.outputs.values()],
     )
+
+
+def _load_original(folder: Path, options: EngineOptions) -> NativeEngine:
+    if (folder / ORIGINAL).is_dir():
+        return _tensorflow(folder / ORIGINAL, options)
+    if options.original is None:
+        raise LoadError(f"{folder} does not hold it; compile the plan again")
+    return _tensorflow(options.original(), options)
 
 
 def _tensorflow(folder: Path, options: EngineOptions) -> NativeEngine:

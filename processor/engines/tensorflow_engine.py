@@ -42,6 +42,7 @@ _CALLERS_THREAD = b"\x18" + b"\xff" * 9 + b"\x01"
 
 class TensorFlowEngine(NativeEngine):
     name = "tensorflow"
+    any_shape = True
 
     def __init__(self, model: TensorFlowModel, signatures: dict[str, Signature]) -> None:
         self.model = model
@@ -118,7 +119,9 @@ def open_saved_model(
     """The model, its MetaGraphDef (the GraphDef inside is bytes) and its signatures, which are not yet added to it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        model, meta_graph = TensorFlowModel.load(str(_library()), str(folder), config, run_options, list(op_libraries))
+        model, meta_graph = TensorFlowModel.load(
+            str(_library()), str(folder), ["serve"], config, run_options, list(op_libraries)
+        )
     except RuntimeError as error:
         raise LoadError(f"{folder} is not a SavedModel that TensorFlow can load: {error}") from error
     parsed = messages.MetaGraphDef.FromString(meta_graph)

@@ -48,18 +48,19 @@ void BindModels(py::module_& module) {
   py::class_<TensorFlowModel, Model, std::shared_ptr<TensorFlowModel>>(module, "TensorFlowModel")
       .def_static(
           "load",
-          [](const std::string& library, const std::string& folder, const std::string& config,
-             const std::string& run_options, const std::vector<std::string>& op_libraries) {
+          [](const std::string& library, const std::string& folder, const std::vector<std::string>& tags,
+             const std::string& config, const std::string& run_options, const std::vector<std::string>& op_libraries) {
             std::string meta_graph, error;
             std::shared_ptr<TensorFlowModel> model;
             {
               py::gil_scoped_release release;
-              model = TensorFlowModel::Load(library, folder, config, run_options, op_libraries, &meta_graph, &error);
+              model = TensorFlowModel::Load(library, folder, tags, config, run_options, op_libraries, &meta_graph, &error);
             }
             if (model == nullptr) throw std::runtime_error(error);
             return py::make_tuple(std::move(model), py::bytes(meta_graph));
           },
-          py::arg("library"), py::arg("folder"), py::arg("config"), py::arg("run_options"), py::arg("op_libraries"))
+          py::arg("library"), py::arg("folder"), py::arg("tags"), py::arg("config"), py::arg("run_options"),
+          py::arg("op_libraries"))
       .def("add_signature", [](TensorFlowModel& self, const std::string& name, const std::vector<SlotTuple>& inputs,
                                const std::vector<SlotTuple>& outputs) {
         corelane::Signature signature;
@@ -167,7 +168,8 @@ void BindModels(py::module_& module) {
            py::kw_only(), py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::arg("program"), py::arg("dense"),
            py::arg("dense_inputs"), py::arg("dense_signature") = 0);
   py::class_<FusedModel, Model, std::shared_ptr<FusedModel>>(module, "FusedModel")
-      .def(py::init([](const std::vector<FusedPart>& parts) { return std::make_shared<FusedModel>(parts); }));
+      .def(py::init([](const std::vector<FusedPart>& parts) { return std::make_shared<FusedModel>(parts); }))
+      .def("set_original", &FusedModel::SetOriginal);
 
   using Settings = corelane::PredictSettings;
   py::class_<Settings, std::shared_ptr<Settings>>(module, "PredictSettings")

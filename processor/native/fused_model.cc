@@ -1,5 +1,6 @@
 #include "fused_model.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace corelane {
@@ -99,6 +100,7 @@ class FusedSession : public ModelSession {
     size_t index = 0;
     while (model_->signatures_[index].get() != &signature) ++index;
     const FusedPart& part = model_->parts_[index];
+    if (!Covers(part)) return RunOriginal(index, outputs, message);
     Lane& lane = lanes_[index];
     if (!lane.program->Run(feeds_, message)) return kInvalidArgument;
     const Signature& dense = *part.dense->signatures()[part.dense_signature];
@@ -130,6 +132,35 @@ class FusedSession : public ModelSession {
     std::unique_ptr<ModelSession> dense;
     std::vector<TensorMessage> features;  // views of what the program wrote
   };
+
+  // Whether the plan was made for inputs of these shapes. A part without a program is the original's own signature.
+  bool Covers(const FusedPart& part) const {
+    if (part.program->instructions.empty()) return true;
+    const std::vector<TensorSlot>& slots = part.signature.inputs;
+    for (uint32_t index = 0; index < slots.size(); ++index) {
+      if (!slots[index].Accepts(feeds_.Dims(index))) return false;
+    }
+    return true;
+  }
+
+  Code RunOriginal(size_t index, const std::vector<uint32_t>& outputs, std::string* message) {
+    const FusedModel::Original* original = model_->original();
+    if (original == nullptr) return kNotCovered;
+    if (original_ == nullptr) original_ = original->model->MakeSession();
+    const FusedModel::OriginalPart& part = original->parts[index];
+    const Signature& own = *original->model->signatures()[part.signature];
+    for (uint32_t position = 0; position < own.inputs.size(); ++position) {
+      const uint32_t feed = part.inputs[position];
+      if (!original_->SetInput(own, position, feeds_.Dims(feed), feeds_.Parts(feed))) {
+        *message = "an input's values cannot be read";
+        return kInvalidArgument;
+      }
+    }
+    fetches_.clear();
+    for (uint32_t output : outputs) fetches_.push_back(part.outputs[output]);
+    running_ = original_.get();
+    return running_->Run(own, fetches_, message);
+  }
 
   bool SetFeature(const ProgramSession& program, const Signature& dense, uint32_t position,
                   const FusedPart::DenseInput& input, Lane* lane) {
@@ -165,6 +196,8 @@ class FusedSession : public ModelSession {
   const FusedModel* const model_;
   RequestFeeds feeds_;
   std::vector<Lane> lanes_;  // by signature
+  std::unique_ptr<ModelSession> original_;
+  std::vector<uint32_t> fetches_;
   ModelSession* running_ = nullptr;
   std::vector<int64_t> dims_;
   std::vector<InputPart> parts_;
@@ -175,7 +208,48 @@ FusedModel::FusedModel(std::vector<FusedPart> parts) : parts_(std::move(parts)) 
     part.signature.Finish();
     signatures_.push_back(std::make_unique<Signature>(part.signature));
     signatures_.back()->Finish();
+    signatures_.back()->any_shape = true;
   }
+}
+
+namespace {
+
+// Where each of `slots` is among `known`, by alias. False if one is not.
+bool FindSlots(const std::vector<TensorSlot>& slots, const std::vector<TensorSlot>& known,
+               std::vector<uint32_t>* positions) {
+  for (const TensorSlot& slot : slots) {
+    const auto same = std::find_if(known.begin(), known.end(), [&](const TensorSlot& other) {
+      return other.alias == slot.alias && other.dtype == slot.dtype;
+    });
+    if (same == known.end()) return false;
+    positions->push_back(static_cast<uint32_t>(same - known.begin()));
+  }
+  return true;
+}
+
+}  // namespace
+
+bool FusedModel::SetOriginal(std::shared_ptr<Model> model) {
+  auto original = std::make_unique<Original>();
+  const auto& known = model->signatures();
+  for (const auto& signature : signatures_) {
+    OriginalPart part;
+    while (part.signature < known.size() && known[part.signature]->name != signature->name) ++part.signature;
+    if (part.signature == known.size()) return false;
+    const Signature& own = *known[part.signature];
+    if (own.inputs.size() != signature->inputs.size() || !FindSlots(own.inputs, signature->inputs, &part.inputs) ||
+        !FindSlots(signature->outputs, own.outputs, &part.outputs)) {
+      return false;
+    }
+    original->parts.push_back(std::move(part));
+  }
+  original->model = std::move(model);
+  const std::lock_guard<std::mutex> lock(original_mutex_);
+  if (original_owner_ == nullptr) {
+    original_owner_ = std::move(original);
+    original_.store(original_owner_.get(), std::memory_order_release);
+  }
+  return true;
 }
 
 std::unique_ptr<ModelSession> FusedModel::MakeSession() { return std::make_unique<FusedSession>(this); }

@@ -1,7 +1,9 @@
 // A model whose features are a program and whose dense part is another engine's model.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,7 +32,10 @@ struct FusedPart {
   std::vector<DenseInput> inputs;
 };
 
-// Thread safety: that of the dense models; programs and tables are only read.
+// A plan is made for the shapes that its signatures say. What does not fit them goes to the original model, once there is
+// one; before that, a run is kNotCovered.
+//
+// Thread safety: that of the dense models; programs and tables are only read. SetOriginal from any thread.
 class FusedModel : public Model {
  public:
   explicit FusedModel(std::vector<FusedPart> parts);
@@ -38,10 +43,30 @@ class FusedModel : public Model {
   const std::vector<std::unique_ptr<Signature>>& signatures() const override { return signatures_; }
   std::unique_ptr<ModelSession> MakeSession() override;
 
+  // The model that the plan was made of. False if it lacks a signature of the plan, or an input or output of one; another
+  // original than the first changes nothing.
+  bool SetOriginal(std::shared_ptr<Model> model);
+
  private:
   friend class FusedSession;
 
+  // A signature of the plan in the original: which of its inputs and outputs are which.
+  struct OriginalPart {
+    size_t signature = 0;
+    std::vector<uint32_t> inputs, outputs;
+  };
+  struct Original {
+    std::shared_ptr<Model> model;
+    std::vector<OriginalPart> parts;  // by the plan's signatures
+  };
+
+  // The original, to whoever sees it; original_owner_ holds it.
+  const Original* original() const { return original_.load(std::memory_order_acquire); }
+
   std::vector<FusedPart> parts_;
+  std::mutex original_mutex_;
+  std::unique_ptr<const Original> original_owner_;
+  std::atomic<const Original*> original_{nullptr};
   std::vector<std::unique_ptr<Signature>> signatures_;
 };
 

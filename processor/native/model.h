@@ -11,8 +11,9 @@
 
 namespace corelane {
 
-// gRPC codes that a run ends with.
-enum Code : uint32_t { kOk = 0, kInvalidArgument = 3, kDeadlineExceeded = 4, kInternal = 13 };
+// gRPC codes that a run ends with; kNotCovered is none of them: the session was not made for these inputs, and nothing
+// ran. Python's path may know another way.
+enum Code : uint32_t { kOk = 0, kInvalidArgument = 3, kDeadlineExceeded = 4, kInternal = 13, kNotCovered = 1 << 16 };
 
 // One input of a run: the tensors of one request, or of several, one after another along the first axis.
 struct InputPart {
@@ -32,7 +33,7 @@ class ModelSession {
   virtual bool SetInput(const Signature& signature, uint32_t index, const std::vector<int64_t>& dims,
                         const std::vector<InputPart>& parts) = 0;
 
-  // Runs the inputs set. kOk, or the code of the failure with its message.
+  // Runs the inputs set. kOk, kNotCovered, or the code of the failure with its message.
   virtual Code Run(const Signature& signature, const std::vector<uint32_t>& outputs, std::string* message) = 0;
 
   // One of the `outputs` of the last run. Views last until Reset. False for a type that cannot be sent.

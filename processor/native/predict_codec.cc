@@ -32,14 +32,8 @@ bool ReadEntry(std::string_view data, std::string_view* key, std::string_view* v
   return true;
 }
 
-bool Fits(const TensorSlot& slot, const TensorMessage& tensor) {
-  if (tensor.dtype != slot.dtype || tensor.unknown_rank || tensor.dims.size() > kRankMax) return false;
-  if (!slot.rank_known) return true;
-  if (tensor.dims.size() != slot.dims.size()) return false;
-  for (size_t index = 0; index < slot.dims.size(); ++index) {
-    if (slot.dims[index] != -1 && slot.dims[index] != tensor.dims[index]) return false;
-  }
-  return true;
+bool CanTravel(const TensorSlot& slot, const TensorMessage& tensor) {
+  return tensor.dtype == slot.dtype && !tensor.unknown_rank && tensor.dims.size() <= kRankMax;
 }
 
 uint64_t EntryBytes(const TensorSlot& slot, uint64_t tensor_bytes) {
@@ -74,6 +68,7 @@ bool PredictRequest::Begin(const std::vector<std::unique_ptr<Signature>>& signat
   signature = found->get();
   id = {};
   rows = -1;
+  fits_ = true;
   inputs.resize(signature->inputs.size());
   counts.resize(signature->inputs.size());
   present_.assign(signature->inputs.size(), false);
@@ -88,6 +83,7 @@ bool PredictRequest::Begin(const std::vector<std::unique_ptr<Signature>>& signat
 
 bool PredictRequest::Finish() {
   if (missing_ != 0) return false;  // one that is not there may have a default
+  if (!fits_) rows = -1;
   if (outputs.empty()) {
     for (uint32_t index = 0; index < signature->outputs.size(); ++index) outputs.push_back(index);
   }
@@ -115,7 +111,12 @@ TensorMessage* PredictRequest::NextInput(std::string_view alias) {
 
 bool PredictRequest::AddInput(TensorMessage* tensor, uint64_t* budget) {
   const auto index = static_cast<size_t>(tensor - inputs.data());
-  if (!Fits(signature->inputs[index], *tensor)) return false;
+  const TensorSlot& slot = signature->inputs[index];
+  if (!CanTravel(slot, *tensor)) return false;
+  if (!slot.Accepts(tensor->dims)) {
+    if (!signature->any_shape) return false;
+    fits_ = false;
+  }
   if (!tensor->CountElements(*budget, &counts[index])) return false;
   const size_t element = tensor->dtype == kString ? kStringBytes : ElementBytes(tensor->dtype);
   if (element == 0) return false;

@@ -24,7 +24,7 @@ struct PredictRequest {
   std::vector<int64_t> counts;        // elements of each
   std::vector<uint32_t> outputs;      // which of the signature's outputs to return, in order
 
-  // Size of the first axis, if all inputs have the same; -1 otherwise.
+  // Size of the first axis, if all inputs have the same and the shapes that the signature says; -1 otherwise.
   int64_t rows = -1;
 
   // Takes `data` apart and checks it against its signature, which is one of `signatures`; `tensor_bytes_max` bounds what
@@ -42,7 +42,8 @@ struct PredictRequest {
 
   // The tensor of an input, to be filled and given to AddInput. Null if there is none of this name, or it was added before.
   TensorMessage* NextInput(std::string_view alias);
-  // Checks the tensor against the signature, and takes what it needs from the budget.
+  // Checks the tensor against the signature, its shape only if the signature has the last word on shapes, and takes what
+  // it needs from the budget.
   bool AddInput(TensorMessage* tensor, uint64_t* budget);
 
  private:
@@ -50,6 +51,7 @@ struct PredictRequest {
   bool FindInput(std::string_view alias, size_t position, uint32_t* index);
 
   std::vector<bool> present_;
+  bool fits_ = true;  // every shape so far is the signature's
   size_t missing_ = 0;
   const Signature* ordered_ = nullptr;  // the signature that order_ is of
   std::vector<uint32_t> order_;         // the input at each position of the last request

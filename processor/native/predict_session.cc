@@ -42,6 +42,7 @@ PredictSession::Result PredictSession::Run(const std::vector<const PredictReques
     engine_started_ns_ = MonotonicNs();
     if (!fits) return Result::kRefused;
     *code = session_->Run(*requests[0]->signature, requests[0]->outputs, message);
+    if (*code == kNotCovered) return Result::kRefused;
     if (*code != kOk) return Result::kFailed;
     return GetOutputs(requests) ? Result::kRan : Result::kRefused;
   } catch (const std::exception& error) {

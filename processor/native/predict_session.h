@@ -36,7 +36,7 @@ class PredictSession {
 
   enum class Result {
     kRan,
-    kRefused,  // values do not fit, or outputs cannot be sent or told apart; nothing is known of which request is at fault
+    kRefused,  // values do not fit, the session was not made for them, or outputs cannot be sent or told apart; nothing is known of which request is at fault
     kFailed,   // the engine failed: `code` and `message` say how
   };
   Result Run(const std::vector<const PredictRequest*>& requests, Code* code, std::string* message) noexcept;

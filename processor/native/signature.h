@@ -15,6 +15,16 @@ struct TensorSlot {
   int32_t dtype = 0;
   bool rank_known = true;
   std::vector<int64_t> dims;  // -1: any size
+
+  // Whether a tensor of this shape is one that the slot names.
+  bool Accepts(const std::vector<int64_t>& shape) const {
+    if (!rank_known) return true;
+    if (shape.size() != dims.size()) return false;
+    for (size_t axis = 0; axis < dims.size(); ++axis) {
+      if (dims[axis] != -1 && dims[axis] != shape[axis]) return false;
+    }
+    return true;
+  }
 };
 
 struct Signature {
@@ -26,6 +36,9 @@ struct Signature {
 
   // Every input and output has a first axis of any size: requests may be run together along it.
   bool batches = false;
+
+  // The model judges shapes: a request of any shape is run. Otherwise one that the slots do not accept is refused.
+  bool any_shape = false;
 
   // Fills what follows from the inputs and outputs. Before the signature is used, and after its last move.
   void Finish();

@@ -41,7 +41,17 @@ inline constexpr uint64_t kStringIsView = 3;
 static_assert(sizeof(StringView) == 24);
 
 // Codes of Status, which are gRPC's.
-enum Code : int { kOk = 0, kInvalidArgument = 3, kOutOfRange = 11 };
+enum Code : int {
+  kOk = 0,
+  kInvalidArgument = 3,
+  kNotFound = 5,
+  kPermissionDenied = 7,
+  kResourceExhausted = 8,
+  kFailedPrecondition = 9,
+  kOutOfRange = 11,
+  kUnimplemented = 12,
+  kUnavailable = 14,
+};
 
 // The functions we call. One instance a process: TensorFlow's registries are global.
 //

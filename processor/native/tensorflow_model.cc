@@ -43,6 +43,23 @@ std::string FirstLines(const std::string& message) {
   return message.substr(0, std::min<size_t>(end, 1000));
 }
 
+// Whether the code says something of the request, in gRPC's codes: whoever called should have it. The others are ours.
+bool IsOfRequest(int code) {
+  switch (code) {
+    case tf::kInvalidArgument:
+    case tf::kNotFound:
+    case tf::kPermissionDenied:
+    case tf::kResourceExhausted:
+    case tf::kFailedPrecondition:
+    case tf::kOutOfRange:
+    case tf::kUnimplemented:
+    case tf::kUnavailable:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Memory that one input of one session lies in, request after request, and the tensor over it: to make a tensor costs more
 // than to fill one, so it is kept while requests have the same shape.
 //
@@ -128,21 +145,28 @@ class TensorFlowSession : public ModelSession {
   Code Run(const Signature& signature, const std::vector<uint32_t>& outputs, std::string* message) override {
     const TensorFlowModel::Endpoints& endpoints = model_->EndpointsOf(signature);
     fetches_.clear();
-    for (uint32_t output : outputs) fetches_.push_back(endpoints.outputs[output]);
-    outputs_.assign(outputs.size(), nullptr);
+    answers_.clear();
+    for (uint32_t output : outputs) {
+      const int64_t input = endpoints.passed[output];
+      answers_.push_back({input >= 0, input >= 0 ? static_cast<size_t>(input) : fetches_.size()});
+      if (input < 0) fetches_.push_back(endpoints.outputs[output]);
+    }
+    outputs_.assign(fetches_.size(), nullptr);
+    if (fetches_.empty()) return kOk;
     api_->SessionRun(model_->session_, model_->run_options_, endpoints.inputs.data(), inputs_.data(),
                      static_cast<int>(inputs_.size()), fetches_.data(), outputs_.data(),
                      static_cast<int>(fetches_.size()), nullptr, 0, nullptr, status_.get());
     const int code = status_.code();
     if (code == tf::kOk) return kOk;
     *message = FirstLines(status_.message());
-    if (code == tf::kInvalidArgument || code == tf::kOutOfRange) return kInvalidArgument;
+    if (IsOfRequest(code)) return static_cast<Code>(code);
     *message = "TensorFlow: " + *message;
     return kInternal;
   }
 
   bool Output(size_t position, OutputTensor* output) override {
-    const tf::Tensor* tensor = outputs_[position];
+    const Answer& answer = answers_[position];
+    const tf::Tensor* tensor = answer.is_input ? inputs_[answer.index] : outputs_[answer.index];
     output->dtype = api_->TensorType(tensor);
     output->dims.clear();
     output->count = 1;
@@ -171,6 +195,12 @@ class TensorFlowSession : public ModelSession {
   }
 
  private:
+  // Where an output of the last run is: among the inputs, or among what was fetched.
+  struct Answer {
+    bool is_input;
+    size_t index;
+  };
+
   bool Fill(int32_t dtype, const InputPart& part, char* data) const {
     if (dtype != kString) return FillNumbers(*part.tensor, part.count, data);
     auto* views = reinterpret_cast<tf::StringView*>(data);
@@ -192,10 +222,12 @@ class TensorFlowSession : public ModelSession {
   std::vector<std::unique_ptr<InputTensor>> kept_;  // its inputs
   std::vector<tf::Tensor*> inputs_, outputs_;
   std::vector<tf::Output> fetches_;
+  std::vector<Answer> answers_;  // of the outputs asked for, in order
 };
 
 std::unique_ptr<TensorFlowModel> TensorFlowModel::Load(const std::string& library, const std::string& folder,
-                                                       const std::string& config, const std::string& run_options,
+                                                       const std::vector<std::string>& tags, const std::string& config,
+                                                       const std::string& run_options,
                                                        const std::vector<std::string>& op_libraries,
                                                        std::string* meta_graph, std::string* error) {
   const tf::Api* api = tf::Api::Open(library, error);
@@ -215,10 +247,12 @@ std::unique_ptr<TensorFlowModel> TensorFlowModel::Load(const std::string& librar
   model->graph_ = api->NewGraph();
   model->run_options_ = api->NewBufferFromString(run_options.data(), run_options.size());
   if (status.code() == tf::kOk) {
-    const char* tags[] = {"serve"};
+    std::vector<const char*> names;
+    for (const std::string& tag : tags) names.push_back(tag.c_str());
     tf::Buffer definition{nullptr, 0, nullptr};
-    model->session_ = api->LoadSessionFromSavedModel(options, nullptr, folder.c_str(), tags, 1, model->graph_,
-                                                     &definition, status.get());
+    model->session_ = api->LoadSessionFromSavedModel(options, nullptr, folder.c_str(), names.data(),
+                                                     static_cast<int>(names.size()), model->graph_, &definition,
+                                                     status.get());
     if (definition.data != nullptr) {
       meta_graph->assign(static_cast<const char*>(definition.data), definition.length);
       if (definition.deallocator != nullptr) {
@@ -313,8 +347,15 @@ bool TensorFlowModel::AddSignature(Signature signature, const std::vector<std::s
   for (size_t index = 0; index < output_names.size(); ++index) {
     if (!FindOutput(api_, graph_, output_names[index], &endpoints->outputs[index])) return false;
   }
+  for (const tf::Output& output : endpoints->outputs) {
+    const auto input = std::find_if(endpoints->inputs.begin(), endpoints->inputs.end(), [&](const tf::Output& fed) {
+      return fed.operation == output.operation && fed.index == output.index;
+    });
+    endpoints->passed.push_back(input == endpoints->inputs.end() ? kComputed : input - endpoints->inputs.begin());
+  }
   auto owned = std::make_unique<Signature>(std::move(signature));
   owned->Finish();
+  owned->any_shape = true;
   signatures_.push_back(std::move(owned));
   endpoints_.push_back(std::move(endpoints));
   return true;

@@ -22,10 +22,11 @@ struct FetchedTensor {
 // whole graph itself; all share the variables, and no thread pool.
 class TensorFlowModel : public Model {
  public:
-  // Loads the "serve" graph of `folder`. `config` is a serialized ConfigProto, `run_options` serialized RunOptions for
+  // Loads the graph of `folder` that has these tags, and no others. `config` is a serialized ConfigProto, `run_options` serialized RunOptions for
   // every run. Null, and `error` says why, if it fails.
   static std::unique_ptr<TensorFlowModel> Load(const std::string& library, const std::string& folder,
-                                               const std::string& config, const std::string& run_options,
+                                               const std::vector<std::string>& tags, const std::string& config,
+                                               const std::string& run_options,
                                                const std::vector<std::string>& op_libraries, std::string* meta_graph,
                                                std::string* error);
   ~TensorFlowModel() override;
@@ -56,10 +57,14 @@ class TensorFlowModel : public Model {
  private:
   friend class TensorFlowSession;
 
-  // Where a signature's tensors are in the graph.
+  static constexpr int64_t kComputed = -1;
+
+  // Where a signature's tensors are in the graph. An output may be an input's tensor, which TensorFlow refuses to feed and
+  // fetch in one run.
   struct Endpoints {
     std::vector<tf::Output> inputs;
     std::vector<tf::Output> outputs;
+    std::vector<int64_t> passed;  // of each output, the input that it is, or kComputed
   };
 
   TensorFlowModel() = default;

@@ -33,7 +33,7 @@ from processor.worker.speed import Cost, compare_cost, gain, worst
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
 _UNUSED_S = 14 * 86400
-_COMPILER = 4  # changes when plans of the same model do
+_COMPILER = 5  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +46,15 @@ class Result:
 
 
 def compile_and_compare(
-    folder: Path, out: Path, op_libraries: Sequence[str] = (), stop_after: int | None = None
+    folder: Path,
+    out: Path,
+    op_libraries: Sequence[str] = (),
+    stop_after: int | None = None,
+    *,
+    carry: bool = True,
 ) -> Result:
-    """Writes the plan of the SavedModel in `folder` to `out`. LoadError, and no plan, if it cannot be fused or does not
-    answer as the original does.
+    """Writes the plan of the SavedModel in `folder` to `out`, with the SavedModel in it if told to `carry` it.
+    LoadError, and no plan, if it cannot be fused or does not answer as the original does.
 
     OpenVINO runs what is behind the features, if it can; TensorFlow if it cannot, or is found to be quicker at it."""
     if not (folder / "saved_model.pb").exists():
@@ -60,7 +65,7 @@ def compile_and_compare(
         raise LoadError(f"{out} is there already; choose another folder, or remove it")
     # The plan appears when it is known to be right.
     unfinished, other = (out.with_name(f".{out.name}.{os.getpid()}{suffix}") for suffix in ("", ".tensorflow"))
-    compilation = _Compilation(folder, tuple(op_libraries), stop_after)
+    compilation = _Compilation(folder, tuple(op_libraries), stop_after, carry)
     try:
         found = compilation.run(unfinished)
         before = worst(found.costs)
@@ -89,12 +94,16 @@ class _Compilation:
     folder: Path
     op_libraries: tuple[str, ...]
     stop_after: int | None
+    carry: bool
 
     def run(self, out: Path, why_tensorflow: str = "") -> Result:
         """NotFused if there is no plan, or one that answers otherwise."""
-        reports = compile_saved_model(self.folder, out, self.op_libraries, self.stop_after, why_tensorflow)
+        reports = compile_saved_model(
+            self.folder, out, self.op_libraries, self.stop_after, why_tensorflow, carry=self.carry
+        )
         original = load_engine("tensorflow", self.folder, EngineOptions(op_libraries=self.op_libraries))
-        plan = load_engine("fused", out, EngineOptions(op_libraries=self.op_libraries))
+        options = EngineOptions(op_libraries=self.op_libraries, original=lambda: self.folder)
+        plan = load_engine("fused", out, options)
         equality = compare(original, plan, self.folder, hints_of(out))
         if equality.problem is not None:
             raise NotFused(f"the plan differs from the original: {equality.problem}")
@@ -141,6 +150,14 @@ def kept_plan(folder: Path, cache: Path, op_libraries: Sequence[str] = (), *, mu
     if not (plan / PLAN).is_file() or not outcome.is_file():
         return None
     return plan if not must_gain or _gained(json.loads(outcome.read_text())) >= 1 else None
+
+
+def original_of(plan: Path, folder: Path, cache: Path, op_libraries: Sequence[str] = ()) -> Path:
+    """`folder`, if the kept plan is still that of the SavedModel in it. LoadError if not: files that changed under a
+    plan would answer as another model."""
+    if not folder.is_dir() or _kept(folder, cache, op_libraries)[0] != plan:
+        raise LoadError(f"the files in {folder} are gone, or others than those that the plan was made of")
+    return folder
 
 
 def _gained(outcome: dict[str, Any]) -> float:
@@ -205,7 +222,8 @@ def main(arguments: Sequence[str]) -> None:
     parent, folder, out, *op_libraries = arguments
     die_with_parent(int(parent))
     try:
-        found = asdict(compile_and_compare(Path(folder), Path(out), op_libraries))
+        # The version's folder is there as long as the plan is served; a copy of it would double what a model takes.
+        found = asdict(compile_and_compare(Path(folder), Path(out), op_libraries, carry=False))
     except CorelaneError as error:
         found = {"error": str(error)}
     print(json.dumps(found))

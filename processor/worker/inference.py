@@ -58,7 +58,9 @@ class Inference:
         signature = validation.find_signature(self._engine.signatures(), request.model_spec.signature_name)
         ran(signature.name)
         outputs = validation.choose_outputs(signature, request.output_filter)
-        inputs = validation.decode_inputs(signature, request.inputs, self._message_bytes_max)
+        inputs = validation.decode_inputs(
+            signature, request.inputs, self._message_bytes_max, any_shape=self._engine.any_shape
+        )
         arrays = self._engine.run(session, signature, inputs, outputs)
         response = messages.PredictResponse()
         for name, array in arrays.items():
@@ -72,7 +74,7 @@ class Inference:
         signature = validation.find_signature(self._engine.signatures(), wanted)
         ran(signature.name)
         outputs = validation.choose_outputs(signature, [output.name for output in request.outputs])
-        inputs = validation.check_arrays(signature, inference.decode_inputs(request))
+        inputs = validation.check_arrays(signature, inference.decode_inputs(request), any_shape=self._engine.any_shape)
         response = messages.ModelInferResponse(model_name=self._model, model_version=str(self._version), id=request.id)
         inference.fill_response(response, self._engine.run(session, signature, inputs, outputs))
         return response

@@ -10,6 +10,7 @@ from processor import _native
 from processor.engines import EngineOptions
 from processor.engines.tables import TABLES
 from processor.errors import LoadError
+from processor.knobs import cache_folder
 from processor.worker.choice import Choice
 from processor.worker.precision import Precision, load_in_precision
 from processor.worker.profiling import profile
@@ -33,6 +34,15 @@ def _cache(spec: WorkerSpec) -> Path | None:
     return Path(spec.profile_folder) if spec.profile_folder else None
 
 
+def _original_of(plan: Path, spec: WorkerSpec) -> Path:
+    """The SavedModel of a plan that was compiled for this version."""
+    if plan == Path(spec.folder):
+        raise LoadError(f"{plan} does not hold it; compile the plan again")
+    from processor.worker.fusing import original_of
+
+    return original_of(plan, Path(spec.folder), _cache(spec) or cache_folder(), spec.op_libraries)
+
+
 def load_version(
     spec: WorkerSpec,
     choice: Choice,
@@ -51,6 +61,7 @@ def load_version(
         precision=spec.precision,
         op_libraries=spec.op_libraries,
         tables=None if (cache := _cache(spec)) is None else cache / TABLES,
+        original=lambda: _original_of(folder, spec),
     )
     try:
         engine, precision = load_in_precision(

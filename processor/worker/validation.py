@@ -20,8 +20,11 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
     return signatures[name]
 
 
-def decode_inputs(signature: Signature, protos: Mapping[str, Any], message_bytes_max: int) -> dict[str, np.ndarray]:
-    """The signature's inputs from a request's TensorProtos, complete, with the right types and shapes."""
+def decode_inputs(
+    signature: Signature, protos: Mapping[str, Any], message_bytes_max: int, *, any_shape: bool = False
+) -> dict[str, np.ndarray]:
+    """The signature's inputs from a request's TensorProtos, complete, with the right types and, unless the engine takes
+    `any_shape`, the signature's shapes."""
     _check_names(signature, protos)
     arrays: dict[str, np.ndarray] = {}
     budget = DECODED_FACTOR * message_bytes_max
@@ -34,13 +37,16 @@ def decode_inputs(signature: Signature, protos: Mapping[str, Any], message_bytes
         _check_type(index, spec, proto.dtype)
         array = tensors.decode(alias, proto, bytes_max=budget)
         budget -= array.nbytes
-        _check_shape(spec, array.shape)
+        if not any_shape:
+            _check_shape(spec, array.shape)
         arrays[alias] = array
     return arrays
 
 
-def check_arrays(signature: Signature, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The signature's inputs from arrays that a request brought, complete, with the right types and shapes."""
+def check_arrays(
+    signature: Signature, arrays: Mapping[str, np.ndarray], *, any_shape: bool = False
+) -> dict[str, np.ndarray]:
+    """The signature's inputs from arrays that a request brought, as `decode_inputs` has them."""
     _check_names(signature, arrays)
     found: dict[str, np.ndarray] = {}
     for index, (alias, spec) in enumerate(signature.inputs.items()):
@@ -50,7 +56,8 @@ def check_arrays(signature: Signature, arrays: Mapping[str, np.ndarray]) -> dict
             continue
         array = arrays[alias]
         _check_type(index, spec, tensors.type_number(wire_type(array)))
-        _check_shape(spec, array.shape)
+        if not any_shape:
+            _check_shape(spec, array.shape)
         found[alias] = array
     return found
 
