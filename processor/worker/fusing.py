@@ -33,7 +33,7 @@ from processor.worker.speed import Cost, compare_cost, gain, worst
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
 _UNUSED_S = 14 * 86400
-_COMPILER = 5  # changes when plans of the same model do
+_COMPILER = 6  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,14 @@ class Result:
     reports: Sequence[SignatureReport]
     equality: Equality
     costs: Sequence[Cost]
+
+
+class PlanDiffers(NotFused):
+    """A plan that answers otherwise than its original. `has_openvino`: OpenVINO runs a part of it."""
+
+    def __init__(self, message: str, *, has_openvino: bool) -> None:
+        super().__init__(message)
+        self.has_openvino = has_openvino
 
 
 def compile_and_compare(
@@ -56,7 +64,8 @@ def compile_and_compare(
     """Writes the plan of the SavedModel in `folder` to `out`, with the SavedModel in it if told to `carry` it.
     LoadError, and no plan, if it cannot be fused or does not answer as the original does.
 
-    OpenVINO runs what is behind the features, if it can; TensorFlow if it cannot, or is found to be quicker at it."""
+    OpenVINO runs what is behind the features, if it can; TensorFlow if it cannot, answers otherwise, or is found to be
+    quicker at it."""
     if not (folder / "saved_model.pb").exists():
         raise LoadError(f"{folder} holds no saved_model.pb; only SavedModels are compiled")
     if not (is_installed("tensorflow") and is_installed("openvino")):
@@ -67,7 +76,13 @@ def compile_and_compare(
     unfinished, other = (out.with_name(f".{out.name}.{os.getpid()}{suffix}") for suffix in ("", ".tensorflow"))
     compilation = _Compilation(folder, tuple(op_libraries), stop_after, carry)
     try:
-        found = compilation.run(unfinished)
+        try:
+            found = compilation.run(unfinished)
+        except PlanDiffers as error:
+            if not error.has_openvino:
+                raise
+            shutil.rmtree(unfinished)
+            found = compilation.run(unfinished, f"with OpenVINO {error}")
         before = worst(found.costs)
         if before < _GAIN_ENOUGH and any(not one.why_tensorflow and not one.why_not for one in found.reports):
             # That it cannot be done is no reason against the plan that is there.
@@ -106,7 +121,10 @@ class _Compilation:
         plan = load_engine("fused", out, options)
         equality = compare(original, plan, self.folder, hints_of(out))
         if equality.problem is not None:
-            raise NotFused(f"the plan differs from the original: {equality.problem}")
+            raise PlanDiffers(
+                f"the plan differs from the original: {equality.problem}",
+                has_openvino=any(not report.why_tensorflow and not report.why_not for report in reports),
+            )
         return Result(reports=reports, equality=equality, costs=compare_cost(original, plan, self.folder))
 
 
