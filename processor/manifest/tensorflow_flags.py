@@ -176,12 +176,10 @@ def _template(chosen: Mapping[str, Any], not_carried: list[str]) -> ModelSetting
             not_carried.append(
                 f"of the batching parameters: {', '.join(lost)}; queue.capacity and sessions stand for them"
             )
-    precision = {"": "auto", "bfloat16": "bf16"}.get(chosen["mixed_precision"])
+    precision = {"": "fp32", "bfloat16": "bf16"}.get(chosen["mixed_precision"])
     if precision is None:
         raise StartError(f"--mixed_precision should be bfloat16, not {chosen['mixed_precision']!r}")
-    return ModelSettings(
-        name="", path=Path(), batching=batching, queue=queue, precision="fp32" if precision == "auto" else precision
-    )
+    return ModelSettings(name="", path=Path(), batching=batching, queue=queue, precision=precision)
 
 
 def _listen(chosen: Mapping[str, Any], admin: str, cache: Path, not_carried: list[str]) -> ListenSettings:

@@ -1,6 +1,6 @@
 """Values of every kind for a signature's inputs, drawn at random from a seed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,30 @@ from processor.worker.samples import Inputs
 # What values of an input may be like. "range" are ids over all of a table; "empty" are zeros and empty strings.
 KINDS = (
     *("plain", "mixed", "empty", "duplicate", "separated", "long", "bytes", "negative", "large", "known", "special"),
-    "range",
+    *("range", "saturated"),
 )
+# Such as a model meets them, and at the ends of what it knows.
+LIKELY = ("plain", "mixed", "duplicate", "separated", "known", "range")
+# By numpy's letter of a type, the kinds that it has.
+_DIFFERENT = {
+    "b": ("plain",),
+    "f": ("plain", "mixed", "empty", "duplicate", "large", "known", "special", "saturated"),
+    "i": ("plain", "empty", "duplicate", "negative", "large", "known", "special", "range"),
+    "u": ("plain", "empty", "duplicate", "large", "known", "special", "range"),
+    "O": (
+        "plain",
+        "mixed",
+        "empty",
+        "duplicate",
+        "separated",
+        "long",
+        "bytes",
+        "negative",
+        "large",
+        "known",
+        "special",
+    ),
+}
 # Kinds that a table of so many rows refuses.
 OUT_OF_RANGE = ("negative", "large", "special")
 _SEPARATORS = (b";", b",", b"|", b" ", b"\t", b"\x01", b"\x02", b":", b"#")
@@ -36,10 +58,10 @@ class Shape:
 class Draws:
     """Draws for one signature. `table_rows` may grow as more is learned of the model."""
 
-    def __init__(self, signature: Signature, hints: Hints, seed: int = 1) -> None:
+    def __init__(self, signature: Signature, hints: Hints, seed: int = 1, kinds: Sequence[str] = KINDS) -> None:
         self.signature = signature
         self.table_rows = {name: rows for (of, name), rows in hints.table_rows.items() if of == signature.name}
-        self._hints = hints
+        self._hints, self._kinds = hints, kinds
         self._source = np.random.default_rng(seed)
         self._triples = {triple.values: triple for triple in sparse_triples(signature)}
         apart = {name for triple in self._triples.values() for name in (triple.indices, triple.shape)}
@@ -48,14 +70,8 @@ class Draws:
 
     def kinds_of(self, unit: str) -> tuple[str, ...]:
         """The kinds that make a difference to this input."""
-        kind = NUMPY_TYPES[self.signature.inputs[unit].dtype].kind
-        if kind == "b":
-            return ("plain",)
-        if kind == "f":
-            return ("plain", "mixed", "empty", "duplicate", "large", "known", "special")
-        if kind in "iu":
-            return ("plain", "empty", "duplicate", "negative", "large", "known", "special", "range")
-        return KINDS[:-1] if kind == "O" else ("plain", "empty")
+        different = _DIFFERENT.get(NUMPY_TYPES[self.signature.inputs[unit].dtype].kind, ("plain", "empty"))
+        return tuple(kind for kind in different if kind in self._kinds) or ("plain",)
 
     def names_of(self, unit: str) -> tuple[str, ...]:
         """The inputs that are drawn together under this name."""
@@ -78,6 +94,16 @@ class Draws:
         if kind == "duplicate" and array.size:
             array[...] = array.ravel()[0]
         return {unit: array}
+
+    def saturated(self, shape: Shape) -> Inputs:
+        """The inputs of floats, ten times as large as others."""
+        floats = [unit for unit in self.units if NUMPY_TYPES[self.signature.inputs[unit].dtype].kind == "f"]
+        return {
+            name: array
+            for unit in floats
+            if unit not in self._triples
+            for name, array in self.draw_unit(unit, "saturated", shape).items()
+        }
 
     def _sparse(self, triple: SparseTriple, kind: str, shape: Shape) -> Inputs:
         """A sparse tensor of rows with up to `width` elements."""
@@ -115,6 +141,16 @@ def examples(signature: Signature, hints: Hints) -> list[Inputs]:
             rows[:] = [draw_example(source, kind, damage if row == 2 else "none", hints) for row in range(len(rows))]
             requests.append({name: rows})
     return requests
+
+
+def whole_examples(signature: Signature, hints: Hints, rows: int, seed: int) -> Inputs | None:
+    """Serialized tf.Examples that have all their features; None if the signature does not take such."""
+    if len(signature.inputs) != 1 or not hints.features:
+        return None
+    source = np.random.default_rng(seed)
+    serialized = np.empty(rows, np.object_)
+    serialized[:] = [draw_example(source, LIKELY[row % len(LIKELY)], "none", hints) for row in range(rows)]
+    return {next(iter(signature.inputs)): serialized}
 
 
 def draw_example(source: np.random.Generator, kind: str, damage: str, hints: Hints) -> bytes:
@@ -182,7 +218,7 @@ def _numbers(
             return source.choice([0.0, -0.0, 1e30, -1e30, np.inf, -np.inf, np.nan, 1e-40], size).astype(dtype)
         if kind in ("known", "mixed") and hints.numbers:
             return source.choice(np.array(hints.numbers), size).astype(dtype)
-        return (source.standard_normal(size) * (100 if kind == "large" else 1)).astype(dtype)
+        return (source.standard_normal(size) * {"large": 100, "saturated": 10}.get(kind, 1)).astype(dtype)
     limits = np.iinfo(dtype)
     top = min(table_rows or _RANGE, limits.max)
     match kind:

@@ -82,6 +82,11 @@ class Trials:
                 kinds = {**self._base, unit: kind}
                 yield self._run(self.draws.draw(kinds, shape), kinds)
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether the model was asked as often as it may be."""
+        return self._runs_left <= 0
+
     def uncovered(self) -> list[str]:
         """Inputs of which the model took nothing but zeros and empty strings."""
         return [unit for unit in self.draws.units if not self.accepted[unit] - {"empty"}]

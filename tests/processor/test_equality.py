@@ -1,28 +1,17 @@
 """Whether the comparison of two engines finds what differs, wherever in a request that lies."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from processor.engines import Engine, EngineOptions
 from processor.errors import InvalidRequest
-from processor.tensors import Signature, TensorSpec
+from processor.tensors import Signature
 from processor.worker.equality import Equality, compare
 from processor.worker.hints import Hints
-
-Inputs = Mapping[str, np.ndarray]
-Model = Callable[[Inputs], dict[str, np.ndarray]]
-
-
-def specs(**slots: tuple[str, tuple[int, ...]]) -> dict[str, TensorSpec]:
-    return {
-        name: TensorSpec(name=name, dtype=dtype, shape=shape, engine_name=name)
-        for name, (dtype, shape) in slots.items()
-    }
-
+from tests.support.function_engine import FunctionEngine, Inputs, Model, specs
 
 IDS = Signature(
     name="serving_default",
@@ -34,36 +23,6 @@ LISTS = Signature(
     inputs=specs(x=("DT_FLOAT", (-1, -1)), word=("DT_STRING", (-1,))),
     outputs=specs(y=("DT_FLOAT", (-1,))),
 )
-
-
-class FunctionEngine(Engine):
-    """An engine that is a function of arrays."""
-
-    name = "function"
-
-    def __init__(self, signature: Signature, model: Model) -> None:
-        self._signature, self._model = signature, model
-        self.runs = 0
-
-    @classmethod
-    def load(cls, folder: Path, options: EngineOptions) -> Engine:
-        raise NotImplementedError
-
-    def signatures(self) -> Mapping[str, Signature]:
-        return {self._signature.name: self._signature}
-
-    def make_session(self) -> Any:
-        return None
-
-    def run(
-        self, session: Any, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        self.runs += 1
-        answer = self._model(inputs)
-        return {name: answer[name] for name in outputs}
-
-    def unload(self) -> None:
-        pass
 
 
 def looked_up(inputs: Inputs) -> dict[str, np.ndarray]:
