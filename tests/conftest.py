@@ -92,6 +92,12 @@ def row_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def batching_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.support.batching_models`."""
+    return made_by("batching_models", tmp_path_factory.mktemp("batching"))
+
+
+@pytest.fixture(scope="session")
 def serving_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.serving_models`."""
     return made_by("serving_models", tmp_path_factory.mktemp("serving"))

@@ -11,6 +11,7 @@ from corelane.commands.common import add_command, add_json, table
 from processor.engines import EngineOptions
 from processor.errors import LoadError
 from processor.knobs import cache_folder
+from processor.manifest import DivergenceSettings
 from processor.worker.allocator import worker_environment
 from processor.worker.choice import choose
 
@@ -29,8 +30,16 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("path", type=Path, metavar="PATH")
     parser.add_argument("--engine", default="auto", choices=["auto", "tensorflow", "onnxruntime", "openvino", "fused"])
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that one request may use")
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "int8"])
-    parser.add_argument("--max-divergence", type=float, default=0.01, help="as in the manifest")
+    parser.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16", "int8"])
+    bound = DivergenceSettings()
+    for name, default in (("relative", bound.relative), ("absolute", bound.absolute)):
+        parser.add_argument(
+            f"--max-divergence-{name}",
+            type=float,
+            default=default,
+            metavar="X",
+            help=f"max_divergence.{name} of the manifest, for --precision auto (default: %(default)g)",
+        )
     parser.add_argument("--saved-model-tags", default="serve", metavar="TAG,...", help="as in the manifest")
     add_json(parser)
 
@@ -58,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
             saved_model_tags=tags,
             tables=cache_folder() / TABLES,
         ),
-        options.max_divergence,
+        DivergenceSettings(relative=options.max_divergence_relative, absolute=options.max_divergence_absolute),
         1 << 30,
     )
     found = profile(engine, folder, precision.name, options.threads, cache_folder())

@@ -82,6 +82,7 @@ bool ProgramSession::FindBatch(const Feeds& feeds, std::string* error) {
     const std::vector<int64_t>& dims = feeds.Dims(feed);
     if (dims.empty() || (batch_ != -1 && dims[0] != batch_)) {
       *error = "inputs differ in their number of rows";
+      covers_feeds_ = false;
       return false;
     }
     batch_ = dims[0];
@@ -91,6 +92,7 @@ bool ProgramSession::FindBatch(const Feeds& feeds, std::string* error) {
     if (!feeds.Ints(static_cast<uint32_t>(instruction.other), &shape_) || shape_.size() != 2 || shape_[0] < 0 ||
         shape_[0] > kSparseRowsMax) {
       *error = "a sparse input's shape is not that of up to " + std::to_string(kSparseRowsMax) + " rows";
+      covers_feeds_ = false;
       return false;
     }
     batch_ = shape_[0];
@@ -99,6 +101,7 @@ bool ProgramSession::FindBatch(const Feeds& feeds, std::string* error) {
 }
 
 bool ProgramSession::Run(const Feeds& feeds, std::string* error) {
+  covers_feeds_ = true;
   if (!FindBatch(feeds, error)) return false;
   for (size_t index = 0; index < widths_.size(); ++index) {
     const OutputSpec& output = program_->outputs[index];
@@ -240,10 +243,12 @@ bool ProgramSession::SparseRows(const Instruction& instruction, const Feeds& fee
   const int64_t count = static_cast<int64_t>(indices.size() / 2);
   if (shape_.size() != 2 || indices.size() % 2 != 0 || values.size() != 1 || values[0] != count) {
     *error = "a sparse input needs indices of two axes, and a value for each of them";
+    covers_feeds_ = false;
     return false;
   }
   if (shape_[0] != batch_) {
     *error = "inputs differ in their number of rows";
+    covers_feeds_ = false;
     return false;
   }
   out.rows.assign(static_cast<size_t>(batch_ + 1), 0);
@@ -253,6 +258,7 @@ bool ProgramSession::SparseRows(const Instruction& instruction, const Feeds& fee
     const bool follows = row > last_row || (row == last_row && column > last_column);
     if (row < 0 || row >= batch_ || column < 0 || column >= shape_[1] || !follows) {
       *error = "indices[" + std::to_string(index) + "] of a sparse input is outside of its shape, or not after the one before";
+      covers_feeds_ = false;
       return false;
     }
     ++out.rows[row + 1];

@@ -120,6 +120,10 @@ class ProgramSession {
   // False, and `error` says why, if the values are at fault. No allocation once it has seen its largest batch.
   bool Run(const Feeds& feeds, std::string* error);
 
+  // After a Run that is false: whether the program was made for such inputs at all. It was not if they differ in their
+  // number of rows, or if a sparse one is not in order; the graph that the program is of may take them.
+  bool covers_feeds() const { return covers_feeds_; }
+
   int64_t batch() const { return batch_; }
   int64_t width(size_t output) const { return widths_[output]; }
   const float* floats(size_t output) const { return floats_[output].data(); }
@@ -170,6 +174,7 @@ class ProgramSession {
   std::vector<int64_t> widths_;
   std::vector<int64_t> shape_;  // of a sparse tensor
   int64_t batch_ = 0;
+  bool covers_feeds_ = true;
 };
 
 }  // namespace corelane

@@ -39,6 +39,10 @@ from processor.tensors import NUMPY_TYPES, SERVE_TAGS, Signature, TensorSpec, sp
 from processor.wire import messages, tensors
 
 _NODES_TOLD = 3
+_SIZED_BY_VALUE = frozenset(
+    {"Where", "Unique", "UniqueV2", "UniqueWithCounts", "UniqueWithCountsV2", "ListDiff", "DynamicPartition"}
+    | {"NonMaxSuppression", "NonMaxSuppressionV2", "NonMaxSuppressionV3", "NonMaxSuppressionV4", "NonMaxSuppressionV5"}
+)
 _REF_VARIABLES = ("Variable", "VariableV2")
 
 
@@ -313,11 +317,20 @@ class _Compilation:
         try:
             if self._why_tensorflow:
                 raise NotFused(self._why_tensorflow)
+            _refuse_sizes_by_value(compiled.dense)
             return f"{name}.xml", write_openvino(compiled, signature, self._out / f"{name}.xml"), ""
         except NotFused as error:
             self._load(compiled.vocabularies)
             vocabularies = {handle: self._values[handle] for handle in compiled.vocabularies}
             return name, write_tensorflow(compiled, signature, vocabularies, self._out / name), str(error)
+
+
+def _refuse_sizes_by_value(graph: Any) -> None:
+    """NotFused for OpenVINO if an op of the dense graph makes as many elements as its values say. When they come to
+    none, OpenVINO leaves out what works on them, and the answer has what an earlier run left."""
+    for node in graph.node:
+        if node.op in _SIZED_BY_VALUE:
+            raise NotFused(f"values decide how many elements {node.op} ({node.name}) makes")
 
 
 def _link(source: str, target: str) -> None:

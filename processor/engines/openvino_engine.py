@@ -6,19 +6,20 @@ which that cannot pass on whole, are run by its Python.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 
 from kernels.batching import JoinsRows, check_openvino_rows
-from processor._native import OpenVinoModel
+from processor._native import ModelSession, OpenVinoModel
 from processor.engines.engine import Engine, EngineOptions, NativeEngine
 from processor.engines.openvino_library import library, properties_of
-from processor.engines.openvino_strings import OpenVinoStringEngine, last_line
+from processor.engines.openvino_strings import OpenVinoStringEngine, last_line, refuse_undefined
 from processor.engines.selection import the_only_file
-from processor.errors import LoadError
+from processor.errors import EngineFailed, LoadError
 from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
 from processor.wire import tensors
 
@@ -77,6 +78,15 @@ class OpenVinoEngine(NativeEngine):
 
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
+
+    def run(
+        self, session: ModelSession, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        answer = self._run_if_covered(session, signature, inputs, outputs)
+        if answer is None:
+            refuse_undefined(inputs, None)
+            raise EngineFailed("OpenVINO cannot take these inputs, or its outputs cannot be sent")
+        return answer
 
     def unload(self) -> None:
         del self.model

@@ -45,13 +45,23 @@ class OpenVinoStringEngine(Engine):
             if "Check '" in str(error) or "shape" in message.lower():
                 raise InvalidRequest(message) from error
             raise EngineFailed(f"OpenVINO: {message}") from error
-        return {
+        answer = {
             name: _from_tensor(signature.outputs[name].dtype, session.get_output_tensor(self._output_index[name]))
             for name in outputs
         }
+        refuse_undefined(inputs, answer)
+        return answer
 
     def unload(self) -> None:
         del self._model
+
+
+def refuse_undefined(inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray] | None) -> None:
+    """InvalidRequest for what OpenVINO leaves as an earlier run wrote it: it skips what has no elements to work on.
+    `outputs` are None where the native path has found that they are so."""
+    empty = next((name for name, array in inputs.items() if not array.size), None)
+    if empty is not None and (outputs is None or any(array.size for array in outputs.values())):
+        raise InvalidRequest(f"input {empty} has no elements, and OpenVINO does not define what it answers to that")
 
 
 def _to_tensor(dtype: str, array: np.ndarray) -> Any:

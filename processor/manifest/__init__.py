@@ -2,6 +2,7 @@
 
 from processor.manifest.loader import load_manifest, parse_manifest
 from processor.manifest.settings import (
+    DivergenceSettings,
     HostSettings,
     ListenSettings,
     Manifest,
@@ -12,6 +13,7 @@ from processor.manifest.settings import (
 )
 
 __all__ = [
+    "DivergenceSettings",
     "HostSettings",
     "ListenSettings",
     "Manifest",

@@ -15,6 +15,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "listen.limits.": schema.Limits,
     "host.": schema.Host,
     "models[].": schema.Model,
+    "models[].max_divergence.": schema.MaxDivergence,
     "models[].queue.": schema.Queue,
     "models[].batching.": schema.Batching,
     "models[].request_log.": schema.RequestLog,

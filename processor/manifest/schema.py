@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from processor.manifest.settings import (
     AuthSettings,
     BatchingSettings,
+    DivergenceSettings,
     HostSettings,
     JwtSettings,
     LimitsSettings,
@@ -290,6 +291,24 @@ class Batching(_Strict):
     )
 
 
+def _divergence(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise _problem(
+            f"should be a mapping such as {DivergenceSettings()}; {value} alone was an absolute bound, which is "
+            f"{{relative: 0, absolute: {value}}} now"
+        )
+    return value
+
+
+class MaxDivergence(_Strict):
+    relative: float = Field(
+        default=DivergenceSettings().relative, ge=0, lt=1, description="share of the fp32 value that it may move by"
+    )
+    absolute: float = Field(
+        default=DivergenceSettings().absolute, ge=0, description="what it may move by besides, for values near 0"
+    )
+
+
 class Model(_Strict):
     name: str = Field(min_length=1, pattern=r"^[^/\s]+$", description="what requests call it")
     path: str = Field(min_length=1, description="folder of numbered version folders; relative to the manifest")
@@ -318,12 +337,13 @@ class Model(_Strict):
     )
     threads_per_session: int = Field(default=1, ge=1, le=256, description="threads that one request may use")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        default="auto",
+        default="fp32",
         description="fp32, bf16, int8 (tables of fused plans, the rest in fp32), or auto: bf16 where the processor has "
-        "it and max_divergence holds",
+        "it and max_divergence holds on a thousand rows",
     )
-    max_divergence: float = Field(
-        default=0.01, gt=0, description="largest difference of an output from fp32 with which auto takes bf16"
+    max_divergence: Annotated[MaxDivergence, BeforeValidator(_divergence)] = Field(
+        default_factory=MaxDivergence,
+        description="{relative, absolute}: how far outputs may be from fp32 with which auto takes bf16",
     )
     queue: Queue = Field(default_factory=Queue, description="the requests that wait")
     dispatch: Literal["shared_queue", "round_robin"] = Field(
@@ -371,6 +391,7 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
         ("models",): Model,
         ("models", "queue"): Queue,
         ("models", "batching"): Batching,
+        ("models", "max_divergence"): MaxDivergence,
         ("models", "request_log"): RequestLog,
         ("models", "versions"): _ListedVersion,
     }
@@ -380,7 +401,7 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 def to_model_settings(model: Model, base: Path) -> ModelSettings:
     """The validated model; its paths are relative to `base`."""
-    apart = ("path", "op_libraries", "saved_model_tags", "queue", "batching", "request_log")
+    apart = ("path", "op_libraries", "saved_model_tags", "queue", "batching", "request_log", "max_divergence")
     plain = {name: getattr(model, name) for name in Model.model_fields if name not in apart}
     log = model.request_log
     return ModelSettings(
@@ -389,6 +410,7 @@ def to_model_settings(model: Model, base: Path) -> ModelSettings:
         op_libraries=tuple(str(base / library) for library in model.op_libraries),
         saved_model_tags=tuple(sorted(set(model.saved_model_tags))),
         queue=QueueSettings(**model.queue.model_dump()),
+        max_divergence=DivergenceSettings(**model.max_divergence.model_dump()),
         batching=None if model.batching is None else BatchingSettings(**model.batching.model_dump()),
         request_log=None if log is None else RequestLogSettings(**{**log.model_dump(), "folder": base / log.folder}),
         labels=tuple((entry.label, entry.version) for entry in model.versions.listed if entry.label is not None),

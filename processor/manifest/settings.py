@@ -126,6 +126,17 @@ class VersionPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DivergenceSettings:
+    """How far a value a may be from a value b in fp32: |a - b| <= absolute + relative * |b|."""
+
+    relative: float = 0.01
+    absolute: float = 1e-5
+
+    def __str__(self) -> str:
+        return f"{{relative: {self.relative:g}, absolute: {self.absolute:g}}}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
     name: str
     path: Path
@@ -138,8 +149,8 @@ class ModelSettings:
     pool_weight: float = 1.0
     sessions: int | None = None
     threads_per_session: int = 1
-    precision: str = "auto"
-    max_divergence: float = 0.01
+    precision: str = "fp32"
+    max_divergence: DivergenceSettings = field(default_factory=DivergenceSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     dispatch: str = "shared_queue"
     batching: BatchingSettings | None = None

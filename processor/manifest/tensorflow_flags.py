@@ -203,7 +203,7 @@ def _template(chosen: Mapping[str, Any], not_carried: list[str]) -> ModelSetting
             )
     if not chosen["enable_model_warmup"]:
         not_carried.append("--enable_model_warmup=false: versions are warmed up before they serve in any case")
-    precision = {"": "auto", "bfloat16": "bf16"}.get(chosen["mixed_precision"])
+    precision = {"": "fp32", "bfloat16": "bf16"}.get(chosen["mixed_precision"])
     if precision is None:
         raise StartError(f"--mixed_precision should be bfloat16, not {chosen['mixed_precision']!r}")
     return ModelSettings(
@@ -211,7 +211,7 @@ def _template(chosen: Mapping[str, Any], not_carried: list[str]) -> ModelSetting
         path=Path(),
         batching=batching,
         queue=queue,
-        precision="fp32" if precision == "auto" else precision,
+        precision=precision,
         saved_model_tags=_tags(chosen["saved_model_tags"]),
         signature_method_name_check=chosen["enable_signature_method_name_check"],
         tensor_content=chosen["enable_serialization_as_tensor_content"],

@@ -102,7 +102,9 @@ class FusedSession : public ModelSession {
     const FusedPart& part = model_->parts_[index];
     if (!Covers(part)) return RunOriginal(index, outputs, message);
     Lane& lane = lanes_[index];
-    if (!lane.program->Run(feeds_, message)) return kInvalidArgument;
+    if (!lane.program->Run(feeds_, message)) {
+      return lane.program->covers_feeds() ? kInvalidArgument : RunOriginal(index, outputs, message);
+    }
     const Signature& dense = *part.dense->signatures()[part.dense_signature];
     lane.features.resize(part.inputs.size());
     for (uint32_t position = 0; position < part.inputs.size(); ++position) {
@@ -116,7 +118,10 @@ class FusedSession : public ModelSession {
       }
     }
     running_ = lane.dense.get();
-    return running_->Run(dense, outputs, message);
+    const Code code = running_->Run(dense, outputs, message);
+    if (code != kNotCovered) return code;
+    Reset();
+    return RunOriginal(index, outputs, message);
   }
 
   bool Output(size_t position, OutputTensor* output) override { return running_->Output(position, output); }

@@ -15,6 +15,10 @@ namespace corelane {
 // request, and runs on the thread that asks it to.
 //
 // Inputs and outputs are in the order of the model's ports. None of them holds strings.
+//
+// OpenVINO skips what has no elements to work on, and with it what that would have written (the best of no rows, say): an
+// output then has what an earlier run left there. So a run with an input without elements is kNotCovered, unless all its
+// outputs are without elements, too.
 class OpenVinoModel : public Model {
  public:
   // `properties` are names and values for the CPU plugin. Null, and `error` says why, if it fails.

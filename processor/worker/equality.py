@@ -3,96 +3,192 @@
 A fused plan is taken only if it does. What the original refuses, the plan must refuse, too.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from processor.engines import Engine
 from processor.errors import RequestError
-from processor.tensors import NUMPY_TYPES, Signature, SparseTriple, TensorSpec, sparse_triples
-from processor.wire import messages
+from processor.tensors import Signature
 from processor.worker import samples
+from processor.worker.draws import Draws, Shape, examples
+from processor.worker.hints import Hints
+from processor.worker.samples import Inputs
+from processor.worker.trials import Answer, Trial, Trials
 
 TOLERANCE = 1e-5  # of the largest output: sums run in another order
-_SEPARATORS = (b";", b",", b"|", b" ", b"\t", b"\x01", b"\x02", b":", b"#")
-_BATCHES = (1, 2, 7, 64)
+# Rows and sizes of other open axes of requests, in turn. Both come to nothing and back, since what a run leaves behind
+# shows in the next one.
+_ROWS = (7, 1, 64, 2, 3, 0, 5)
+_WIDTHS = (3, 1, 7, 2, 0)
 _HUGE = 1000
-_OPEN_AXIS = 3  # of an axis that may have any size
-_ROUNDS = 3
+_TRIALS, _TRIALS_WIDE = 110, 40
+_RUNS_MAX = 320  # of the original, by signature
+_STRICT_UNITS = 8
 _WIDE = 100  # inputs; such models are tried at many places by one request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hints:
-    """What the model looks for: separators and vocabulary of strings, numbers at which something changes."""
-
-    separators: tuple[bytes, ...] = ()
-    words: tuple[bytes, ...] = ()
-    features: tuple[tuple[bytes, str, int | None], ...] = ()  # of tf.Examples: key, kind, how many values or any
-    numbers: tuple[float, ...] = ()
+_REPEAT_EVERY = 10
+_MODERATE = 1e6  # numbers up to here leave no dense layer's range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equality:
     """`difference` is the largest of a float, by the largest of its output; `problem` says what differs too much, or
-    is None. `accepted` of `requests` were not refused by both."""
+    is None. `accepted` of `requests` were not refused by both. `kinds` says which kinds of values the original took, by
+    "signature/input"."""
 
     requests: int
     accepted: int
     difference: float
     problem: str | None
+    kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def compare(original: Engine, other: Engine, folder: Path, hints: Hints, bytes_max: int = 1 << 30) -> Equality:
-    """Runs both until they differ. `folder` may hold recorded requests."""
-    sessions = original.make_session(), other.make_session()
-    requests = accepted = 0
-    largest = 0.0
-    for name, inputs in _requests(original, folder, hints, bytes_max):
-        if name not in other.signatures():
-            return Equality(requests=requests, accepted=accepted, difference=largest, problem=f"no signature {name}")
-        requests += 1
-        expected = _run(original, sessions[0], name, inputs)
-        if isinstance(expected, str) and not any(array.size for array in inputs.values()):
-            continue  # some graphs refuse requests without rows; to answer nothing with nothing is no error
-        found = _run(other, sessions[1], name, inputs)
-        difference = _difference(expected, found, is_finite=_is_finite(inputs))
-        if isinstance(difference, str):
-            told = f"signature {name}: {difference}, for {_told(inputs)}"
-            return Equality(requests=requests, accepted=accepted, difference=largest, problem=told)
-        accepted += not isinstance(expected, str)
-        largest = max(largest, difference)
-    problem = None if accepted else "every request made up is refused, so that nothing was compared"
-    return Equality(requests=requests, accepted=accepted, difference=largest, problem=problem)
+    """Runs both until they differ. `folder` may hold recorded requests. Engines that agree on all requests are unequal
+    still if an input had only requests that the original refuses, or nothing but zeros: then nothing was compared."""
+    return _Comparison(original, other, hints).run(folder, bytes_max)
 
 
-def _run(engine: Engine, session: object, name: str, inputs: samples.Inputs) -> dict[str, np.ndarray] | str:
-    signature = engine.signatures()[name]
+class _Comparison:
+    def __init__(self, original: Engine, other: Engine, hints: Hints) -> None:
+        self._original, self._other, self._hints = original, other, hints
+        self._sessions = original.make_session(), other.make_session()
+        self._requests = self._accepted = 0
+        self._largest = 0.0
+        self._kinds: dict[str, Sequence[str]] = {}
+
+    def run(self, folder: Path, bytes_max: int) -> Equality:
+        recorded: dict[str, list[Inputs]] = {}
+        for signature, inputs in samples.recorded(folder, self._original.signatures(), bytes_max):
+            recorded.setdefault(signature.name, []).append(inputs)
+        for signature in self._original.signatures().values():
+            if signature.name not in self._other.signatures():
+                return self._result(f"no signature {signature.name}")
+            problem = self._compare(signature, recorded.get(signature.name, []))
+            if problem is not None:
+                return self._result(f"signature {signature.name}: {problem}")
+        return self._result(
+            None if self._accepted else "every request made up is refused, so that nothing was compared"
+        )
+
+    def _result(self, problem: str | None) -> Equality:
+        return Equality(
+            requests=self._requests,
+            accepted=self._accepted,
+            difference=self._largest,
+            problem=problem,
+            kinds=self._kinds,
+        )
+
+    def _compare(self, signature: Signature, recorded: Sequence[Inputs]) -> str | None:
+        trials = Trials(
+            Draws(signature, self._hints),
+            lambda inputs: _run(self._original, self._sessions[0], signature, inputs),
+            _RUNS_MAX,
+        )
+        first: Trial | None = None  # that is accepted, with what the other engine answers to it
+        for number, trial in enumerate(_trials(signature, self._hints, trials, recorded)):
+            self._requests += 1
+            answer = _run(self._other, self._sessions[1], signature, trial.inputs)
+            difference = _difference(trial.answer, answer, is_finite=_is_finite(trial.inputs))
+            if isinstance(difference, str):
+                return f"{difference}, for {_shown(trial.inputs)}"
+            self._accepted += not isinstance(trial.answer, str)
+            self._largest = max(self._largest, difference)
+            if first is None and not isinstance(answer, str):
+                if (problem := self._compare_subsets(signature, trial)) is not None:
+                    return problem
+                first = Trial(trial.inputs, answer)
+            elif first is not None and (number % _REPEAT_EVERY == 0 or isinstance(answer, str)):
+                again = _run(self._other, self._sessions[1], signature, first.inputs)
+                if not _is_same(first.answer, again):
+                    return f"a request repeated after others has another answer, for {_shown(first.inputs)}"
+        self._kinds |= {f"{signature.name}/{name}": sorted(kinds) for name, kinds in trials.accepted.items()}
+        # A signature that the plan does not compute by itself is the original's own.
+        if not self._hints.signatures or signature.name in self._hints.signatures:
+            for name in trials.uncovered():
+                return f"the original takes no values of input {name} but zeros, so that nothing of it was compared"
+        return None
+
+    def _compare_subsets(self, signature: Signature, trial: Trial) -> str | None:
+        """Each output alone, as a request may ask for it."""
+        assert not isinstance(trial.answer, str)
+        for name in reversed(list(trial.answer)) if len(trial.answer) > 1 else ():
+            answer = _run(self._other, self._sessions[1], signature, trial.inputs, [name])
+            difference = _difference({name: trial.answer[name]}, answer, is_finite=_is_finite(trial.inputs))
+            if isinstance(difference, str):
+                return f"asked for alone: {difference}, for {_shown(trial.inputs)}"
+        return None
+
+
+def _run(engine: Engine, session: object, signature: Signature, inputs: Inputs, outputs: Sequence[str] = ()) -> Answer:
+    own = engine.signatures()[signature.name]
     try:
-        return engine.run(session, signature, inputs, list(signature.outputs))
+        return engine.run(session, own, inputs, list(outputs or own.outputs))
     except RequestError as error:
         return str(error)
 
 
-def _is_finite(inputs: samples.Inputs) -> bool:
-    return all(np.isfinite(array).all() for array in inputs.values() if array.dtype.kind == "f")
+def _trials(signature: Signature, hints: Hints, trials: Trials, recorded: Sequence[Inputs]) -> Iterator[Trial]:
+    for inputs in (*recorded, *examples(signature, hints)):
+        yield trials.given(inputs)
+    yield from trials.find_base(Shape.of(signature, 7, 3))
+    for inputs in samples.made_up(signature):
+        yield trials.given(inputs)
+    for number in range(_TRIALS if len(signature.inputs) <= _WIDE else _TRIALS_WIDE):
+        shape = Shape.of(signature, _ROWS[number % len(_ROWS)], _WIDTHS[number % len(_WIDTHS)])
+        yield from trials.next(shape)
+    yield from trials.strict(Shape.of(signature, 3, 3), _STRICT_UNITS)
+    yield from trials.next(Shape.of(signature, _HUGE, 3))
+    yield from trials.next(Shape.of(signature, 0, 3))
+    yield from trials.next(Shape.of(signature, 4, 0))
+    names = list(signature.inputs)
+    if len(names) > 1:
+        # Not every input has as many rows: does the model mind, and if it repeats a row, so must the plan.
+        for rows, others in ((3, 1), (1, 3), (0, 1), (2, 3)):
+            for odd in names[:_STRICT_UNITS]:
+                yield from trials.next(Shape(rows={name: rows if name == odd else others for name in names}, width=3))
 
 
-def _difference(
-    expected: dict[str, np.ndarray] | str, found: dict[str, np.ndarray] | str, *, is_finite: bool
-) -> float | str:
-    """A relative difference, or what is wrong in words. `is_finite`: the request's numbers are."""
-    if isinstance(expected, str) or isinstance(found, str):
-        if isinstance(expected, str) and isinstance(found, str):
-            return 0.0
-        return (
-            f"it answers what the original refuses ({expected})" if isinstance(expected, str) else f"refused: {found}"
+def _is_finite(inputs: Inputs) -> bool:
+    return all(
+        np.isfinite(array).all() and (np.abs(array) <= _MODERATE).all()
+        for array in inputs.values()
+        if array.dtype.kind == "f"
+    )
+
+
+def _is_same(expected: Answer, answer: Answer) -> bool:
+    """To the byte."""
+    if isinstance(expected, str) or isinstance(answer, str):
+        return isinstance(expected, str) and isinstance(answer, str)
+    return all(
+        expected[name].shape == answer[name].shape
+        and (
+            np.array_equal(expected[name], answer[name])
+            if expected[name].dtype.kind == "O"
+            else expected[name].tobytes() == answer[name].tobytes()
         )
+        for name in expected
+    )
+
+
+def _difference(expected: Answer, answer: Answer, *, is_finite: bool) -> float | str:
+    """A relative difference, or what is wrong in words. `is_finite`: the request's numbers are, and moderate."""
+    if isinstance(expected, str) and isinstance(answer, str):
+        return 0.0
+    if isinstance(expected, str):
+        # Some graphs refuse requests without rows; to answer nothing with nothing is no error.
+        if not any(array.size for array in answer.values()):  # type: ignore[union-attr]
+            return 0.0
+        return f"it answers what the original refuses ({expected})"
+    if isinstance(answer, str):
+        return f"refused: {answer}"
     largest = 0.0
     for name, wanted in expected.items():
-        array = found[name]
+        array = answer[name]
         if array.shape != wanted.shape or array.dtype != wanted.dtype:
             return f"output {name} is {array.dtype}{array.shape} and not {wanted.dtype}{wanted.shape}"
         if wanted.dtype.kind not in "f":
@@ -101,9 +197,13 @@ def _difference(
             continue
         # What becomes of NaN and infinity in a dense layer is not the same in any two libraries, nor in TensorFlow with
         # weights as variables and as constants.
-        finite = np.isfinite(wanted) if is_finite else np.isfinite(wanted) & np.isfinite(array)
-        if not np.isfinite(array[finite]).all():
-            return f"output {name} is not finite"
+        finite = np.isfinite(wanted)
+        if not is_finite:
+            finite &= np.isfinite(array)
+        elif (
+            not np.array_equal(array[~finite], wanted[~finite], equal_nan=True) or not np.isfinite(array[finite]).all()
+        ):
+            return f"output {name} is not finite where the other is"
         scale = float(np.abs(wanted[finite]).max(initial=1e-30))
         difference = float(np.abs(array[finite] - wanted[finite]).max(initial=0.0)) / scale
         if difference > TOLERANCE:
@@ -112,169 +212,5 @@ def _difference(
     return largest
 
 
-def _told(inputs: samples.Inputs) -> str:
+def _shown(inputs: Inputs) -> str:
     return ", ".join(f"{name}={array.ravel()[:3].tolist()!r:.60}" for name, array in list(inputs.items())[:3])
-
-
-def _requests(engine: Engine, folder: Path, hints: Hints, bytes_max: int) -> Iterator[tuple[str, samples.Inputs]]:
-    for signature, inputs in samples.recorded(folder, engine.signatures(), bytes_max):
-        yield signature.name, inputs
-    for signature in engine.signatures().values():
-        yield from ((signature.name, inputs) for inputs in _examples(signature, hints))
-        source = np.random.default_rng(1)
-        for inputs in samples.made_up(signature):
-            yield signature.name, inputs
-        for kind in _KINDS:
-            for rows in _BATCHES:
-                for _ in range(_ROUNDS if len(signature.inputs) <= _WIDE else 1):
-                    yield signature.name, _batch(signature, source, kind, [rows] * len(signature.inputs), hints)
-        count = len(signature.inputs)
-        yield signature.name, _batch(signature, source, "plain", [_HUGE] * count, hints)
-        yield signature.name, _batch(signature, source, "plain", [0] * count, hints)
-        if count > 1:
-            # Not every input has as many rows: does the model mind?
-            for odd in range(min(count, 4)):
-                apart = [3 if index == odd else 1 for index in range(count)]
-                yield signature.name, _batch(signature, source, "plain", apart, hints)
-
-
-def _examples(signature: Signature, hints: Hints) -> Iterator[samples.Inputs]:
-    """Serialized tf.Examples, if the signature takes them: whole ones, with features left out, empty or of another
-    type or length, and what is no Example at all."""
-    if len(signature.inputs) != 1 or not hints.features:
-        return
-    ((name, spec),) = signature.inputs.items()
-    if spec.dtype != "DT_STRING" or spec.shape != (-1,):
-        return
-    source = np.random.default_rng(2)
-    for kind in ("plain", "mixed", "empty", "known", "large", "special", "separated", "bytes"):
-        for damage in ("none", "missing", "missing", "type", "length", "cut", "cut", "cut"):
-            rows = np.empty(4, np.object_)
-            rows[:] = [_example(source, kind, damage if row == 2 else "none", hints) for row in range(len(rows))]
-            yield {name: rows}
-
-
-def _example(source: np.random.Generator, kind: str, damage: str, hints: Hints) -> bytes:
-    example = messages.Example()
-    chosen = int(source.integers(len(hints.features)))
-    for number, (key, values, count) in enumerate(hints.features):
-        hit = damage if number == chosen else "none"
-        if hit == "missing":
-            continue
-        feature = example.features.feature[key.decode("utf-8", "replace")]
-        length = (int(source.integers(4)) if count is None else count) + (hit == "length")
-        if hit == "type":
-            values = {"strings": "ints", "ints": "floats", "floats": "strings"}[values]
-        if values == "strings":
-            feature.bytes_list.value.extend(_string(source, kind, hints) for _ in range(length))
-        elif values == "ints":
-            feature.int64_list.value.extend(_numbers(source, kind, hints, np.dtype(np.int64), length).tolist())
-        else:
-            feature.float_list.value.extend(_numbers(source, kind, hints, np.dtype(np.float32), length).tolist())
-    data = example.SerializeToString()
-    return data[: source.integers(len(data) + 1)] if damage == "cut" else data
-
-
-# Each is tried by itself, so that a kind that the model refuses does not keep the others from being compared.
-_KINDS = ("plain", "mixed", "empty", "duplicate", "separated", "long", "bytes", "negative", "large", "known", "special")
-
-
-def _batch(
-    signature: Signature, source: np.random.Generator, kind: str, rows: Sequence[int], hints: Hints
-) -> samples.Inputs:
-    found = {}
-    for (name, spec), count in zip(signature.inputs.items(), rows, strict=True):
-        shape = _shape(spec, count)
-        size = int(np.prod(shape))
-        if spec.dtype == "DT_STRING":
-            values = np.empty(size, np.object_)
-            values[:] = [_string(source, kind, hints) for _ in range(size)]
-            found[name] = values.reshape(shape)
-        else:
-            found[name] = _numbers(source, kind, hints, NUMPY_TYPES[spec.dtype], size).reshape(shape)
-        if kind == "duplicate" and size:
-            found[name][...] = found[name].ravel()[0]
-    for one in sparse_triples(signature):
-        count = rows[list(signature.inputs).index(one.indices)]
-        found |= _sparse(signature, one, source, kind, count, hints)
-    return found
-
-
-def _sparse(
-    signature: Signature, one: SparseTriple, source: np.random.Generator, kind: str, rows: int, hints: Hints
-) -> samples.Inputs:
-    """A sparse tensor of rows with up to three elements."""
-    lengths = source.integers(_OPEN_AXIS + 1, size=rows)
-    places = [(row, place) for row, length in enumerate(lengths) for place in range(length)]
-    spec, size = signature.inputs[one.values], len(places)
-    if spec.dtype == "DT_STRING":
-        values = np.empty(size, np.object_)
-        values[:] = [_string(source, kind, hints) for _ in range(size)]
-    else:
-        values = _numbers(source, kind, hints, NUMPY_TYPES[spec.dtype], size)
-    return {
-        one.indices: np.array(places, np.int64).reshape(size, 2),
-        one.values: values,
-        one.shape: np.array([rows, _OPEN_AXIS], np.int64),
-    }
-
-
-def _shape(spec: TensorSpec, rows: int) -> tuple[int, ...]:
-    sizes = spec.shape if spec.shape is not None else (-1,)
-    return tuple(
-        rows if axis == 0 and size == -1 else _OPEN_AXIS if size == -1 else size for axis, size in enumerate(sizes)
-    )
-
-
-def _string(source: np.random.Generator, kind: str, hints: Hints) -> bytes:
-    plain = b"v%d" % source.integers(1000)
-    separators = hints.separators or _SEPARATORS
-    separator = separators[source.integers(len(separators))]
-    match kind:
-        case "empty":
-            return b""
-        case "separated":
-            pieces = [plain, b"", b"x", b" ", plain, b"-1", b"0"]
-            return separator.join(pieces[index] for index in source.integers(len(pieces), size=source.integers(1, 6)))
-        case "long":
-            return (plain + separator) * int(source.integers(1, 100)) + b"y" * int(source.integers(200))
-        case "bytes":
-            return source.bytes(int(source.integers(1, 20)))
-        case "negative":
-            return b"-%d" % source.integers(1, 100)
-        case "large":
-            return b"%d" % source.integers(2**62)
-        case "known":
-            return hints.words[source.integers(len(hints.words))] if hints.words else b"%d" % source.integers(20)
-        case "mixed" | "special":
-            kinds = ("plain", "empty", "separated", "long", "bytes", "negative", "known")
-            return _string(source, kinds[source.integers(len(kinds))], hints)
-        case _:
-            return plain
-
-
-def _numbers(source: np.random.Generator, kind: str, hints: Hints, dtype: np.dtype, size: int) -> np.ndarray:
-    if dtype.kind == "b":
-        return source.integers(2, size=size).astype(dtype)
-    if dtype.kind == "f":
-        if kind == "special":
-            return source.choice([0.0, -0.0, 1e30, -1e30, np.inf, -np.inf, np.nan, 1e-40], size).astype(dtype)
-        if kind in ("known", "mixed") and hints.numbers:
-            return source.choice(np.array(hints.numbers), size).astype(dtype)
-        return (source.standard_normal(size) * (100 if kind == "large" else 1)).astype(dtype)
-    limits = np.iinfo(dtype)
-    match kind:
-        case "empty":
-            chosen = np.zeros(size, np.int64)
-        case "negative":
-            chosen = source.integers(max(limits.min, -3), 2, size=size)
-        case "large":
-            chosen = source.integers(limits.max // 2, limits.max, size=size, dtype=dtype)
-        case "special":
-            chosen = source.choice(np.array([limits.min, limits.max, 0, 1], dtype), size)
-        case "known" | "mixed":
-            ints = [int(number) for number in hints.numbers if limits.min <= number <= limits.max] or [0, 1, 2]
-            chosen = source.choice(np.array(ints), size)
-        case _:
-            chosen = source.integers(10, size=size)
-    return chosen.astype(dtype)

@@ -27,15 +27,15 @@ from processor.errors import CorelaneError, EngineMissing, LoadError
 from processor.tensors import SERVE_TAGS
 from processor.worker import samples
 from processor.worker.content import content_key
-from processor.worker.equality import Equality, Hints, compare
+from processor.worker.equality import Equality, compare
+from processor.worker.hints import hints_of
 from processor.worker.speed import Cost, compare_cost, gain, worst
 
-_HINTS_MAX = 1000
 # With less than that at some batch, TensorFlow behind the features is tried; it takes memory that OpenVINO does not.
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
 _UNUSED_S = 14 * 86400
-_COMPILER = 5  # changes when plans of the same model do
+_COMPILER = 6  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,14 @@ class Result:
     reports: Sequence[SignatureReport]
     equality: Equality
     costs: Sequence[Cost]
+
+
+class PlanDiffers(NotFused):
+    """A plan that answers otherwise than its original. `has_openvino`: OpenVINO runs a part of it."""
+
+    def __init__(self, message: str, *, has_openvino: bool) -> None:
+        super().__init__(message)
+        self.has_openvino = has_openvino
 
 
 def compile_and_compare(
@@ -59,7 +67,8 @@ def compile_and_compare(
     """Writes the plan of the SavedModel in `folder` to `out`, with the SavedModel in it if told to `carry` it.
     LoadError, and no plan, if it cannot be fused or does not answer as the original does.
 
-    OpenVINO runs what is behind the features, if it can; TensorFlow if it cannot, or is found to be quicker at it."""
+    OpenVINO runs what is behind the features, if it can; TensorFlow if it cannot, answers otherwise, or is found to be
+    quicker at it."""
     if not (folder / "saved_model.pb").exists():
         raise LoadError(f"{folder} holds no saved_model.pb; only SavedModels are compiled")
     if not (is_installed("tensorflow") and is_installed("openvino")):
@@ -70,7 +79,13 @@ def compile_and_compare(
     unfinished, other = (out.with_name(f".{out.name}.{os.getpid()}{suffix}") for suffix in ("", ".tensorflow"))
     compilation = _Compilation(folder, tuple(op_libraries), stop_after, carry, tuple(tags))
     try:
-        found = compilation.run(unfinished)
+        try:
+            found = compilation.run(unfinished)
+        except PlanDiffers as error:
+            if not error.has_openvino:
+                raise
+            shutil.rmtree(unfinished)
+            found = compilation.run(unfinished, f"with OpenVINO {error}")
         before = worst(found.costs)
         if before < _GAIN_ENOUGH and any(not one.why_tensorflow and not one.why_not for one in found.reports):
             # That it cannot be done is no reason against the plan that is there.
@@ -118,7 +133,10 @@ class _Compilation:
         plan = load_engine("fused", out, options)
         equality = compare(original, plan, self.folder, hints_of(out))
         if equality.problem is not None:
-            raise NotFused(f"the plan differs from the original: {equality.problem}")
+            raise PlanDiffers(
+                f"the plan differs from the original: {equality.problem}",
+                has_openvino=any(not report.why_tensorflow and not report.why_not for report in reports),
+            )
         return Result(reports=reports, equality=equality, costs=compare_cost(original, plan, self.folder))
 
 
@@ -247,45 +265,6 @@ def _compile_apart(
         last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise LoadError(f"compiling {folder} ended with {done.returncode}: {last[0][:300]}") from None
     return found
-
-
-def hints_of(plan: Path) -> Hints:
-    """What a plan's features look for in their inputs."""
-    separators: set[bytes] = set()
-    words: list[bytes] = []
-    numbers: set[float] = set()
-    features: set[tuple[bytes, str, int | None]] = set()
-    for signature in json.loads((plan / PLAN).read_text())["signatures"]:
-        if "program" not in signature:
-            continue
-        for instruction in signature["program"]["instructions"]:
-            text = instruction.get("text", "").encode("latin-1")
-            if instruction["opcode"] in ("parse", "parse_rows"):
-                count = instruction["number"] if instruction["opcode"] == "parse" else None
-                features.add((text, instruction["kind"], count))
-            elif instruction["opcode"] == "split" and text:
-                separators.update([text] if not instruction.get("flag") else [bytes([byte]) for byte in text])
-            elif text:
-                words.append(text)
-            for bound in instruction.get("bounds", []):
-                numbers.update((bound, bound - 0.5, bound + 0.5))
-            if instruction["opcode"] in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"):
-                number = instruction.get("number", 0)
-                numbers.update((number - 1, number, number + 1))
-        for vocabulary in signature["program"]["maps"]:
-            words.extend(one.encode("latin-1") for one in vocabulary.get("strings", []))
-            numbers.update(vocabulary.get("ints", []))
-    return Hints(
-        separators=tuple(sorted(separators)),
-        words=tuple(_some(words)),
-        numbers=tuple(_some(sorted(numbers))),
-        features=tuple(sorted(features, key=str)),
-    )
-
-
-def _some(found: Sequence[Any]) -> Sequence[Any]:
-    """Evenly, of many."""
-    return found[:: len(found) // _HINTS_MAX + 1]
 
 
 def main(arguments: Sequence[str]) -> None:

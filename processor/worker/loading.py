@@ -11,6 +11,7 @@ from processor.engines import EngineOptions
 from processor.engines.tables import TABLES
 from processor.errors import LoadError
 from processor.knobs import cache_folder
+from processor.manifest import DivergenceSettings
 from processor.worker.choice import Choice
 from processor.worker.precision import Precision, load_in_precision
 from processor.worker.profiling import profile
@@ -66,10 +67,9 @@ def load_version(
         batching=spec.batch_rows_max > 0,
         original=lambda: _original_of(folder, spec),
     )
+    bound = DivergenceSettings(relative=spec.divergence_relative, absolute=spec.divergence_absolute)
     try:
-        engine, precision = load_in_precision(
-            choice.engine, folder, options, spec.max_divergence, spec.message_bytes_max
-        )
+        engine, precision = load_in_precision(choice.engine, folder, options, bound, spec.message_bytes_max)
         sessions = [engine.make_session() for _ in range(spec.sessions)]
         warming_s = time.monotonic()
         warm_up(engine, sessions, folder, spec.message_bytes_max)

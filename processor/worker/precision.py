@@ -1,8 +1,7 @@
 """fp32 or bf16: loading a version in the one its manifest asks for, or in the one that its outputs allow."""
 
 import dataclasses
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,20 @@ import numpy as np
 from processor.engines import Engine, EngineOptions, load_engine
 from processor.engines.onednn import best_isa, has_bf16
 from processor.errors import LoadError, RequestError
+from processor.manifest import DivergenceSettings
+from processor.tensors import Signature, sparse_triples
 from processor.worker import samples
+from processor.worker.draws import LIKELY, Draws, Shape, whole_examples
+from processor.worker.hints import Hints, hints_of
+from processor.worker.trials import Answer, Trials
 
-_logger = logging.getLogger(__name__)
-
+ROWS_MIN = 1000  # of each signature, that bf16 is compared on
 _WITH_BF16 = ("tensorflow", "openvino", "fused")
-_MEMORY_BYTES = 64 << 20  # of outputs to compare
+_MEMORY_BYTES = 64 << 20  # of requests and outputs to compare, by signature
+_ROWS = 64
+_WIDTHS = (4, 12, 1, 30)  # of open axes, such as histories
+_SATURATED_EVERY = 8
+_RUNS_MAX = 2 * ROWS_MIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +42,28 @@ class _Run:
     outputs: dict[str, np.ndarray]
 
 
+@dataclass(slots=True)
+class _Moves:
+    """How far outputs in bf16 are from those in fp32. A relative move counts where it is over the absolute bound."""
+
+    rows: int = 0
+    relative: float = 0.0
+    absolute: float = 0.0
+    is_within: bool = True
+    neighbours: int = 0  # in the order of a request's rows by an output
+    swapped: int = 0
+
+    def __str__(self) -> str:
+        order = f"; {self.swapped} of {self.neighbours} neighbours in rank change places" if self.neighbours else ""
+        return f"by up to {self.relative:.2%} and {self.absolute:.2g} on {self.rows} rows{order}"
+
+
 def load_in_precision(
-    engine: str, folder: Path, options: EngineOptions, max_divergence: float, bytes_max: int
+    engine: str, folder: Path, options: EngineOptions, bound: DivergenceSettings, bytes_max: int
 ) -> tuple[Engine, Precision]:
-    """Loads a version. `auto` takes bf16 where the processor has it and no output differs from fp32 by more than
-    `max_divergence` (absolute) on recorded requests or, without any, on generated inputs; a difference in outputs that
-    are not floats counts as too much. LoadError if bf16 is asked for and cannot be had."""
+    """Loads a version. `auto` takes bf16 where the processor has it and every output of every signature stays within
+    the bound of fp32 on a thousand rows: recorded requests, and generated ones until there are so many. With fewer it
+    is fp32, as it is if outputs differ that are not floats. LoadError if bf16 is asked for and cannot be had."""
     isa = best_isa()
 
     def load(name: str, why: str) -> tuple[Engine, Precision]:
@@ -66,67 +89,124 @@ def load_in_precision(
 
     # One at a time: the two together may need more memory than the version may have.
     exact = load_engine(engine, folder, dataclasses.replace(options, precision="fp32"))
-    runs = list(_runs(exact, folder, bytes_max))
-    if not runs:
-        return exact, Precision(name="fp32", why="the model refuses generated inputs, so bf16 is untried", isa=isa)
+    runs, problem = _runs(exact, folder, bytes_max)
+    if problem is not None:
+        return exact, Precision(name="fp32", why=problem, isa=isa)
     exact.unload()
     try:
         rounded, _ = load("bf16", "")
     except LoadError as error:
         return load("fp32", str(error))
-    problem, largest = _compare(rounded, runs)
-    if problem is None and largest <= max_divergence:
-        rows = f"{len(runs)} request{'s' if len(runs) > 1 else ''}"
-        why = f"outputs within {largest:.2g} of fp32 on {rows} (max_divergence {max_divergence:g})"
+    problem, moves = _compare(rounded, runs, bound)
+    if problem is None and moves.is_within:
+        why = f"it moves outputs {moves} (max_divergence {bound})"
         return rounded, Precision(name="bf16", why=why, isa=isa)
     rounded.unload()
-    return load("fp32", problem or f"bf16 is {largest:.2g} away on outputs (max_divergence {max_divergence:g})")
+    return load("fp32", problem or f"bf16 moves outputs {moves} (max_divergence {bound})")
 
 
-def _runs(engine: Engine, folder: Path, bytes_max: int) -> Iterator[_Run]:
-    """Runs in fp32 to compare with: of recorded requests, and of made-up ones for signatures that have none."""
-    held, seen = 0, set()
+def _runs(engine: Engine, folder: Path, bytes_max: int) -> tuple[list[_Run], str | None]:
+    """A thousand rows and more of each signature with their outputs in fp32, or why there are not so many."""
+    recorded: dict[str, list[samples.Inputs]] = {}
     for signature, inputs in samples.recorded(folder, engine.signatures(), bytes_max):
-        if (taken := samples.first_taken(engine, signature, [inputs])) is not None:
-            seen.add(signature.name)
-            run = _Run(signature.name, *taken)
-            held += sum(array.nbytes for array in (*run.inputs.values(), *run.outputs.values()))
-            yield run
-        if held > _MEMORY_BYTES:
-            break
+        recorded.setdefault(signature.name, []).append(inputs)
+    hints = hints_of(folder)
+    runs: list[_Run] = []
     for signature in engine.signatures().values():
-        if signature.name not in seen:
-            taken = samples.first_taken(engine, signature, samples.made_up(signature))
-            if taken is not None:
-                yield _Run(signature.name, *taken)
+        rows = memory_bytes = 0
+        for run in _runs_of(engine, signature, hints, recorded.get(signature.name, [])):
+            runs.append(run)
+            rows += _rows(signature, run.inputs)
+            memory_bytes += sum(array.nbytes for array in (*run.inputs.values(), *run.outputs.values()))
+            if rows >= ROWS_MIN or memory_bytes > _MEMORY_BYTES:
+                break
+        if rows < ROWS_MIN:
+            why = (
+                f"bf16 is untried: of signature {signature.name} {rows} rows can be compared, and {ROWS_MIN} should be"
+            )
+            return runs, f"{why}; record requests of it"
+    return runs, None
 
 
-def _compare(engine: Engine, runs: Sequence[_Run]) -> tuple[str | None, float]:
-    """What speaks against the engine's outputs in any case, and the largest difference of a float."""
-    session, largest = engine.make_session(), 0.0
+def _runs_of(engine: Engine, signature: Signature, hints: Hints, recorded: Sequence[samples.Inputs]) -> Iterator[_Run]:
+    """Without end, as long as the model takes what is made up: recorded requests first."""
+    session = engine.make_session()
+
+    def ask(inputs: samples.Inputs) -> Answer:
+        try:
+            return engine.run(session, signature, inputs, list(signature.outputs))
+        except RequestError as error:
+            return str(error)
+
+    for inputs in recorded:
+        if not isinstance(outputs := ask(inputs), str):
+            yield _Run(signature.name, inputs, outputs)
+    draws = Draws(signature, hints, 7, LIKELY)
+    likely = Trials(draws, ask, _RUNS_MAX)
+    list(likely.find_base(Shape.of(signature, _ROWS, _WIDTHS[0])))
+    for number in range(_RUNS_MAX):
+        shape = Shape.of(signature, _ROWS, _WIDTHS[number % len(_WIDTHS)])
+        serialized = whole_examples(signature, hints, _ROWS, number)
+        if serialized is not None and not isinstance(outputs := ask(serialized), str):
+            yield _Run(signature.name, serialized, outputs)
+            continue
+        for trial in likely.next(shape):
+            if isinstance(trial.answer, str):
+                continue
+            yield _Run(signature.name, trial.inputs, trial.answer)
+            if number % _SATURATED_EVERY == 0:
+                saturated = {**trial.inputs, **draws.saturated(shape)}
+                if not isinstance(outputs := ask(saturated), str):
+                    yield _Run(signature.name, saturated, outputs)
+        if likely.is_spent:
+            return
+
+
+def _rows(signature: Signature, inputs: Mapping[str, np.ndarray]) -> int:
+    """Of a request whose inputs have an open first axis; any other is one row."""
+    triples = sparse_triples(signature)
+    if triples:
+        return int(inputs[triples[0].shape][0])
+    open_axes = {name for name, spec in signature.inputs.items() if (spec.shape or (-1,))[0] == -1}
+    return max((len(array) for name, array in inputs.items() if array.ndim and name in open_axes), default=1)
+
+
+def _compare(engine: Engine, runs: Sequence[_Run], bound: DivergenceSettings) -> tuple[str | None, _Moves]:
+    """What speaks against the engine's outputs whatever the bound is, and how far they are from fp32."""
+    session, moves = engine.make_session(), _Moves()
     for run in runs:
         signature = engine.signatures()[run.signature]
         try:
             outputs = engine.run(session, signature, run.inputs, list(run.outputs))
         except RequestError as error:
-            return f"in bf16 signature {run.signature} fails: {error}", largest
+            return f"in bf16 signature {run.signature} fails: {error}", moves
+        moves.rows += _rows(signature, run.inputs)
         for name, expected in run.outputs.items():
-            difference = _difference(outputs[name], expected)
-            if difference is None:
-                return f"output {name} of signature {run.signature} is another in bf16", largest
-            largest = max(largest, difference)
-    return None, largest
+            if not _add(moves, outputs[name], expected, bound):
+                return f"output {name} of signature {run.signature} is another in bf16", moves
+    return None, moves
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> float | None:
-    """The largest of two arrays; None if they differ in more than floats' values."""
-    if found.shape != expected.shape or found.dtype != expected.dtype:
-        return None
+def _add(moves: _Moves, rounded: np.ndarray, expected: np.ndarray, bound: DivergenceSettings) -> bool:
+    """False if the arrays differ in more than floats' values."""
+    if rounded.shape != expected.shape or rounded.dtype != expected.dtype:
+        return False
     if expected.dtype.kind in "OiubSU":
-        return 0.0 if np.array_equal(found, expected) else None
+        return np.array_equal(rounded, expected)
     kind = np.complex128 if expected.dtype.kind == "c" else np.float64
-    left, right = found.astype(kind), expected.astype(kind)
-    if not np.array_equal(np.isfinite(left), np.isfinite(right)):
-        return None
-    finite = np.isfinite(left)
-    return float(np.abs(left[finite] - right[finite]).max(initial=0.0))
+    left, right = rounded.astype(kind), expected.astype(kind)
+    finite = np.isfinite(right)
+    if not np.array_equal(np.isfinite(left), finite):
+        return False
+    moved, size = np.abs(left[finite] - right[finite]), np.abs(right[finite])
+    moves.absolute = max(moves.absolute, float(moved.max(initial=0.0)))
+    counted = (moved > bound.absolute) & (size > 0)
+    moves.relative = max(moves.relative, float((moved[counted] / size[counted]).max(initial=0.0)))
+    moves.is_within &= bool((moved <= bound.absolute + bound.relative * size).all())
+    if expected.ndim and expected.shape[0] == expected.size and kind is np.float64 and finite.all():
+        order = np.argsort(right.ravel(), kind="stable")
+        ranked, now = right.ravel()[order], left.ravel()[order]
+        apart = ranked[1:] > ranked[:-1]
+        moves.neighbours += int(apart.sum())
+        moves.swapped += int((apart & (now[1:] < now[:-1])).sum())
+    return True

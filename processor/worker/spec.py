@@ -14,7 +14,8 @@ class WorkerSpec:
     sessions: int
     threads_per_session: int
     precision: str
-    max_divergence: float
+    divergence_relative: float
+    divergence_absolute: float
     op_libraries: tuple[str, ...]
     queue_capacity: int
     queue_timeout_ms: float

@@ -28,8 +28,8 @@ EFFECTS = {
 }
 
 
-def test_effects_are_read_off_the_graph(row_models: Path) -> None:
-    engine = load_engine("tensorflow", row_models / "effects/1", EngineOptions())
+def test_effects_are_read_off_the_graph(batching_models: Path) -> None:
+    engine = load_engine("tensorflow", batching_models / "effects/1", EngineOptions())
     assert {name: (one.effect.split() or ["", ""])[1] for name, one in engine.signatures().items()} == EFFECTS
 
 
@@ -44,10 +44,10 @@ def test_models_of_all_kinds(tensorflow_models: Path, model: str, effect: str) -
         assert (effect in signature.effect) if effect else signature.effect == ""
 
 
-def test_a_load_leaves_no_trace(row_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_leaves_no_trace(batching_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening, warming up, profiling, and trying precisions, each run by itself here: the state is as it was saved."""
     monkeypatch.chdir(tmp_path)
-    folder = row_models / "effects/1"
+    folder = batching_models / "effects/1"
     engine, _ = load_in_precision("tensorflow", folder, EngineOptions(), 0.01, 1 << 20)
     sessions = [engine.make_session() for _ in range(3)]
     warm_up(engine, sessions, folder, 1 << 20)
@@ -65,17 +65,17 @@ def test_a_load_leaves_no_trace(row_models: Path, tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_others_change_is_not_fused(row_models: Path, tmp_path: Path) -> None:
+def test_what_others_change_is_not_fused(batching_models: Path, tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="signature learn changes what others may look at: op AssignAddVariableOp"):
-        compile_and_compare(row_models / "learning/1", tmp_path / "plan")
+        compile_and_compare(batching_models / "learning/1", tmp_path / "plan")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_client_is_the_first(row_models: Path, tmp_path: Path) -> None:
+def test_the_first_client_is_the_first(batching_models: Path, tmp_path: Path) -> None:
     """Over the wire, with several sessions, and again from a cache that knows the version."""
     manifest = (
-        f"models:\n- {{name: effects, path: {row_models / 'effects'}, sessions: 3}}\n"
-        f"- {{name: learning, path: {row_models / 'learning'}}}"
+        f"models:\n- {{name: effects, path: {batching_models / 'effects'}, sessions: 3}}\n"
+        f"- {{name: learning, path: {batching_models / 'learning'}}}"
     )
     for _ in range(2):
         with serving(tmp_path, manifest) as server, server.client() as client:

@@ -96,6 +96,22 @@ def test_arrays_returned_are_the_callers_to_keep(tmp_path: Path) -> None:
         assert first.tolist() == [2, 4]
 
 
+@pytest.mark.parametrize("with_words", [False, True])
+def test_openvino_answers_nothing_that_an_earlier_run_left(tmp_path: Path, with_words: bool) -> None:
+    """The best of no rows: OpenVINO skips the op, and its output is the last request's."""
+    onnx_models.write_best(tmp_path / "1", with_words=with_words)
+    engine = load("openvino", tmp_path / "1")
+    signature, session = engine.signatures()[DEFAULT_SIGNATURE], engine.make_session()
+    words = {"word": np.array([b"a"], object)} if with_words else {}
+    for rows in ([3, 9, 4], [], [2], []):
+        inputs = {"x": np.array(rows, np.float32), **words}
+        if rows:
+            assert engine.run(session, signature, inputs, ["best"])["best"].tolist() == [max(rows)]
+            continue
+        with pytest.raises(InvalidRequest, match="input x has no elements, and OpenVINO does not define"):
+            engine.run(session, signature, inputs, ["best"])
+
+
 def test_strings_that_are_not_utf8() -> None:
     from tempfile import TemporaryDirectory
 

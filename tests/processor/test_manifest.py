@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.errors import ManifestError
-from processor.manifest import Manifest, VersionSettings, load_manifest, parse_manifest
+from processor.manifest import DivergenceSettings, Manifest, VersionSettings, load_manifest, parse_manifest
 
 BASE = Path("/base")
 
@@ -38,7 +38,7 @@ models:
     sessions: auto
     threads_per_session: 1
     precision: auto
-    max_divergence: 0.01
+    max_divergence: {relative: 0.02}
     queue: {capacity: 256, timeout_ms: 100}
     dispatch: shared_queue
     op_libraries: [ops/custom.so]
@@ -48,6 +48,7 @@ models:
     assert ctr.op_libraries == ("/base/ops/custom.so",)
     assert ctr.labels == (("stable", 3), ("canary", 4))
     assert ctr.sessions is None
+    assert (ctr.precision, ctr.max_divergence) == ("auto", DivergenceSettings(relative=0.02, absolute=1e-5))
     assert ctr.settings_of(4) == VersionSettings(version=4, role="ab", label="canary", traffic=5)
 
 
@@ -87,6 +88,12 @@ def test_short_forms(text: str, kind: str, latest: int) -> None:
             "m.yaml:4: models[0].versions: traffic of the versions should add up to 100, not 90",
         ),
         ("versions: [{version: 1, rle: ab}]", "m.yaml:4: models[0].versions.rle is not a key; did you mean role?"),
+        (
+            "max_divergence: 0.01",
+            "m.yaml:4: models[0].max_divergence: should be a mapping such as {relative: 0.01, absolute: 1e-05}; "
+            "0.01 alone was an absolute bound, which is {relative: 0, absolute: 0.01} now",
+        ),
+        ("max_divergence: {relativ: 1}", "max_divergence.relativ is not a key; did you mean relative?"),
         ("name: again", "m.yaml:4: models[0].name stands twice; keep one"),
         ("path: ''", "m.yaml:4: models[0].path stands twice; keep one"),
         ("? [a, b]\n    : 1", "m.yaml:4: keys should be plain words"),

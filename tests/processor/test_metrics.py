@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tensorflow_models: Path) ->
     for version in (1, 2):
         onnx_models.write_scale(folder / f"scale/{version}", version)
     models = (
-        f"models: [{{name: tf2, path: {tensorflow_models / 'tf2'}, slo_p99_ms: 50}}, "
+        f"models: [{{name: tf2, path: {tensorflow_models / 'tf2'}, precision: fp32, slo_p99_ms: 50}}, "
         "{name: scale, path: scale, versions: [{version: 1, traffic: 50}, {version: 2, role: ab, traffic: 50}]}]"
     )
     with serving(folder, models, listen=WITH_REST) as running:

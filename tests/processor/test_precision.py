@@ -1,10 +1,13 @@
 """fp32, bf16 or what the outputs allow. The processor is made to say that it has bf16: oneDNN then emulates it with
-AVX-512, so that what the choice rests on is real wherever that is."""
+AVX-512, so that what the choice rests on is real wherever that is. Elsewhere the rounding is made here."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -12,10 +15,13 @@ from kernels import instruction_sets
 from processor.engines import EngineOptions, load_engine
 from processor.engines.onednn import best_isa, has_bf16
 from processor.errors import InvalidRequest, LoadError
+from processor.manifest import DivergenceSettings, ModelSettings, parse_manifest
+from processor.tensors import Signature
 from processor.wire import messages, records, tensors
 from processor.worker import precision, samples
 from processor.worker.precision import load_in_precision
 from tests.support import onnx_models
+from tests.support.function_engine import FunctionEngine, Inputs, Model, specs
 
 avx512 = pytest.mark.skipif("avx512f" not in instruction_sets(), reason="oneDNN has no bf16 here, emulated or not")
 
@@ -34,11 +40,14 @@ def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "best_isa", lambda: "avx512_core_bf16")
 
 
+WIDE = DivergenceSettings(relative=0.05, absolute=0.01)
+
+
 def choose(
-    engine: str, folder: Path, wanted: str = "auto", max_divergence: float = 0.01
+    engine: str, folder: Path, wanted: str = "auto", bound: DivergenceSettings = WIDE
 ) -> tuple[precision.Precision, dict[str, np.ndarray]]:
     """The choice, and the outputs of the default signature on the first made-up inputs that it takes."""
-    loaded, chosen = load_in_precision(engine, folder, EngineOptions(precision=wanted), max_divergence, 1 << 20)
+    loaded, chosen = load_in_precision(engine, folder, EngineOptions(precision=wanted), bound, 1 << 20)
     signature = loaded.signatures()["serving_default"]
     for inputs in samples.made_up(signature):
         try:
@@ -50,6 +59,117 @@ def choose(
     return chosen, outputs
 
 
+SCORES = Signature(
+    name="serving_default",
+    inputs=specs(item=("DT_INT64", (-1,)), x=("DT_FLOAT", (-1, 4))),
+    outputs=specs(score=("DT_FLOAT", (-1,))),
+)
+TABLE = np.random.default_rng(2).normal(-4, 1, 5000)  # logits of which most are scores of around 0.02
+
+
+def score(inputs: Inputs) -> dict[str, np.ndarray]:
+    item = inputs["item"]
+    for value in item.tolist():
+        if not 0 <= value < len(TABLE):
+            raise InvalidRequest(f"indices[0] = {value} is not in [0, {len(TABLE)})")
+    if len(item) != len(inputs["x"]):
+        raise InvalidRequest("incompatible shapes")
+    logits = TABLE[item] + 0.1 * inputs["x"].sum(1, dtype=np.float64)
+    return {"score": (1 / (1 + np.exp(-logits))).astype(np.float32)}
+
+
+def moved(by: Callable[[Inputs, np.ndarray], np.ndarray], model: Model = score) -> Model:
+    """The model, whose scores are others in bf16."""
+    return lambda inputs: {"score": by(inputs, model(inputs)["score"]).astype(np.float32)}
+
+
+def rounded(_: Inputs, scores: np.ndarray) -> np.ndarray:
+    return scores.astype(ml_dtypes.bfloat16)
+
+
+def choice_of(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    exact: FunctionEngine,
+    in_bf16: FunctionEngine,
+) -> precision.Precision:
+    """What `auto` chooses between two models."""
+    monkeypatch.setattr(precision, "best_isa", lambda: "avx512_core_bf16")
+    engines = {"fp32": exact, "bf16": in_bf16}
+    monkeypatch.setattr(precision, "load_engine", lambda _, __, options: engines[options.precision])
+    return load_in_precision("openvino", folder, EngineOptions(precision="auto"), DivergenceSettings(), 1 << 20)[1]
+
+
+@pytest.mark.parametrize(
+    ("case", "by", "name", "why"),
+    [
+        ("rounded to bf16", rounded, "bf16", r"it moves outputs by up to 0\.[1-4]\d% and [\d.e-]+ on \d{4} rows"),
+        ("a CTR of 0.02 by two percent", lambda _, y: y * 1.02, "fp32", r"bf16 moves outputs by up to 2\.00% and "),
+        ("by half a percent", lambda _, y: y * 1.005, "bf16", r"it moves outputs by up to 0\.50% "),
+        ("by nothing to speak of", lambda _, y: y + 9e-6, "bf16", r"it moves outputs by up to 0\.00% and 9e-06 on "),
+        ("an id in a hundred", lambda x, y: y + 0.001 * (x["item"] % 100 == 7), "fp32", "bf16 moves outputs"),
+        ("the end of the table", lambda x, y: y + 0.001 * (x["item"] > 4900), "fp32", "bf16 moves outputs"),
+        ("large numbers", lambda x, y: y + 0.001 * (np.abs(x["x"]) > 15).any(1), "fp32", "bf16 moves outputs"),
+        (
+            "no number",
+            lambda _, y: np.where(y > 0.3, np.nan, y),
+            "fp32",
+            "output score of signature serving_default",
+        ),
+        ("another order", lambda _, y: np.float32(0.02) + 0 * y, "fp32", "bf16 moves outputs"),
+    ],
+)
+def test_a_bound_that_is_relative_and_absolute(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    by: Callable[[Inputs, np.ndarray], np.ndarray],
+    name: str,
+    why: str,
+) -> None:
+    chosen = choice_of(monkeypatch, tmp_path, FunctionEngine(SCORES, score), FunctionEngine(SCORES, moved(by)))
+    assert (chosen.name, re.match(why, chosen.why) is not None) == (name, True), (case, chosen.why)
+    if "rows" in chosen.why:
+        assert int(re.findall(r"on (\d+) rows", chosen.why)[0]) >= precision.ROWS_MIN
+
+
+def test_the_order_of_rows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = choice_of(monkeypatch, tmp_path, FunctionEngine(SCORES, score), FunctionEngine(SCORES, moved(rounded)))
+    assert re.search(r"; 0 of \d+ neighbours in rank change places", chosen.why), "rounding makes ties, and swaps none"
+    shaken = moved(lambda x, y: y * (1 + 0.004 * (x["item"] % 2)))
+    chosen = choice_of(monkeypatch, tmp_path, FunctionEngine(SCORES, score), FunctionEngine(SCORES, shaken))
+    assert chosen.name == "bf16"
+    assert re.search(r"; [1-9]\d* of \d+ neighbours in rank change places", chosen.why)
+
+
+def test_fewer_rows_than_a_thousand_are_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def picky(inputs: Inputs) -> dict[str, np.ndarray]:
+        raise InvalidRequest("no")
+
+    engine = FunctionEngine(SCORES, picky)
+    chosen = choice_of(monkeypatch, tmp_path, engine, engine)
+    assert chosen.name == "fp32"
+    assert "of signature serving_default 0 rows can be compared, and 1000 should be; record requests" in chosen.why
+    # Every signature is looked at, not the default alone.
+    other = Signature(name="other", inputs=SCORES.inputs, outputs=SCORES.outputs)
+    exact = FunctionEngine(SCORES, score, other=(other, score))
+    one_moved = FunctionEngine(SCORES, score, other=(other, moved(lambda _, y: y * 1.02)))
+    assert choice_of(monkeypatch, tmp_path, exact, exact).name == "bf16"
+    assert choice_of(monkeypatch, tmp_path, exact, one_moved).name == "fp32"
+
+
+def test_a_fixed_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fixed = Signature(name="serving_default", inputs=specs(x=("DT_FLOAT", (4,))), outputs=specs(y=("DT_FLOAT", ())))
+    engine = FunctionEngine(fixed, lambda inputs: {"y": inputs["x"].sum(dtype=np.float32)})
+    chosen = choice_of(monkeypatch, tmp_path, engine, engine)
+    assert (chosen.name, "on 1000 rows" in chosen.why) == ("bf16", True)
+
+
+def test_fp32_is_the_default() -> None:
+    parsed = parse_manifest("models: [{name: m, path: p}]", source="m.yaml", base=Path("/base")).models[0]
+    assert (parsed.precision, ModelSettings(name="", path=Path()).precision) == ("fp32", "fp32")
+
+
 @avx512
 @pytest.mark.usefixtures("with_bf16")
 @pytest.mark.parametrize("name", ["tower", "keras", "ref"])
@@ -58,12 +178,12 @@ def test_auto_takes_bf16_within_the_divergence(tensorflow_models: Path, name: st
     exact, expected = choose("tensorflow", folder, "fp32")
     chosen, outputs = choose("tensorflow", folder)
     assert (exact.name, chosen.name) == ("fp32", "bf16")
-    assert chosen.why.startswith("outputs within ")
+    assert chosen.why.startswith("it moves outputs by up to ")
     difference = np.abs(outputs["score"] - expected["score"]).max()
     assert 0 < difference < 0.01, "bf16 rounds"
-    refused, same = choose("tensorflow", folder, max_divergence=1e-7)
+    refused, same = choose("tensorflow", folder, bound=DivergenceSettings(relative=0, absolute=1e-7))
     assert refused.name == "fp32"
-    assert "(max_divergence 1e-07)" in refused.why
+    assert "(max_divergence {relative: 0, absolute: 1e-07})" in refused.why
     np.testing.assert_array_equal(same["score"], expected["score"])
 
 
@@ -106,7 +226,7 @@ def test_recorded_requests_decide(tensorflow_models: Path, tmp_path: Path) -> No
     (folder / samples.RECORDED).write_bytes(records.to_record(log.SerializeToString()) * 3)
     chosen, _ = choose("tensorflow", folder)
     assert chosen.name == "fp32", "large numbers differ by more"
-    assert "away on outputs" in chosen.why
+    assert chosen.why.startswith("bf16 moves outputs by up to ")
     (folder / samples.RECORDED).write_bytes(b"no TFRecord, though as long as the head of one")
     chosen, _ = choose("tensorflow", folder)
     assert chosen.name == "bf16", "then made-up requests decide"
@@ -158,7 +278,7 @@ def test_isa_is_what_onednn_itself_says(tensorflow_models: Path) -> None:
     )
     run = subprocess.run(
         [sys.executable, "-c", code, str(tensorflow_models / "tower/1")],
-        env={"ONEDNN_VERBOSE": "1", "PATH": "/usr/bin"},
+        env={"ONEDNN_VERBOSE": "1", "TF_ENABLE_ONEDNN_OPTS": "1", "PATH": "/usr/bin"},
         capture_output=True,
         text=True,
         check=True,

@@ -17,8 +17,8 @@ from processor.methods import Method
 from processor.tensors import Signature
 from processor.wire import messages, tensors
 from processor.worker.fusing import compile_and_compare
+from tests.support.batching_models import APART, JOINED
 from tests.support.channels import Rig, ask, placements
-from tests.support.row_models import APART, JOINED
 from tests.support.server import serving, wait_until
 from tests.support.threads import in_threads
 
@@ -27,8 +27,8 @@ Inputs = dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def engine(row_models: Path) -> Iterator[Engine]:
-    engine = load_engine("tensorflow", row_models / "rows/1", EngineOptions(batching=True))
+def engine(batching_models: Path) -> Iterator[Engine]:
+    engine = load_engine("tensorflow", batching_models / "rows/1", EngineOptions(batching=True))
     yield engine
     engine.unload()
 
@@ -117,11 +117,11 @@ def made(signature: Signature, seed: int, largest: int = 4) -> Inputs:
     return found
 
 
-def test_no_caller_gets_anothers_rows_over_the_wire(row_models: Path, tmp_path: Path) -> None:
+def test_no_caller_gets_anothers_rows_over_the_wire(batching_models: Path, tmp_path: Path) -> None:
     """Forty at once, of each signature, while requests are held back to be put together."""
-    engine = load_engine("tensorflow", row_models / "rows/1", EngineOptions())
+    engine = load_engine("tensorflow", batching_models / "rows/1", EngineOptions())
     manifest = (
-        f"models: [{{name: rows, path: {row_models / 'rows'}, engine: tensorflow, sessions: 1, "
+        f"models: [{{name: rows, path: {batching_models / 'rows'}, engine: tensorflow, sessions: 1, "
         "batching: {max_rows: 64, max_wait_us: 3000}, queue: {timeout_ms: 20000}}]"
     )
     names = [

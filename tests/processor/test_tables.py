@@ -12,6 +12,7 @@ from kernels._native import gather_rows
 from processor.engines import EngineOptions, load_engine
 from processor.engines.tables import TABLES, TableStore, bf16_rows, int8_rows
 from processor.errors import LoadError
+from processor.manifest import DivergenceSettings
 from processor.worker.fusing import plan_of
 from processor.worker.precision import load_in_precision
 
@@ -85,11 +86,13 @@ def test_converted_once(fused_models: Path, tmp_path: Path, precision: str) -> N
 
 def test_int8_is_for_tables_only(tensorflow_models: Path) -> None:
     with pytest.raises(LoadError, match="int8 is for the tables of fused plans, and this version runs on tensorflow"):
-        load_in_precision("tensorflow", tensorflow_models / "tf2/1", EngineOptions(precision="int8"), 0.01, 1 << 20)
+        load_in_precision(
+            "tensorflow", tensorflow_models / "tf2/1", EngineOptions(precision="int8"), DivergenceSettings(), 1 << 20
+        )
 
 
 def test_int8_is_what_the_manifest_says(fused_models: Path, tmp_path: Path) -> None:
     plan, _ = plan_of(fused_models / "hash/1", tmp_path)
-    engine, precision = load_in_precision("fused", plan, EngineOptions(precision="int8"), 0.01, 1 << 20)
+    engine, precision = load_in_precision("fused", plan, EngineOptions(precision="int8"), DivergenceSettings(), 1 << 20)
     assert (precision.name, engine.name) == ("int8", "fused")
     assert list((tmp_path / TABLES).glob("*.int8")) == [], "without a store they are the engine's own"

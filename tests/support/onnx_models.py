@@ -53,6 +53,19 @@ def write_identity(folder: Path, onnx_type: int, shape: Sequence[int | str | Non
     return _write(folder, nodes, [_value("x", onnx_type, shape)], [_value("y", onnx_type, shape)], {"same": same})
 
 
+def write_best(folder: Path, *, with_words: bool = False) -> Path:
+    """best = the largest of x, float32 of any length, [1]; with words, same = word, strings of any length."""
+    nodes = [helper.make_node("TopK", ["x", "one"], ["best", "place"])]
+    inputs, outputs = [_value("x", TensorProto.FLOAT, ["rows"])], [_value("best", TensorProto.FLOAT, [1])]
+    constants = {"one": np.array([1], np.int64)}
+    if with_words:
+        nodes.append(helper.make_node("Reshape", ["word", "any"], ["same"]))
+        constants["any"] = np.array([-1], np.int64)
+        inputs.append(_value("word", TensorProto.STRING, ["words"]))
+        outputs.append(_value("same", TensorProto.STRING, ["words"]))
+    return _write(folder, nodes, inputs, outputs, constants)
+
+
 def write_heavy(folder: Path, mebibytes: int) -> Path:
     """y = x + sum of a constant that takes this much memory."""
     nodes = [

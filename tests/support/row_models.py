@@ -1,179 +1,80 @@
-"""`python -m tests.support.row_models FOLDER`: SavedModels for what happens when requests run together.
+"""`python -m tests.support.row_models FOLDER`: SavedModels whose answers hang on how many rows or elements there are.
 
-rows/1      a signature for each function below: `apart_*` answer each row from that row, `joined_*` do not
-effects/1   signatures that change a variable, a counter, a table, a file, a generator; `score` reads the variable
-learning/1  `serving_default` looks hashed words up in a table of rows, and `learn` changes the table
+Each is NAME/1 with `item` int64 [rows], `user` int64 [rows] and `x` float32 [rows, width], and becomes a fused plan.
 """
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-FLOATS, WIDE = tf.TensorSpec([None], tf.float32, "v"), tf.TensorSpec([None, 3], tf.float32, "x")
-IDS, WORDS = tf.TensorSpec([None], tf.int64, "i"), tf.TensorSpec([None], tf.string, "s")
-STEPS = tf.TensorSpec([None, None, 4], tf.float32, "t")
+Outputs = dict[str, Any]
 
-WEIGHTS = tf.random.stateless_normal([3, 5], [1, 2])
-SQUARE = tf.random.stateless_normal([4, 4], [3, 4])
-TABLE = tf.random.stateless_normal([10, 4], [5, 6])
 
-APART: dict[str, tuple[Callable[..., tf.Tensor], list[tf.TensorSpec]]] = {
-    "dense": (lambda x: tf.nn.relu(tf.matmul(x, tf.constant(WEIGHTS.numpy())) + 1.0), [WIDE]),
-    "softmax": (tf.nn.softmax, [WIDE]),
-    "sums": (lambda x: tf.reduce_sum(x, 1) + tf.reduce_max(x, -1), [WIDE]),
-    "tensordot": (lambda t: tf.tensordot(t, tf.constant(SQUARE.numpy()), 1), [STEPS]),
-    "lookup": (lambda i: tf.gather(tf.constant(TABLE.numpy()), i % 10), [IDS]),
-    "attention": (lambda t: tf.matmul(tf.nn.softmax(tf.matmul(t, t, transpose_b=True)), t), [STEPS]),
-    "concat": (lambda x, v: tf.concat([x, v[:, None]], 1), [WIDE, FLOATS]),
-    "flattened": (lambda x: tf.reshape(tf.reshape(x, [-1, 3, 1]), [tf.shape(x)[0], 3]), [WIDE]),
-    "normalised": (lambda x: (x - tf.reduce_mean(x, -1, True)) / (1 + tf.math.reduce_std(x, -1, True)), [WIDE]),
-    "ones": (lambda x: tf.concat([x, tf.ones([tf.shape(x)[0], 2])], 1), [WIDE]),
-    "tiled": (lambda x: x + tf.tile(tf.constant([[1.0, 2.0, 3.0]]), [tf.shape(x)[0], 1]), [WIDE]),
-    "einsum": (lambda t: tf.einsum("bti,ij->btj", t, tf.constant(SQUARE.numpy())), [STEPS]),
-    "where": (lambda x: tf.where(x > 0, x, 0.1 * x), [WIDE]),
-    "one_hot": (lambda i: tf.one_hot(i % 5, 5), [IDS]),
-    "hashed": (lambda s: tf.strings.to_hash_bucket_fast(tf.strings.lower(s), 10), [WORDS]),
-    "picked": (lambda t, i: tf.gather(t, i[:, None] * 0, axis=1, batch_dims=1), [STEPS, IDS]),
-    "masked": (
-        lambda t: tf.reduce_sum(tf.where(t > 0, t, 0.0), 1) / (1 + tf.cast(tf.shape(t)[1], tf.float32)),
-        [STEPS],
-    ),
-    "split": (lambda x: tf.split(x, 3, 1)[0] + tf.unstack(x, axis=1)[1][:, None], [WIDE]),
-    "top": (lambda x: tf.math.top_k(x, 2)[0], [WIDE]),
-    "sliced": (lambda x: x[:, 1:] * x[..., 1:], [WIDE]),
-    "transposed": (lambda t: tf.transpose(t, [0, 2, 1]), [STEPS]),
-    "sequence_mask": (lambda i: tf.sequence_mask(i % 5, 5), [IDS]),
-}
+def _crossed(users: Any, items: Any, _: Any) -> Outputs:
+    """One row of either side stands beside any number of the other's."""
+    return {"score": tf.reduce_sum(users * items, 1), "sum": users + items}
 
-JOINED: dict[str, tuple[Callable[..., tf.Tensor], list[tf.TensorSpec]]] = {
-    "softmax_over_rows": (lambda x: tf.nn.softmax(x, axis=0), [WIDE]),
-    "softmax_of_a_vector": (tf.nn.softmax, [FLOATS]),
-    "centred": (lambda x: x - tf.reduce_mean(x, 0), [WIDE]),
-    "ranks": (lambda v: tf.argsort(tf.argsort(v)), [FLOATS]),
-    "bags": (lambda i, x: tf.gather(tf.math.unsorted_segment_sum(x, i % 4, 4), i % 4), [IDS, WIDE]),
-    "other_input": (lambda x, i: tf.gather(x, i % tf.shape(x, tf.int64)[0]), [WIDE, IDS]),
-    "repeat": (lambda i: tf.repeat(i, i), [IDS]),
-    "user_of_all": (lambda x, v: x[:1] * v[:, None], [WIDE, FLOATS]),
-    "normalised_by_all": (lambda x: x / (1 + tf.norm(x)), [WIDE]),
-    "gram": (lambda x: tf.matmul(x, x, transpose_b=True), [WIDE]),
-    "outer": (lambda v, x: v + x[:, :1], [FLOATS, WIDE]),
-    "number_of_rows": (lambda x: x * tf.cast(tf.shape(x)[0], tf.float32), [WIDE]),
-    "place": (lambda x: x + tf.cast(tf.range(tf.shape(x)[0])[:, None], tf.float32), [WIDE]),
-    "reversed": (lambda x: tf.reverse(x, [0]), [WIDE]),
-    "running_sum": (tf.cumsum, [WIDE]),
-    "previous": (lambda x: tf.roll(x, 1, 0), [WIDE]),
-    "unique": (lambda i: tf.unique(i)[1], [IDS]),
-    "transposed_twice": (lambda x: tf.reshape(tf.transpose(x), tf.shape(x)), [WIDE]),
-    "pairs": (lambda x: tf.reduce_sum(tf.reshape(x, [-1, 1]), 1), [WIDE]),
-    "squeezed": (tf.squeeze, [WIDE]),
-    "branch": (lambda x: tf.cond(tf.reduce_sum(x) > 0, lambda: x, lambda: -x), [WIDE]),
-    "loop": (
-        lambda x: tf.while_loop(lambda y: tf.reduce_any(y < 10.0), lambda y: [tf.abs(y) * 2.0 + 1], [x])[0],
-        [WIDE],
-    ),
-    "padded_to_the_longest": (lambda s: tf.strings.split(s, "x").to_tensor(), [WORDS]),
-    "fixed_rows": (lambda x: x[:1] + tf.zeros([4, 3]), [WIDE]),
-    "positive": (lambda x: tf.boolean_mask(x, x[:, 0] > 0), [WIDE]),
-    "weights_of_rows": (lambda x, v: tf.linalg.matvec(tf.transpose(x), v), [WIDE, FLOATS]),
-    "batch_norm": (
-        lambda x: tf.compat.v1.nn.fused_batch_norm(x[:, None, None, :], [1.0] * 3, [0.0] * 3, is_training=True)[0],
-        [WIDE],
-    ),
-    "sorted": (lambda x: tf.sort(x, axis=0), [WIDE]),
-    "every_other": (lambda x: x[::2], [WIDE]),
-    "counted": (lambda i: tf.fill([tf.shape(i)[0]], tf.shape(i)[0]), [IDS]),
+
+def _best(users: Any, items: Any, _: Any) -> Outputs:
+    scores = tf.reduce_sum(items + users, 1)
+    return {"best": tf.math.top_k(scores, 1)[0], "scores": scores}
+
+
+def _first(users: Any, items: Any, _: Any) -> Outputs:
+    return {"place": tf.argmax(items + users, 0), "total": tf.reduce_sum(items, 0)}
+
+
+def _centred(users: Any, items: Any, _: Any) -> Outputs:
+    return {"mean": tf.reduce_mean(items + users, 0), "most": tf.reduce_max(items, 0)}
+
+
+def _widest(users: Any, items: Any, x: Any) -> Outputs:
+    return {"most": tf.reduce_max(x, 1), "mean": tf.reduce_mean(x, 1), "y": items + users}
+
+
+def _kept(users: Any, items: Any, _: Any) -> Outputs:
+    """What is left may be nothing."""
+    scores = tf.reduce_sum(items + users, 1)
+    return {"best": tf.math.top_k(tf.boolean_mask(scores, scores > 0), 1)[0], "scores": scores}
+
+
+MODELS: dict[str, Callable[[Any, Any, Any], Outputs]] = {
+    "crossed": _crossed,
+    "best": _best,
+    "first": _first,
+    "centred": _centred,
+    "widest": _widest,
+    "kept": _kept,
 }
 
 
-class Effects(tf.Module):
-    def __init__(self) -> None:
+class _Module(tf.Module):
+    def __init__(self, model: Callable[[Any, Any, Any], Outputs]) -> None:
         super().__init__()
-        self.weight = tf.Variable(2.0)
-        self.count = tf.Variable(0, dtype=tf.int64)
-        self.keys = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)
-        self.random = tf.random.Generator.from_seed(7)
+        source = np.random.default_rng(1)
+        self.users = tf.Variable(source.normal(size=(50, 4)).astype(np.float32))
+        self.items = tf.Variable(source.normal(size=(40, 4)).astype(np.float32))
+        self._model = model
 
-    @tf.function(input_signature=[FLOATS])
-    def score(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": self.weight * v}
-
-    @tf.function(input_signature=[FLOATS])
-    def train(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
-        before = tf.identity(self.weight)
-        with tf.control_dependencies([before]), tf.control_dependencies([self.weight.assign(tf.reduce_sum(v))]):
-            return {"before": tf.identity(before)}
-
-    @tf.function(input_signature=[])
-    def next(self) -> dict[str, tf.Tensor]:
-        return {"count": self.count.assign_add(1)}
-
-    @tf.function(input_signature=[IDS])
-    def put(self, i: tf.Tensor) -> dict[str, tf.Tensor]:
-        with tf.control_dependencies([self.keys.insert(i, i)]):
-            return {"size": self.keys.size()}
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string, "path"), FLOATS])
-    def save(self, path: tf.Tensor, v: tf.Tensor) -> dict[str, tf.Tensor]:
-        with tf.control_dependencies(
-            [tf.io.write_file(tf.strings.join([path, "written"]), tf.strings.format("{}", v))]
-        ):
-            return {"path": tf.identity(path)}
-
-    @tf.function(input_signature=[FLOATS])
-    def noise(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": v + self.random.normal([1])}
-
-    @tf.function(input_signature=[FLOATS])
-    def seeded(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": v + tf.random.uniform([1], seed=3)}
-
-    @tf.function(input_signature=[FLOATS])
-    def unseeded(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": v + 0 * tf.random.uniform([1])}
-
-    @tf.function(input_signature=[FLOATS])
-    def hidden(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The change is in a branch's function, and nothing of it is returned."""
-        tf.cond(tf.reduce_sum(v) > -1, lambda: self.count.assign_add(100), lambda: self.count.read_value())
-        return {"y": v + 1}
-
-
-class Learning(tf.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = tf.Variable(tf.zeros([50, 4]))
-        self.weights = tf.Variable(tf.ones([4, 2]))
-
-    def _rows(self, word: tf.Tensor) -> tf.Tensor:
-        return tf.nn.embedding_lookup(self.table, tf.strings.to_hash_bucket_fast(word, 50))
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "word")])
-    def score(self, word: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"y": tf.matmul(self._rows(word), self.weights)}
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.float32, "step")])
-    def learn(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"sum": tf.reduce_sum(self.table.assign_add(tf.fill([50, 4], step)))}
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int64, "user"),
+            tf.TensorSpec([None], tf.int64, "item"),
+            tf.TensorSpec([None, None], tf.float32, "x"),
+        ]
+    )
+    def serve(self, user: Any, item: Any, x: Any) -> Outputs:
+        return self._model(tf.gather(self.users, user), tf.gather(self.items, item), x)
 
 
 def main(folder: Path) -> None:
-    module = tf.Module()
-    signatures = {}
-    for prefix, functions in (("apart", APART), ("joined", JOINED)):
-        for name, (function, specs) in functions.items():
-            traced = tf.function(
-                lambda *inputs, function=function: {"y": function(*inputs)}, input_signature=specs
-            ).get_concrete_function()
-            signatures[f"{prefix}_{name}"] = traced
-    tf.saved_model.save(module, str(folder / "rows/1"), signatures)
-    learning = Learning()
-    learned = {"serving_default": learning.score, "learn": learning.learn}
-    tf.saved_model.save(learning, str(folder / "learning/1"), learned)
-    effects = Effects()
-    names = ("score", "train", "next", "put", "save", "noise", "seeded", "unseeded", "hidden")
-    tf.saved_model.save(effects, str(folder / "effects/1"), {name: getattr(effects, name) for name in names})
+    for name, model in MODELS.items():
+        module = _Module(model)
+        tf.saved_model.save(module, str(folder / name / "1"), signatures=module.serve)
 
 
 if __name__ == "__main__":
