@@ -113,6 +113,8 @@ def _runs(engine: Engine, folder: Path, bytes_max: int) -> tuple[list[_Run], str
     hints = hints_of(folder)
     runs: list[_Run] = []
     for signature in engine.signatures().values():
+        if signature.effect:
+            return runs, f"bf16 is untried: signature {signature.name} is not one to try ({signature.effect})"
         rows = memory_bytes = 0
         for run in _runs_of(engine, signature, hints, recorded.get(signature.name, [])):
             runs.append(run)

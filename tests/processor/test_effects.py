@@ -8,6 +8,7 @@ import pytest
 
 from processor.engines import EngineOptions, load_engine
 from processor.errors import LoadError
+from processor.manifest import DivergenceSettings
 from processor.worker import samples
 from processor.worker.fusing import compile_and_compare
 from processor.worker.precision import load_in_precision
@@ -48,7 +49,11 @@ def test_a_load_leaves_no_trace(batching_models: Path, tmp_path: Path, monkeypat
     """Opening, warming up, profiling, and trying precisions, each run by itself here: the state is as it was saved."""
     monkeypatch.chdir(tmp_path)
     folder = batching_models / "effects/1"
-    engine, _ = load_in_precision("tensorflow", folder, EngineOptions(), 0.01, 1 << 20)
+    monkeypatch.setattr("processor.worker.precision.has_bf16", lambda isa: True)
+    engine, precision = load_in_precision(
+        "tensorflow", folder, EngineOptions(precision="auto"), DivergenceSettings(), 1 << 20
+    )
+    assert (precision.name, "is not one to try" in precision.why) == ("fp32", True)
     sessions = [engine.make_session() for _ in range(3)]
     warm_up(engine, sessions, folder, 1 << 20)
     profile(engine, folder, "fp32", 1, None)
