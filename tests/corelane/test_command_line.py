@@ -190,10 +190,10 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
     )
     (tmp_path / "configs/demo.yaml").write_text(manifest)
     result = subprocess.run(
-        [sys.executable, "-P", "-m", "corelane", "demo", "--folder", str(tmp_path), "--seconds", "2"],
+        [sys.executable, "-P", "-m", "corelane", "demo", "--folder", str(tmp_path), "--short"],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr
@@ -207,7 +207,8 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
         ["ctr_dlrm", "1"],
         ["ctr_dcn", "1"],
     ]
-    assert all(float(row[8]) > 0.65 for row in rows), "every model learned the planted signal"
+    assert all(row[4] in ("fp32", "bf16") for row in rows)
+    assert all(float(row[9]) > 0.6 for row in rows), "every model learned the planted signal"
     assert result.stdout.endswith("The server drained and exited 0.\n")
     wait_until(lambda: _is_free(ports[0]), "the port")
 

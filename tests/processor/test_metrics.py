@@ -28,7 +28,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, tensorflow_models: Path) ->
     folder = tmp_path_factory.mktemp("server")
     for version in (1, 2):
         onnx_models.write_scale(folder / f"scale/{version}", version)
+    # Gateways and precision are named, because their defaults hang on the machine.
     models = (
+        "host: {gateways: 2}\n"
         f"models: [{{name: tf2, path: {tensorflow_models / 'tf2'}, precision: fp32, slo_p99_ms: 50}}, "
         "{name: scale, path: scale, versions: [{version: 1, traffic: 50}, {version: 2, role: ab, traffic: 50}]}]"
     )

@@ -21,6 +21,7 @@ models:
   - name: ctr
     path: m
     slo_p99_ms: 50
+    queue: {timeout_ms: 20000}  # whatever else the machine does
     versions:
       - {version: 1, role: baseline, label: stable, traffic: 80}
       - {version: 2, role: ab, label: "<b>canary</b>", traffic: 20}
