@@ -88,6 +88,22 @@ def test_every_type_in_json(server: Server) -> None:
         )
 
 
+def test_whole_numbers_in_json_are_exact(server: Server) -> None:
+    values = {"INT64": [-(2**63), 2**53 + 1], "UINT64": [2**64 - 1, 1], "FP64": [0.1, 2**53], "BYTES": ["a", "b"]}
+    inputs = [
+        {
+            "name": SHORT_NAMES[dtype],
+            "datatype": datatype,
+            "shape": [2],
+            "data": values.get(datatype, [datatype == "BOOL" or 1] * 2),
+        }
+        for dtype, datatype in DATATYPES.items()
+    ]
+    found = infer(server, {"inputs": inputs, "parameters": {"signature_name": "plain"}}, "types").json
+    outputs = {output["datatype"]: output["data"] for output in found["outputs"]}
+    assert {datatype: outputs[datatype] for datatype in values} == values
+
+
 def test_json_and_binary_in_one_response(server: Server) -> None:
     body = {
         "inputs": [
@@ -123,7 +139,7 @@ def tensor(**changes: Any) -> dict[str, Any]:
         (tensor(shape=["1"]), "'shape' should be a list of whole numbers"),
         (tensor(shape=[-1, -1]), "input 'x' has 1 elements; shape [-1, -1] takes 1"),
         (tensor(data=None), "input 'x' has neither data nor a binary_data_size"),
-        (tensor(data=["a"]), "input 'x': JSON Value: [\"a\"] is not of expected type: float"),
+        (tensor(data=["a"]), "input 'x': JSON Value: \"a\" Type: String is not of expected type: float"),
         (tensor(parameters={"binary_data_size": 4}), "has a binary_data_size of 4; the body has 0 more bytes"),
         (tensor(parameters={"binary_data_size": -4}), "has a binary_data_size of -4"),
         (tensor(parameters={"shared_memory_region": "a"}), "in shared memory, which this server does not offer"),

@@ -117,13 +117,13 @@ class Exchanges:
 
     def _answer(self, question: Question, answer: Callable[[Question], Reply]) -> Reply:
         try:
-            packed = question.headers.get("content-encoding")
-            question = replace(question, body=decompress(question.body, packed, self._body_bytes_max))
+            codings = ",".join(question.headers.getlist("content-encoding"))
+            question = replace(question, body=decompress(question.body, codings, self._body_bytes_max))
             reply = answer(question)
         except RequestError as error:
             reply = _failure(error)
         reply = replace(reply, headers={**reply.headers, REQUEST_ID: question.request_id})
-        body, encoding = compress(reply.body, question.headers.get("accept-encoding"))
+        body, encoding = compress(reply.body, ",".join(question.headers.getlist("accept-encoding")))
         if encoding is None:
             return reply
         headers = {**reply.headers, "content-encoding": encoding, "vary": "accept-encoding"}

@@ -15,7 +15,7 @@ from processor.call import Call
 from processor.errors import FailedPrecondition, InvalidRequest
 from processor.gateway import model_service
 from processor.gateway.call_records import CallRecords
-from processor.gateway.http import json_examples, json_tensors, json_text
+from processor.gateway.http import json_examples, json_outputs, json_tensors, json_text
 from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, number_in, recorded
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
@@ -81,8 +81,8 @@ class TensorFlowApi:
             for alias, proto in sorted(response.outputs.items())
         }
         if form == json_tensors.ROWS:
-            return json_reply({"predictions": json_tensors.outputs_as_rows(arrays)})
-        return json_reply({"outputs": json_tensors.outputs_as_columns(arrays)})
+            return json_reply({"predictions": json_outputs.outputs_as_rows(arrays)})
+        return json_reply({"outputs": json_outputs.outputs_as_columns(arrays)})
 
     def classify(self, question: Question) -> Reply:
         response = self._examples(question, Method.CLASSIFY, messages.ClassificationRequest())
