@@ -45,6 +45,17 @@ def write_slow(folder: Path) -> Path:
     )
 
 
+def write_sum(folder: Path, names: Sequence[str]) -> Path:
+    """y = the sum of all inputs, float32 of any length."""
+    return _write(
+        folder,
+        [helper.make_node("Sum", list(names), ["y"])],
+        [_value(name, TensorProto.FLOAT, ["rows"]) for name in names],
+        [_value("y", TensorProto.FLOAT, ["rows"])],
+        {},
+    )
+
+
 def write_identity(folder: Path, onnx_type: int, shape: Sequence[int | str | None]) -> Path:
     """y = x of one element type and shape, as a Reshape to the shape that it has: OpenVINO 2026.4 corrupts its memory
     on an Identity of strings."""
