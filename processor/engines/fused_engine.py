@@ -17,19 +17,23 @@ from processor.wire import tensors
 
 SCHEMA = 1
 ORIGINAL = "original"
+UNSERVED = "unserved.json"
 
 
 class FusedEngine(NativeEngine):
     name = "fused"
 
-    def __init__(self, model: FusedModel, signatures: dict[str, Signature]) -> None:
+    def __init__(self, model: FusedModel, signatures: dict[str, Signature], unserved: Mapping[str, str]) -> None:
         self.model = model
         self._signatures = signatures
+        self.unserved = unserved
 
     @classmethod
     def load(cls, folder: Path, options: EngineOptions) -> "FusedEngine":
         try:
             plan = json.loads((folder / PLAN).read_text())
+            reasons = folder / UNSERVED
+            unserved = json.loads(reasons.read_text()) if reasons.exists() else {}
         except (OSError, ValueError) as error:
             raise LoadError(f"{folder} holds no fused plan: {error}") from error
         if plan.get("schema") != SCHEMA:
@@ -52,7 +56,7 @@ class FusedEngine(NativeEngine):
                 raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
             except OSError as error:
                 raise LoadError(f"{folder}: its tables cannot be kept in {options.tables}: {error}") from error
-        return cls(FusedModel(parts), signatures)
+        return cls(FusedModel(parts), signatures, unserved)
 
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 
 from processor._native import OpenVinoModel
 from processor.engines.engine import Engine, EngineOptions, NativeEngine
+from processor.engines.onnx_initializers import as_plain_inputs, with_defaults
 from processor.engines.openvino_library import library, properties_of
 from processor.engines.openvino_strings import OpenVinoStringEngine, last_line
 from processor.engines.selection import the_only_file
@@ -50,11 +52,17 @@ class OpenVinoEngine(NativeEngine):
         if options.op_libraries:
             raise LoadError("op_libraries are TensorFlow's; engine openvino cannot load them")
         file = the_only_file(folder, "*.xml" if any(folder.glob("*.xml")) else "*.onnx", "OpenVINO IR or ONNX model")
+        with as_plain_inputs(file) as (path, defaults):
+            return cls._open(path, options, defaults)
+
+    @classmethod
+    def _open(cls, file: Path, options: EngineOptions, defaults: Mapping[str, np.ndarray]) -> Engine:
+        """`defaults` are those of the inputs that may be left out."""
         core = openvino.Core()
         properties = properties_of(options)
         try:
             graph = core.read_model(file)
-            signature = _read_signature(graph)
+            signature = with_defaults(_read_signature(graph), defaults)
             specs = [*signature.inputs.values(), *signature.outputs.values()]
             if any(spec.dtype == "DT_STRING" for spec in specs):
                 return OpenVinoStringEngine(core.compile_model(graph, "CPU", properties), signature)

@@ -93,6 +93,7 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
         "pid": worker.child.pid,
         "engine": worker.engine,
         "engine_why": worker.engine_why,
+        "notes": worker.notes,
         "precision": worker.precision["name"],
         "precision_why": worker.precision["why"],
         "onednn_isa": worker.precision["isa"],

@@ -401,7 +401,7 @@ class Supervisor:
             worker.error = message["error"]
         elif message["type"] == "available":
             worker.engine, worker.engine_why = message["engine"], message["engine_why"]
-            worker.load_s, worker.precision = message["load_s"], message["precision"]
+            worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]
             # `failed` attempts at another version of the files are over; crashes are counted on.
             trouble = self.troubles.get(worker.instance.spec)
             if trouble is not None and not trouble.was_available:

@@ -1,6 +1,7 @@
 """Loading a version: from a WorkerSpec to warm sessions behind a channel, ready to start."""
 
 import gc
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +19,20 @@ from processor.worker.spec import WorkerSpec
 from processor.worker.warm_up import warm_up
 from scheduler import Profile
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion:
+    """`notes` say what of the version is not served."""
+
     choice: Choice
     precision: Precision
     profile: Profile
     load_s: float
     warm_up_s: float
     group: SessionGroup
+    notes: list[str]
 
 
 def _cache(spec: WorkerSpec) -> Path | None:
@@ -75,6 +81,9 @@ def load_version(
         gate=gate,
         member=member,
     )
+    notes = [*engine.notes, *(f"signature {name} is not served: {why}" for name, why in engine.unserved.items())]
+    for note in notes:
+        _logger.warning("%s", note)
     load_s = time.monotonic() - started_s
     return LoadedVersion(
         choice=choice,
@@ -83,4 +92,5 @@ def load_version(
         load_s=load_s,
         warm_up_s=warm_up_s,
         group=group,
+        notes=notes,
     )
