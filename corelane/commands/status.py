@@ -56,6 +56,7 @@ def render(status: dict[str, Any]) -> str:
             rows.append([model["name"], None, "no version", *[None] * (len(header) - 3)])
         if model["problem"]:
             notes.append(f"{model['name']}: {model['problem']}")
+        notes += [f"{model['name']}: {duplicate}" for duplicate in model.get("duplicates", ())]
     if status["manifest_error"]:
         notes.append(f"the changed manifest is not applied: {status['manifest_error']}")
     ready = "ready" if status["ready"] else "not ready yet"

@@ -48,6 +48,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                 "name": settings.name,
                 "path": str(settings.path),
                 "problem": folder.problem if folder else None,
+                "duplicates": list(folder.duplicates) if folder else [],
                 "slo_p99_ms": settings.slo_p99_ms,
                 "versions": versions,
             }

@@ -258,8 +258,8 @@ class Supervisor:
                 self._watches[name] = (path, tasks.start(watch, f"watch of {path}"))
 
     def _on_folder(self, name: str, folder: ModelFolder) -> None:
-        if folder.problem:
-            _logger.warning("[%s] %s", name, folder.problem)
+        for warning in folder.warnings():
+            _logger.warning("[%s] %s", name, warning)
         self.folders[name] = folder
         self._reconcile()
 

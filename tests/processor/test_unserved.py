@@ -29,6 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, signature_models: Path) -> 
     folder = tmp_path_factory.mktemp("server")
     onnx_models.write_classifier(folder / "zipmap/1", zipmap=True)
     onnx_models.write_classifier(folder / "plain/1", zipmap=False)
+    onnx_models.write_classifier(folder / "plain/001", zipmap=True)
     entries = [f"{{name: {name}, path: {name}}}" for name in ("zipmap", "plain")]
     entries += [
         f"{{name: {name}, path: {signature_models / path}, engine: {engine}, precision: fp32}}"
@@ -127,6 +128,15 @@ def test_status_and_the_log_name_what_is_not_served(server: Server) -> None:
     with Client(server.grpc) as client:
         assert sorted(client.predict("zipmap", {"x": np.zeros((1, 2), np.float32)})) == ["label"]
         assert sorted(client.predict("plain", {"x": np.zeros((1, 2), np.float32)})) == ["label", "probabilities"]
+
+
+def test_status_and_the_log_name_a_folder_whose_number_is_taken(server: Server) -> None:
+    status = server.status()
+    (duplicates,) = [model["duplicates"] for model in status["models"] if model["name"] == "plain"]
+    (duplicate,) = duplicates
+    assert duplicate.endswith("plain has version 1 twice: 1 is served, 001 is not; remove or rename one")
+    assert f"plain: {duplicate}" in render(status)
+    assert f"[plain] {duplicate}" in server.log.read_text()
 
 
 def test_a_model_without_any_signature_says_why_of_each(tmp_path: Path, signature_models: Path) -> None:
