@@ -101,3 +101,9 @@ def batching_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serving_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.serving_models`."""
     return made_by("serving_models", tmp_path_factory.mktemp("serving"))
+
+
+@pytest.fixture(scope="session")
+def signature_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.support.signature_models`."""
+    return made_by("signature_models", tmp_path_factory.mktemp("signatures"))

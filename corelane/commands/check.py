@@ -12,7 +12,7 @@ from processor.manifest import advice, load_manifest
 
 _DESCRIPTION = """\
 Validates a manifest. Prints each error with its line and what would be right, and exits 2; warns of what is valid but
-not there yet, such as a model's folder.
+may surprise: a folder that is not there yet, two version folders of one number, a name that REST cannot carry.
 
   corelane check manifest.yaml
 """

@@ -7,8 +7,9 @@ from typing import Any
 from corelane.commands.common import add_admin, add_command, add_json, call_admin, table
 
 _DESCRIPTION = """\
-Lists the versions of a running server: state, engine, precision, sessions, requests, latency, memory, and the last
-error. --json has more: why an engine and a precision were chosen, and which instruction set oneDNN takes (onednn_isa).
+Lists the versions of a running server: state, engine, precision, sessions, requests, latency, memory, the last
+error, and what of a model is not served. --json has more: why an engine and a precision were chosen, and which
+instruction set oneDNN takes (onednn_isa).
 
   corelane status
   corelane status --json | jq '.models[].versions[].state'
@@ -50,10 +51,12 @@ def render(status: dict[str, Any]) -> str:
             rows.append(_row(model["name"], version))
             if version["error"]:
                 notes.append(f"{model['name']}/{version['version']}: {version['error']}")
+            notes += [f"{model['name']}/{version['version']}: {note}" for note in version.get("notes", ())]
         if not model["versions"]:
             rows.append([model["name"], None, "no version", *[None] * (len(header) - 3)])
         if model["problem"]:
             notes.append(f"{model['name']}: {model['problem']}")
+        notes += [f"{model['name']}: {duplicate}" for duplicate in model.get("duplicates", ())]
     if status["manifest_error"]:
         notes.append(f"the changed manifest is not applied: {status['manifest_error']}")
     ready = "ready" if status["ready"] else "not ready yet"

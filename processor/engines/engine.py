@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class Engine(ABC):
 
     name: str
     any_shape = False
+    # Signatures that the version has and this engine cannot serve, each with the reason.
+    unserved: Mapping[str, str] = MappingProxyType({})
+    # What else of the version is not served, a sentence each, for the log and for `status`.
+    notes: Sequence[str] = ()
 
     @classmethod
     @abstractmethod

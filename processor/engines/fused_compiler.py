@@ -4,6 +4,7 @@
     tables/HASH.fp32   embedding tables, named after their content: whoever serves equal ones shares the memory
     dense-N.xml, .bin  what remains of each signature, in OpenVINO's form
     dense-N/           the same as a SavedModel, where OpenVINO cannot run it
+    unserved.json      signatures that no plan can serve, with the reasons
     original/          the SavedModel, for signatures that are not fused and for requests of other shapes
 
 Needs TensorFlow and OpenVINO; serving the plan needs OpenVINO only.
@@ -31,9 +32,9 @@ from kernels.graph import GraphError
 from kernels.graph.constants import fill_tensor
 from processor._native import TensorFlowModel
 from processor.engines.dense_part import DensePart, node_of, write_openvino, write_tensorflow
-from processor.engines.fused_engine import ORIGINAL, SCHEMA
+from processor.engines.fused_engine import ORIGINAL, SCHEMA, UNSERVED
 from processor.engines.selection import PLAN
-from processor.engines.tensorflow_engine import open_saved_model
+from processor.engines.tensorflow_engine import open_saved_model, unserved_signatures
 from processor.engines.tensorflow_signatures import open_shape, ops_of
 from processor.tensors import NUMPY_TYPES, SERVE_TAGS, Signature, TensorSpec, sparse_triples
 from processor.wire import messages, tensors
@@ -86,6 +87,7 @@ def compile_saved_model(
     (out / "tables").mkdir(parents=True)
     compilation = _Compilation(model, meta_graph.graph_def, out, why_tensorflow, tuple(tags))
     reports = compilation.run(signatures, stop_after)
+    (out / UNSERVED).write_text(json.dumps(unserved_signatures(meta_graph.signature_def)))
     if carry or any(report.why_not for report in reports):
         shutil.copytree(folder, out / ORIGINAL, copy_function=_link)
     return reports

@@ -27,6 +27,7 @@ from processor.wire import tensors
 
 SCHEMA = 1
 ORIGINAL = "original"
+UNSERVED = "unserved.json"
 _TENSORFLOW_BYTES = 400 << 20  # of data that the library takes by itself
 
 _logger = logging.getLogger(__name__)
@@ -40,10 +41,15 @@ class FusedEngine(NativeEngine):
     model: FusedModel
 
     def __init__(
-        self, model: FusedModel, signatures: dict[str, Signature], load_original: Callable[[], NativeEngine]
+        self,
+        model: FusedModel,
+        signatures: dict[str, Signature],
+        unserved: Mapping[str, str],
+        load_original: Callable[[], NativeEngine],
     ) -> None:
         self.model = model
         self._signatures = signatures
+        self.unserved = unserved
         self._load_original = load_original
         self._lock = threading.Lock()
         self._original: NativeEngine | None = None
@@ -53,6 +59,8 @@ class FusedEngine(NativeEngine):
     def load(cls, folder: Path, options: EngineOptions) -> "FusedEngine":
         try:
             plan = json.loads((folder / PLAN).read_text())
+            reasons = folder / UNSERVED
+            unserved = json.loads(reasons.read_text()) if reasons.exists() else {}
         except (OSError, ValueError) as error:
             raise LoadError(f"{folder} holds no fused plan: {error}") from error
         if plan.get("schema") != SCHEMA:
@@ -76,7 +84,7 @@ class FusedEngine(NativeEngine):
                 raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
             except OSError as error:
                 raise LoadError(f"{folder}: its tables cannot be kept in {options.tables}: {error}") from error
-        engine = cls(FusedModel(parts), signatures, lambda: _load_beside(folder, options, tags))
+        engine = cls(FusedModel(parts), signatures, unserved, lambda: _load_beside(folder, options, tags))
         if original is not None:
             engine._take_original(original)
         return engine

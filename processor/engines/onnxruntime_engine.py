@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from processor.engines.engine import Engine, EngineOptions
+from processor.engines.onnx_initializers import BYTES_MAX, optional_inputs
 from processor.engines.selection import the_only_file
 from processor.errors import EngineFailed, InvalidRequest, LoadError
 from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
@@ -36,9 +38,10 @@ _ONNX_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16, which numpy has no type for
 class OnnxRuntimeEngine(Engine):
     name = "onnxruntime"
 
-    def __init__(self, session: Any, signature: Signature) -> None:
+    def __init__(self, session: Any, signature: Signature, notes: Sequence[str] = ()) -> None:
         self._session = session
         self._signatures = {signature.name: signature}
+        self.notes = notes
         self._has_bfloat16 = "DT_BFLOAT16" in _types(signature)
 
     @classmethod
@@ -57,11 +60,11 @@ class OnnxRuntimeEngine(Engine):
             session = onnxruntime.InferenceSession(str(file), session_options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the binding raises a class of its own per status code
             raise LoadError(f"{file} is not a model that ONNX Runtime can load: {str(error)[:1000]}") from error
-        signature = _read_signature(session)
+        signature, notes = _read_signature(session, file)
         # Python's binding has bfloat16 in one of its two ways to call, and strings in the other.
         if _types(signature) >= {"DT_BFLOAT16", "DT_STRING"}:
             raise LoadError("engine onnxruntime cannot serve bfloat16 and strings in one model")
-        return cls(session, signature)
+        return cls(session, signature, notes)
 
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
@@ -73,12 +76,14 @@ class OnnxRuntimeEngine(Engine):
     def run(
         self, session: Any, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
+        # A default is the session's own already, which need not convert it again.
+        given = {name: array for name, array in inputs.items() if array is not signature.inputs[name].default}
         try:
             if self._has_bfloat16:
-                values = {name: _to_value(array) for name, array in inputs.items()}
+                values = {name: _to_value(array) for name, array in given.items()}
                 results = [_from_value(v) for v in self._session.run_with_ort_values(list(outputs), values)]
             else:
-                arrays = {name: _to_text(name, array) for name, array in inputs.items()}
+                arrays = {name: _to_text(name, array) for name, array in given.items()}
                 results = [_to_bytes(array) for array in self._session.run(list(outputs), arrays)]
         except InvalidRequest:
             raise
@@ -93,13 +98,35 @@ class OnnxRuntimeEngine(Engine):
         del self._session
 
 
-def _read_signature(session: Any) -> Signature:
+def _read_signature(session: Any, file: Path) -> tuple[Signature, list[str]]:
+    """The signature, and what of the model it leaves out, in words."""
     outputs = {node.name: _read_spec(node) for node in session.get_outputs() if node.type in _TYPES}
+    notes = [
+        f"output {node.name} is not served: it is {node.type}, which no tensor can carry{_hint(node)}"
+        for node in session.get_outputs()
+        if node.type not in _TYPES
+    ]
     if not outputs:
-        raise LoadError("the model returns no tensor; sequences and maps cannot be served")
-    return Signature(
-        name=DEFAULT_SIGNATURE, inputs={node.name: _read_spec(node) for node in session.get_inputs()}, outputs=outputs
-    )
+        raise LoadError(f"the model returns no tensor: {'; '.join(notes)}")
+    inputs = {node.name: _read_spec(node) for node in session.get_inputs()}
+    optional = session.get_overridable_initializers()
+    defaults, large = optional_inputs(file) if optional else ({}, [])
+    for node in optional:
+        if node.name in defaults and node.type in _TYPES:
+            inputs[node.name] = replace(_read_spec(node), default=defaults[node.name])
+    notes += [
+        f"input {name} is not served: its default is over {BYTES_MAX} bytes, or stands in another file"
+        for name in large
+    ]
+    return Signature(name=DEFAULT_SIGNATURE, inputs=inputs, outputs=outputs), notes
+
+
+def _hint(node: Any) -> str:
+    if node.type.startswith("seq(map("):
+        return "; for a classifier of skl2onnx, export it with options={'zipmap': False}"
+    if node.type.startswith("seq("):
+        return "; add a ConcatFromSequence to the model"
+    return ""
 
 
 def _read_spec(node: Any) -> TensorSpec:

@@ -16,6 +16,7 @@ import openvino
 from kernels.batching import JoinsRows, check_openvino_rows
 from processor._native import ModelSession, OpenVinoModel
 from processor.engines.engine import Engine, EngineOptions, NativeEngine
+from processor.engines.onnx_initializers import as_plain_inputs, with_defaults
 from processor.engines.openvino_library import library, properties_of
 from processor.engines.openvino_strings import OpenVinoStringEngine, last_line, refuse_undefined
 from processor.engines.selection import the_only_file
@@ -53,11 +54,17 @@ class OpenVinoEngine(NativeEngine):
         if options.op_libraries:
             raise LoadError("op_libraries are TensorFlow's; engine openvino cannot load them")
         file = the_only_file(folder, "*.xml" if any(folder.glob("*.xml")) else "*.onnx", "OpenVINO IR or ONNX model")
+        with as_plain_inputs(file) as (path, defaults):
+            return cls._open(path, options, defaults)
+
+    @classmethod
+    def _open(cls, file: Path, options: EngineOptions, defaults: Mapping[str, np.ndarray]) -> Engine:
+        """`defaults` are those of the inputs that may be left out."""
         core = openvino.Core()
         properties = properties_of(options)
         try:
             graph = core.read_model(file)
-            signature = _read_signature(graph)
+            signature = with_defaults(_read_signature(graph), defaults)
             if options.batching:
                 signature = dataclasses.replace(signature, joins_rows=_joins_rows(graph))
             specs = [*signature.inputs.values(), *signature.outputs.values()]

@@ -4,6 +4,7 @@ TensorFlow's Python is never imported: a request goes from bytes to bytes in C++
 (`inter_op_thread_pool = -1`), without Python's lock. The sessions share the variables and no thread pool.
 """
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -27,6 +28,7 @@ _logger = logging.getLogger(__name__)
 
 _INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 _BYTES_MAX = 2**31 - 1
+_SPARSE, _RAGGED = 1, 3  # TypeSpecProto.TypeSpecClass
 # Ops that keep what they are given beyond the run, by the beginnings of their names.
 _KEEPERS = (
     "LookupTableInsert",
@@ -49,9 +51,12 @@ class TensorFlowEngine(NativeEngine):
     name = "tensorflow"
     any_shape = True
 
-    def __init__(self, model: TensorFlowModel, signatures: dict[str, Signature]) -> None:
+    def __init__(
+        self, model: TensorFlowModel, signatures: dict[str, Signature], unserved: Mapping[str, str] | None = None
+    ) -> None:
         self.model = model
         self._signatures = signatures
+        self.unserved = unserved or {}
 
     @classmethod
     def load(cls, folder: Path, options: EngineOptions) -> "TensorFlowEngine":
@@ -108,7 +113,7 @@ class TensorFlowEngine(NativeEngine):
             rows_apart = not signature.joins_rows
             if not model.add_signature(name, _slots(signature.inputs), outputs_of, rows_apart=rows_apart):
                 raise LoadError(f"{folder}: signature {name} names a tensor that the graph does not have")
-        return cls(model, signatures)
+        return cls(model, signatures, unserved_signatures(parsed.signature_def))
 
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
@@ -150,7 +155,11 @@ def open_saved_model(
     parsed = messages.MetaGraphDef.FromString(meta_graph)
     signatures = _read_signatures(parsed.signature_def)
     if not signatures:
-        raise LoadError(f"{folder} has no signature that takes and returns dense tensors; export it with signatures")
+        reasons = "; ".join(f"{name}: {why}" for name, why in unserved_signatures(parsed.signature_def).items())
+        raise LoadError(
+            f"{folder} has no signature that takes and returns dense tensors"
+            + (f" ({reasons})" if reasons else "; export it with signatures")
+        )
     signatures = effects_examined(parsed.graph_def, ops_of(model), signatures)
     return model, parsed, signatures
 
@@ -203,11 +212,21 @@ def _read_signatures(definitions: Mapping[str, Any]) -> dict[str, Signature]:
     for name, definition in sorted(definitions.items()):
         if name in _INIT_SIGNATURES:
             continue
-        try:
+        with contextlib.suppress(_NotDense):  # `unserved_signatures` has these
             signatures[name] = _read_signature(name, definition)
-        except _NotDense as error:
-            _logger.warning("signature %s is not served: %s", name, error)
     return signatures
+
+
+def unserved_signatures(definitions: Mapping[str, Any]) -> dict[str, str]:
+    """Those whose tensors cannot travel, each with the reason."""
+    reasons = {}
+    for name, definition in sorted(definitions.items()):
+        try:
+            _read_signature(name, definition)
+        except _NotDense as error:
+            if name not in _INIT_SIGNATURES:
+                reasons[name] = str(error)
+    return reasons
 
 
 def _read_signature(name: str, definition: Any) -> Signature:
@@ -224,10 +243,15 @@ def _read_signature(name: str, definition: Any) -> Signature:
 
 def _read_spec(alias: str, info: Any, defaults: Any) -> TensorSpec:
     dtype = tensors.type_name(info.dtype)
-    if info.WhichOneof("encoding") != "name":
+    encoding = info.WhichOneof("encoding")
+    if encoding == "coo_sparse" or info.composite_tensor.type_spec.type_spec_class == _SPARSE:
+        raise _NotDense(f"{alias} is a sparse tensor; export it dense (tf.sparse.to_dense)")
+    if info.composite_tensor.type_spec.type_spec_class == _RAGGED:
+        raise _NotDense(f"{alias} is a ragged tensor; export it dense (RaggedTensor.to_tensor)")
+    if encoding != "name":
         raise _NotDense(f"{alias} is not a dense tensor")
     if dtype not in NUMPY_TYPES:
-        raise _NotDense(f"{alias} has element type {dtype}")
+        raise _NotDense(f"{alias} has element type {dtype}, which cannot be served")
     shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
     default = tensors.decode(alias, defaults[alias], bytes_max=_BYTES_MAX) if alias in defaults else None
     return TensorSpec(name=alias, dtype=dtype, shape=shape, engine_name=info.name, default=default)

@@ -6,7 +6,6 @@ import re
 import time
 import uuid
 
-from processor.errors import RequestError
 from processor.gateway.traces import Headers, Traces
 from processor.methods import Entry, Method
 from processor.wire.status import code_of
@@ -39,7 +38,7 @@ class CallRecords:
         asked: int | str | None,
         peer: str,
         started_s: float,
-        error: RequestError | None,
+        error: Exception | None,
     ) -> None:
         """Of a call that has ended; `asked` is the version or label that it named, `started_s` by
         `time.perf_counter`."""

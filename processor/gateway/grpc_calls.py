@@ -1,5 +1,6 @@
 """What the gRPC services share: a call's deadline, its end, and its errors."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from processor.errors import RequestError
 from processor.gateway.call_records import CallRecords
 from processor.gateway.router import Router
 from processor.methods import Entry, Method
-from processor.wire.status import code_of
+from processor.wire.status import code_of, message_of
+
+_logger = logging.getLogger(__name__)
 
 _DEADLINE_S_MAX = 30 * 24 * 3600
 
@@ -45,7 +48,8 @@ def forwarding(how: Forwarding, method: Method, target_of: Callable[[bytes], Tar
         cancellation = Cancellation()
         if not context.add_callback(cancellation.cancel):
             return b""  # the call is over already
-        started_s, target, failure = time.perf_counter(), _NO_TARGET, None
+        started_s, target = time.perf_counter(), _NO_TARGET
+        failure: Exception | None = None
         try:
             target = model, version, label = target_of(request)
             key_name = router.sticky_key(model)
@@ -62,7 +66,7 @@ def forwarding(how: Forwarding, method: Method, target_of: Callable[[bytes], Tar
                     key=None if key_name is None else metadata_of(context, key_name),
                 )
             )
-        except RequestError as error:
+        except Exception as error:
             failure = error
             return failed(context, error)
         finally:
@@ -88,15 +92,18 @@ def answering(answer: Callable[[bytes], Any]) -> Behaviour:
         try:
             data: bytes = answer(request).SerializeToString()
             return data
-        except RequestError as error:
+        except Exception as error:
             return failed(context, error)
 
     return behave
 
 
-def failed(context: grpc.ServicerContext, error: RequestError) -> bytes:
+def failed(context: grpc.ServicerContext, error: Exception) -> bytes:
+    """Ends a call with an error: every one leaves the gateway here."""
+    if not isinstance(error, RequestError):
+        _logger.error("a call failed by a fault of ours", exc_info=error)
     context.set_code(code_of(error))
-    context.set_details(str(error))
+    context.set_details(message_of(error))
     return b""
 
 

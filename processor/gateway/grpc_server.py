@@ -7,13 +7,15 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from processor import control
 from processor.gateway import inference_service, model_service, prediction_service
 from processor.gateway.grpc_access import AccessInterceptor, server_credentials
 from processor.gateway.grpc_calls import Forwarding
 from processor.gateway.process import Gateway
+from processor.gateway.reflection import SERVICE as REFLECTION
+from processor.gateway.reflection import Reflection
 from processor.wire.messages import POOL
 
 # A request in flight holds a thread; the router bounds them by version, and this by process.
@@ -81,9 +83,8 @@ class GrpcGateway(Gateway):
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for module in (health_pb2, reflection_pb2):
             POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-        reflection.enable_server_reflection(
-            (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server, pool=POOL
-        )
+        reflection = Reflection((*services, health.SERVICE_NAME, REFLECTION))
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, server)
         if self.settings["tls"] is None:
             server.add_insecure_port(self.settings["address"])
         else:

@@ -6,6 +6,7 @@ from processor.errors import InvalidRequest, RequestError
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
 from processor.methods import Entry
+from processor.served import check_served
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors
 from processor.wire.inference import DATATYPES
@@ -33,16 +34,19 @@ def is_ready(router: Router, name: str, version: str) -> bool:
 
 
 def model_metadata(router: Router, signatures: Signatures, name: str, version: str, entry: Entry) -> Any:
-    """A ModelMetadataResponse: the tensors of the default signature, or of the only one."""
+    """A ModelMetadataResponse: the tensors of the default signature, or of the only one. FailedPrecondition, with the
+    reason, if the version has a default signature and cannot serve it."""
     route, _, found = signatures.of(*target_of(name, version), entry=entry)
     model = router.models().get(name)
     serving = [str(one.version) for one in model.versions if one.instance is not None] if model else []
     response = messages.ModelMetadataResponse(
         name=name, versions=[str(route.version)] if version else serving, platform="corelane"
     )
-    chosen = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in found else min(found, default=None)
+    check_served(DEFAULT_SIGNATURE, found.unserved)
+    served = found.served
+    chosen = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in served else min(served, default=None)
     if chosen is not None:
-        for infos, target in ((found[chosen].inputs, response.inputs), (found[chosen].outputs, response.outputs)):
+        for infos, target in ((served[chosen].inputs, response.inputs), (served[chosen].outputs, response.outputs)):
             for alias, info in sorted(infos.items()):
                 dtype = tensors.type_name(info.dtype)
                 target.add(name=alias, datatype=DATATYPES.get(dtype, dtype), shape=_shape(info))

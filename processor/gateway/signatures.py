@@ -1,7 +1,10 @@
 """The signatures of the versions that a gateway knows: asked of a worker once, then remembered."""
 
+import json
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from processor._native import Cancellation
@@ -9,9 +12,23 @@ from processor.call import Call
 from processor.gateway.router import Router
 from processor.methods import Assignment, Entry, Method
 from processor.routes import VersionRoute
+from processor.served import UNSERVED_SIGNATURES, served_name
 from processor.wire import messages
 
 _FIELD = "signature_def"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionSignatures:
+    """The signatures of a version: those that are served (tensorflow.SignatureDef), and why others are not."""
+
+    served: Mapping[str, Any]
+    unserved: Mapping[str, str]
+
+    def find(self, name: str) -> tuple[str, Any]:
+        """The signature that a request with this name means, and its definition. FailedPrecondition without it."""
+        name = served_name(name, self.served, self.unserved)
+        return name, self.served[name]
 
 
 class Signatures:
@@ -21,13 +38,12 @@ class Signatures:
         self._router = router
         self._timeout_ns = int(timeout_s * 1e9)
         self._lock = threading.Lock()
-        self._known: dict[int, Any] = {}  # by worker
+        self._known: dict[int, VersionSignatures] = {}  # by worker
 
     def of(
         self, model: str, version: int | None, label: str | None, key: str | None = None, entry: Entry = Entry.GRPC
-    ) -> tuple[VersionRoute, Assignment, Any]:
-        """The version that a call would go to now, why, and its signatures by name (tensorflow.SignatureDef). Raises
-        the errors of a call."""
+    ) -> tuple[VersionRoute, Assignment, VersionSignatures]:
+        """The version that a call would go to now, why, and its signatures. Raises the errors of a call."""
         route, assignment = self._router.choose(model, version, label, key)
         assert route.instance is not None
         with self._lock:
@@ -39,7 +55,7 @@ class Signatures:
                 self._forget()
         return route, assignment, known
 
-    def _ask(self, model: str, version: int, entry: Entry) -> Any:
+    def _ask(self, model: str, version: int, entry: Entry) -> VersionSignatures:
         request = messages.GetModelMetadataRequest(metadata_field=[_FIELD])
         request.model_spec.name = model
         request.model_spec.version.value = version
@@ -55,8 +71,14 @@ class Signatures:
             )
         )
         definitions = messages.SignatureDefMap()
-        messages.parse(messages.GetModelMetadataResponse, answer).metadata[_FIELD].Unpack(definitions)
-        return definitions.signature_def
+        metadata = messages.parse(messages.GetModelMetadataResponse, answer).metadata
+        metadata[_FIELD].Unpack(definitions)
+        unserved = {}
+        if UNSERVED_SIGNATURES in metadata:
+            reasons = messages.StringValue()
+            metadata[UNSERVED_SIGNATURES].Unpack(reasons)
+            unserved = json.loads(reasons.value)
+        return VersionSignatures(served=definitions.signature_def, unserved=unserved)
 
     def _forget(self) -> None:
         serving = {route.instance for model in self._router.models().values() for route in model.versions}

@@ -7,7 +7,7 @@ none of this is imported.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from processor.errors import RequestError, StartError
+from processor.errors import StartError
 from processor.methods import Entry, Method
 from processor.version import VERSION
 from processor.wire.status import code_of, number_of
@@ -50,7 +50,7 @@ class Traces:
         asked: int | str | None,
         started_ns: int,
         ended_ns: int,
-        error: RequestError | None,
+        error: Exception | None,
     ) -> None:
         """Of a call that has ended; times since 1970."""
         carrier = {name: value for name in ("traceparent", "tracestate") if (value := headers(name)) is not None}

@@ -9,9 +9,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from processor.manifest.paths import remote_problem, rest_problem
 from processor.manifest.settings import (
     AuthSettings,
     BatchingSettings,
@@ -81,6 +82,23 @@ def _user(value: Any) -> str | None:
     return str(value)
 
 
+def _local(value: str) -> str:
+    problem = remote_problem(value)
+    if problem is not None:
+        raise _problem(problem)
+    return value
+
+
+def _model_name(value: str) -> str:
+    if not value or "/" in value or any(character.isspace() or not character.isprintable() for character in value):
+        raise _problem(f"should be a name that a path can carry, not {value!r}: {rest_problem(value)}")
+    return value
+
+
+# A file or folder of this host.
+LocalPath = Annotated[str, AfterValidator(_local)]
+
+
 def _versions(value: Any) -> VersionPolicy:
     if isinstance(value, VersionPolicy):
         return value
@@ -144,9 +162,9 @@ AutoOrCount = Annotated[int | None, BeforeValidator(_auto_or_count)]
 
 
 class Tls(_Strict):
-    certificate: str = Field(description="the server's certificate and those that lead to its authority, in PEM")
-    key: str = Field(description="its private key, in PEM")
-    client_ca: str | None = Field(
+    certificate: LocalPath = Field(description="the server's certificate and those that lead to its authority, in PEM")
+    key: LocalPath = Field(description="its private key, in PEM")
+    client_ca: LocalPath | None = Field(
         default=None, description="mutual TLS: clients need a certificate that this authority signed; none: anybody"
     )
 
@@ -159,14 +177,14 @@ class Tls(_Strict):
 
 
 class Jwt(_Strict):
-    key: str = Field(description="file of the public key in PEM, or of the shared secret")
+    key: LocalPath = Field(description="file of the public key in PEM, or of the shared secret")
     algorithms: list[str] = Field(default=["RS256"], min_length=1, description="that tokens may be signed with")
     issuer: str | None = Field(default=None, description="who must have made them")
     audience: str | None = Field(default=None, description="whom they must be for")
 
 
 class Auth(_Strict):
-    api_keys: str | None = Field(
+    api_keys: LocalPath | None = Field(
         default=None,
         description="a file: on each line a client and its key, or sha256:DIGEST; read when it changes",
     )
@@ -202,7 +220,9 @@ class Limits(_Strict):
 
 class Listen(_Strict):
     grpc: Address = Field(default=ListenSettings().grpc, description="where clients call")
-    grpc_socket: str | None = Field(default=None, description="a Unix socket where clients call, too; none: no such")
+    grpc_socket: LocalPath | None = Field(
+        default=None, description="a Unix socket where clients call, too; none: no such"
+    )
     http: Annotated[str | None, BeforeValidator(_address_or_none)] = Field(
         default=ListenSettings().http, description="where clients call by REST; none: nowhere"
     )
@@ -276,7 +296,7 @@ class Queue(_Strict):
 
 
 class RequestLog(_Strict):
-    folder: Annotated[str, Field(min_length=1)] = Field(description="where files go; relative to the manifest")
+    folder: Annotated[LocalPath, Field(min_length=1)] = Field(description="where files go; relative to the manifest")
     percent: float = Field(default=1.0, gt=0, le=100, description="of the model's answered calls")
     bytes_max: int = Field(default=1 << 30, ge=1 << 20, description="that the model's files take; the oldest go")
 
@@ -310,8 +330,8 @@ class MaxDivergence(_Strict):
 
 
 class Model(_Strict):
-    name: str = Field(min_length=1, pattern=r"^[^/\s]+$", description="what requests call it")
-    path: str = Field(min_length=1, description="folder of numbered version folders; relative to the manifest")
+    name: Annotated[str, AfterValidator(_model_name)] = Field(description="what requests call it")
+    path: LocalPath = Field(min_length=1, description="folder of numbered version folders; relative to the manifest")
     engine: Literal["auto", "tensorflow", "onnxruntime", "openvino", "fused"] = Field(
         default="auto", description="what runs it; auto: read from the files"
     )
@@ -358,7 +378,7 @@ class Model(_Strict):
     request_log: RequestLog | None = Field(
         default=None, description="{folder, percent, bytes_max}: keep sampled calls as TFRecords; none: off"
     )
-    op_libraries: list[str] = Field(default_factory=list, description="TensorFlow custom-op libraries")
+    op_libraries: list[LocalPath] = Field(default_factory=list, description="TensorFlow custom-op libraries")
     saved_model_tags: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
         default=["serve"], description="the tags of the graph to load, of those that a SavedModel has"
     )

@@ -1,6 +1,8 @@
 #include "infer_codec.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "field_reader.h"
 
@@ -14,7 +16,16 @@ enum : uint32_t { kResponseOutputs = 5, kResponseRaw = 6 };
 // Fields of both kinds of tensors.
 enum : uint32_t { kTensorName = 1, kDatatype = 2, kTensorShape = 3, kTensorParameters = 4, kContents = 5 };
 
+// Fields of InferRequestedOutputTensor that a tensor has other numbers for.
+enum : uint32_t { kOutputParameters = 2 };
+
 constexpr std::string_view kSignatureParameter = "signature_name";
+// Parameters that change no answer. Python knows others, and words the refusal of the rest.
+constexpr std::string_view kHints[] = {"priority", "timeout"};
+constexpr std::string_view kRequestBinary = "binary_data_output";
+constexpr std::string_view kOutputBinary = "binary_data";
+// Fields of InferParameter.
+enum : uint32_t { kBoolParameter = 1, kTextParameter = 3 };
 
 struct DatatypeName {
   int32_t dtype;
@@ -43,10 +54,11 @@ std::string_view NameOf(int32_t dtype) {
   return {};
 }
 
-// An entry of a map of parameters: its key, and its value if that is a string.
-bool ReadParameter(std::string_view data, std::string_view* key, std::string_view* text) {
+// An entry of a map of parameters: its key, its value if that is a string, and which field the value stands in.
+bool ReadParameter(std::string_view data, std::string_view* key, std::string_view* text, uint32_t* kind) {
   FieldReader reader(data);
   uint32_t field, wire_type;
+  *kind = 0;
   while (!reader.AtEnd()) {
     if (!reader.ReadTag(&field, &wire_type)) return false;
     std::string_view bytes;
@@ -57,11 +69,10 @@ bool ReadParameter(std::string_view data, std::string_view* key, std::string_vie
       FieldReader value(bytes);
       while (!value.AtEnd()) {
         if (!value.ReadTag(&field, &wire_type)) return false;
-        if (field == 3 && wire_type == kBytes) {
-          if (!value.ReadBytes(text)) return false;
-        } else if (!value.Skip(wire_type)) {
-          return false;
-        }
+        // Of several values the last one counts.
+        *kind = field;
+        const bool is_text = field == kTextParameter && wire_type == kBytes;
+        if (is_text ? !value.ReadBytes(text) : !value.Skip(wire_type)) return false;
       }
     } else {
       return false;
@@ -80,6 +91,25 @@ bool ReadDims(std::string_view packed, std::vector<int64_t>* dims) {
   return true;
 }
 
+// An output that is asked for: its name, and no parameter that would change it.
+bool ReadOutput(std::string_view data, std::string_view* name) {
+  FieldReader reader(data);
+  uint32_t field, wire_type;
+  *name = {};
+  while (!reader.AtEnd()) {
+    std::string_view bytes, key, text;
+    uint32_t kind;
+    if (!reader.ReadTag(&field, &wire_type) || wire_type != kBytes || !reader.ReadBytes(&bytes)) return false;
+    if (field == kTensorName) {
+      *name = bytes;
+    } else if (field != kOutputParameters || !ReadParameter(bytes, &key, &text, &kind) || key != kOutputBinary ||
+               kind != kBoolParameter) {
+      return false;
+    }
+  }
+  return true;
+}
+
 // The names that a tensor goes by: they come first, or the request is not one of ours.
 bool ReadTensorName(std::string_view data, std::string_view* name) {
   FieldReader reader(data);
@@ -92,7 +122,7 @@ bool ReadTensorName(std::string_view data, std::string_view* name) {
   return false;
 }
 
-// An input but for its raw contents. Parameters of inputs are shared memory's, and not for us.
+// An input but for its raw contents. Parameters of inputs are for Python.
 bool ReadInput(std::string_view data, TensorMessage* tensor, bool* has_contents) {
   FieldReader reader(data);
   uint32_t field, wire_type;
@@ -132,8 +162,14 @@ bool ReadHead(std::string_view data, std::string_view* signature, std::string_vi
     if (field == kId) {
       *id = bytes;
     } else if (field == kParameters) {
-      if (!ReadParameter(bytes, &key, &text)) return false;
-      if (key == kSignatureParameter) *signature = text;
+      uint32_t kind;
+      if (!ReadParameter(bytes, &key, &text, &kind)) return false;
+      if (key == kSignatureParameter && kind == kTextParameter) {
+        *signature = text;
+      } else if ((key != kRequestBinary || kind != kBoolParameter) &&
+                 std::find(std::begin(kHints), std::end(kHints), key) == std::end(kHints)) {
+        return false;
+      }
     } else if (field == kRaw) {
       *raw = true;
     }
@@ -204,7 +240,7 @@ bool DecodeInfer(const std::vector<std::unique_ptr<Signature>>& signatures, std:
       if (!request->AddInput(tensor, &budget)) return false;
       in_order.push_back(tensor);
     } else if (field == kOutputs) {
-      if (!ReadTensorName(bytes, &name) || !request->AddOutput(name)) return false;
+      if (!ReadOutput(bytes, &name) || !request->AddOutput(name)) return false;
     } else if (field == kRaw) {
       if (next_raw == in_order.size()) return false;
       in_order[next_raw++]->content = bytes;

@@ -24,8 +24,8 @@ struct InferTarget {
 bool PeekInferTarget(std::string_view request, InferTarget* target);
 
 // Takes a ModelInferRequest apart, like PredictRequest::Decode. The signature is named by the string parameter
-// `signature_name`, else it is the default one. False if it does not fit in any way, or asks for what only a server on the
-// client's machine could do (shared memory).
+// `signature_name`, else it is the default one. False if it does not fit in any way, or has a parameter that is not known
+// to change no answer.
 bool DecodeInfer(const std::vector<std::unique_ptr<Signature>>& signatures, std::string_view data,
                  uint64_t tensor_bytes_max, PredictRequest* request);
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from processor import control
 from processor.errors import ControlError, InvalidRequest, ModelNotFound, ModelsNotAvailable, RequestError
+from processor.manifest import advice
 from processor.supervisor import exposition, meters
 from processor.supervisor.child import Child
 from processor.supervisor.lifecycle import Phase
@@ -16,6 +18,8 @@ from processor.wire.status import number_of
 
 if TYPE_CHECKING:
     from processor.supervisor.supervisor import Supervisor
+
+_logger = logging.getLogger(__name__)
 
 
 async def answer(supervisor: Supervisor, gateway: Child, message: control.Message) -> None:
@@ -37,7 +41,10 @@ async def _reload(supervisor: Supervisor, body: str) -> str:
             available.setdefault(worker.instance.spec.model, set()).add(worker.instance.spec.version)
     before = {model.name for model in supervisor.manifest.models}
     supervisor.apply(manifest_of(request, supervisor.manifest, available))
-    new = [model.name for model in supervisor.manifest.models if model.name not in before]
+    added = [model for model in supervisor.manifest.models if model.name not in before]
+    for warning in advice.name_warnings(added):
+        _logger.warning("%s", warning)
+    new = [model.name for model in added]
     await supervisor.settled(new)
     _check_serving(supervisor, new)
     return ""

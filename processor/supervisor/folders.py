@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from processor.manifest import VersionPolicy
+from processor.manifest.paths import numbered_folders, remote_problem
 
 _SHARD = re.compile(r"(?P<stem>.*\.data-)\d{5}-of-(?P<count>\d{5})$")
 _RSYNC_TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9]{6}$")
@@ -26,10 +27,15 @@ class VersionFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFolder:
-    """What is under a model's path. `problem` says why nothing can be served from it."""
+    """What is under a model's path. `problem` says why nothing can be served from it, `duplicates` which folders are
+    not because of their numbers."""
 
     versions: tuple[VersionFolder, ...] = ()
     problem: str | None = None
+    duplicates: tuple[str, ...] = ()
+
+    def warnings(self) -> tuple[str, ...]:
+        return self.duplicates if self.problem is None else (self.problem,)
 
 
 class FolderWatch:
@@ -52,9 +58,9 @@ class FolderWatch:
     def look(self, policy: VersionPolicy) -> ModelFolder:
         """The folders that `policy` may choose from: for the latest n, down to the n-th complete one."""
         try:
-            numbered = _numbered(self._path)
+            numbered, duplicates = numbered_folders(self._path)
         except FileNotFoundError:
-            return ModelFolder(problem=f"{self._path} does not exist")
+            return ModelFolder(problem=remote_problem(self._path) or f"{self._path} does not exist")
         except NotADirectoryError:
             return ModelFolder(problem=f"{self._path} is not a folder")
         except OSError as error:
@@ -69,7 +75,7 @@ class FolderWatch:
             if policy.kind == "latest" and len([f for f in folders if f.waiting_for is None]) >= policy.latest:
                 break
             folders.append(self._look_at(version, numbered[version]))
-        return ModelFolder(versions=tuple(folders))
+        return ModelFolder(versions=tuple(folders), duplicates=tuple(duplicates))
 
     def _look_at(self, version: int, path: Path) -> VersionFolder:
         try:
@@ -84,15 +90,6 @@ class FolderWatch:
         if waiting_for is None and still_s < self._settle_s:
             waiting_for = "still being written"
         return VersionFolder(version=version, path=path, fingerprint=fingerprint, waiting_for=waiting_for)
-
-
-def _numbered(path: Path) -> dict[int, Path]:
-    numbered: dict[int, Path] = {}
-    with os.scandir(path) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir():
-                numbered.setdefault(int(entry.name), Path(entry.path))
-    return numbered
 
 
 def _files(path: Path) -> tuple[dict[str, tuple[int, int, int]], float]:

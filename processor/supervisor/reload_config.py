@@ -7,6 +7,7 @@ from typing import Any
 
 from processor.errors import FailedPrecondition, InvalidRequest
 from processor.manifest import Manifest, ModelSettings
+from processor.manifest.paths import remote_problem
 from processor.manifest.tensorflow_flags import policy_of
 
 
@@ -22,6 +23,9 @@ def manifest_of(request: Any, current: Manifest, available: Mapping[str, Set[int
             raise InvalidRequest("Illegal setting of ModelServerConfig: every model needs a name and a base_path")
         if any(model.name == config.name for model in models):
             raise InvalidRequest(f"Illegal to list model {config.name} multiple times in config list")
+        problem = remote_problem(config.base_path)
+        if problem is not None:
+            raise InvalidRequest(f"model {config.name}: {problem}")
         known = current.model(config.name)
         labels = tuple(sorted(config.version_labels.items()))
         if known is not None:

@@ -48,6 +48,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                 "name": settings.name,
                 "path": str(settings.path),
                 "problem": folder.problem if folder else None,
+                "duplicates": list(folder.duplicates) if folder else [],
                 "slo_p99_ms": settings.slo_p99_ms,
                 "versions": versions,
             }
@@ -93,6 +94,7 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
         "pid": worker.child.pid,
         "engine": worker.engine,
         "engine_why": worker.engine_why,
+        "notes": worker.notes,
         "precision": worker.precision["name"],
         "precision_why": worker.precision["why"],
         "onednn_isa": worker.precision["isa"],

@@ -255,8 +255,8 @@ class Supervisor:
                 self._watches[name] = (path, tasks.start(watch, f"watch of {path}"))
 
     def _on_folder(self, name: str, folder: ModelFolder) -> None:
-        if folder.problem:
-            _logger.warning("[%s] %s", name, folder.problem)
+        for warning in folder.warnings():
+            _logger.warning("[%s] %s", name, warning)
         self.folders[name] = folder
         self._reconcile()
 
@@ -401,7 +401,7 @@ class Supervisor:
             worker.error = message["error"]
         elif message["type"] == "available":
             worker.engine, worker.engine_why = message["engine"], message["engine_why"]
-            worker.load_s, worker.precision = message["load_s"], message["precision"]
+            worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]
             # `failed` attempts at another version of the files are over; crashes are counted on.
             trouble = self.troubles.get(worker.instance.spec)
             if trouble is not None and not trouble.was_available:

@@ -21,6 +21,7 @@ class Worker:
     epoch: int | None = None  # of the first routing table in which its phase shows
     engine: str = ""
     engine_why: str = ""
+    notes: list[str] = dataclasses.field(default_factory=list)  # what of the version is not served
     load_s: float = 0.0
     precision: dict[str, str] = dataclasses.field(default_factory=dict)  # name, why and isa, as the worker chose
     profile: Profile | None = None

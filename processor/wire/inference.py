@@ -76,8 +76,6 @@ def decode_inputs(request: Any) -> dict[str, np.ndarray]:
         name = tensor.name
         if name in arrays:
             raise InvalidRequest(f"input '{name}' stands twice in the request")
-        if "shared_memory_region" in tensor.parameters:
-            raise InvalidRequest(f"input '{name}' is in shared memory, which this server does not offer")
         if raw:
             if tensor.HasField("contents"):
                 raise InvalidRequest(f"input '{name}' has contents beside raw_input_contents; send one of them")

@@ -39,6 +39,7 @@ def _message(name: str) -> Any:
     return message_factory.GetMessageClass(POOL.FindMessageTypeByName(name))
 
 
+StringValue = _message("google.protobuf.StringValue")
 TensorProto = _message("tensorflow.TensorProto")
 TensorShapeProto = _message("tensorflow.TensorShapeProto")
 MetaGraphDef = _message("tensorflow.MetaGraphDef")
@@ -68,6 +69,8 @@ SSLConfig = _message("tensorflow.serving.SSLConfig")
 BatchingParameters = _message("tensorflow.serving.BatchingParameters")
 ReloadConfigRequest = _message("tensorflow.serving.ReloadConfigRequest")
 ReloadConfigResponse = _message("tensorflow.serving.ReloadConfigResponse")
+
+OnnxModel = _message("onnx.ModelProto")
 
 ServerLiveResponse = _message("inference.ServerLiveResponse")
 ServerReadyResponse = _message("inference.ServerReadyResponse")

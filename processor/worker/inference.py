@@ -1,5 +1,6 @@
 """A worker's calls: request bytes to response bytes, on one engine."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,13 @@ import numpy as np
 from processor.engines import Engine
 from processor.errors import InvalidRequest, NotSupported
 from processor.methods import Method
+from processor.served import UNSERVED_SIGNATURES, check_served
 from processor.tensors import CLASSIFY_METHOD, DEFAULT_SIGNATURE, REGRESS_METHOD, Signature
 from processor.wire import inference, messages, tensors
+from processor.wire.infer_parameters import check_parameters, signature_of
 from processor.worker import examples, validation
 
 _SIGNATURE_DEF = "signature_def"
-_SIGNATURE_PARAMETER = "signature_name"
 
 # Hears the name of the signature that a call runs, as soon as it is known.
 Ran = Callable[[str], None]
@@ -64,7 +66,7 @@ class Inference:
 
     def _predict(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.PredictRequest, payload)
-        signature = validation.find_signature(self._engine.signatures(), request.model_spec.signature_name)
+        signature = self._signature(request.model_spec.signature_name)
         ran(signature.name)
         outputs = validation.choose_outputs(signature, request.output_filter)
         inputs = validation.decode_inputs(
@@ -79,8 +81,8 @@ class Inference:
 
     def _infer(self, session: Any, payload: bytes, ran: Ran) -> Any:
         request = messages.parse(messages.ModelInferRequest, payload)
-        wanted = request.parameters[_SIGNATURE_PARAMETER].string_param if request.parameters else ""
-        signature = validation.find_signature(self._engine.signatures(), wanted)
+        check_parameters(request)
+        signature = self._signature(signature_of(request))
         ran(signature.name)
         outputs = validation.choose_outputs(signature, [output.name for output in request.outputs])
         inputs = validation.check_arrays(signature, inference.decode_inputs(request), any_shape=self._engine.any_shape)
@@ -130,6 +132,7 @@ class Inference:
                 raise InvalidRequest("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
             if any(head.name == name for head in heads):
                 raise InvalidRequest(f"Duplicate evaluation of signature: {name}")
+            check_served(name, self._engine.unserved)
             if name not in self._engine.signatures():
                 raise InvalidRequest(f"Requested signature not found in model graph: {name}")
             if task.method_name not in (CLASSIFY_METHOD, REGRESS_METHOD):
@@ -140,6 +143,7 @@ class Inference:
     def _head(self, name: str, method: str) -> Signature:
         """The signature that `name` means for Classify or Regress."""
         name = name or DEFAULT_SIGNATURE
+        check_served(name, self._engine.unserved)
         signature = self._engine.signatures().get(name)
         if signature is None:
             raise InvalidRequest(f"No signature was found with the name: {name}")
@@ -158,8 +162,14 @@ class Inference:
             _describe(signature, definitions.signature_def[signature.name])
         response = messages.GetModelMetadataResponse()
         response.metadata[_SIGNATURE_DEF].Pack(definitions)
+        if self._engine.unserved:
+            reasons = messages.StringValue(value=json.dumps(dict(self._engine.unserved)))
+            response.metadata[UNSERVED_SIGNATURES].Pack(reasons)
         self._name(response.model_spec, "")
         return response
+
+    def _signature(self, name: str) -> Signature:
+        return validation.find_signature(self._engine.signatures(), name, self._engine.unserved)
 
     def _run_examples(self, session: Any, signature: Signature, method: str, rows: Any, result: Any, ran: Ran) -> None:
         ran(signature.name)

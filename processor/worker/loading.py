@@ -1,6 +1,7 @@
 """Loading a version: from a WorkerSpec to warm sessions behind a channel, ready to start."""
 
 import gc
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,15 +21,20 @@ from processor.worker.spec import WorkerSpec
 from processor.worker.warm_up import warm_up
 from scheduler import Profile
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedVersion:
+    """`notes` say what of the version is not served, or not as one might expect."""
+
     choice: Choice
     precision: Precision
     profile: Profile
     load_s: float
     warm_up_s: float
     group: SessionGroup
+    notes: list[str]
 
 
 def _cache(spec: WorkerSpec) -> Path | None:
@@ -89,6 +95,14 @@ def load_version(
         gate=gate,
         member=member,
     )
+    notes = [*engine.notes, *(f"signature {name} is not served: {why}" for name, why in engine.unserved.items())]
+    for signature in engine.signatures().values():
+        if signature.effect:
+            notes.append(f"signature {signature.name} is neither warmed up nor profiled: {signature.effect}")
+        elif spec.batch_rows_max and signature.joins_rows:
+            notes.append(f"requests of signature {signature.name} run one by one: {signature.joins_rows}")
+    for note in notes:
+        _logger.warning("%s", note)
     load_s = time.monotonic() - started_s
     return LoadedVersion(
         choice=choice,
@@ -97,4 +111,5 @@ def load_version(
         load_s=load_s,
         warm_up_s=warm_up_s,
         group=group,
+        notes=notes,
     )

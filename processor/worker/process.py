@@ -76,6 +76,7 @@ def main(arguments: list[str]) -> None:
             "type": "available",
             "engine": version.choice.engine,
             "engine_why": version.choice.why,
+            "notes": version.notes,
             "load_s": version.load_s,
             "warm_up_s": version.warm_up_s,
             "precision": dataclasses.asdict(version.precision),

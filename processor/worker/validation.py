@@ -1,23 +1,25 @@
 """Whether a request fits its signature. Messages are TensorFlow Serving's where it has one."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from processor.errors import FailedPrecondition, InvalidRequest
-from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES, SHORT_NAMES, Signature, TensorSpec, wire_type
+from processor.errors import InvalidRequest
+from processor.served import served_name
+from processor.tensors import NUMPY_TYPES, SHORT_NAMES, Signature, TensorSpec, wire_type
 from processor.wire import tensors
 
 # Tensors may take more memory than their bytes on the wire: a varint becomes eight bytes, one value fills a shape.
 DECODED_FACTOR = 4
 
 
-def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
-    name = name or DEFAULT_SIGNATURE
-    if name not in signatures:
-        raise FailedPrecondition(f'Serving signature key "{name}" not found.')
-    return signatures[name]
+def find_signature(
+    signatures: Mapping[str, Signature], name: str, unserved: Mapping[str, str] = MappingProxyType({})
+) -> Signature:
+    """The signature of this name. FailedPrecondition, with the reason if it is among the `unserved`."""
+    return signatures[served_name(name, signatures, unserved)]
 
 
 def decode_inputs(

@@ -47,6 +47,24 @@ def test_numbered_folders_only(tmp_path: Path) -> None:
     assert seen(tmp_path) == {1: None, 20: None}
 
 
+def test_two_folders_of_one_number(tmp_path: Path) -> None:
+    make(tmp_path, "1/model.onnx", "001/model.onnx", "01/model.onnx", "002/model.onnx", "7/model.onnx", "0007")
+    found = watch(tmp_path).look(ALL)
+    assert {folder.version: folder.path.name for folder in found.versions} == {1: "1", 2: "002", 7: "7"}
+    assert found.problem is None
+    assert found.warnings() == (
+        f"{tmp_path} has version 1 twice: 1 is served, 01 is not; remove or rename one",
+        f"{tmp_path} has version 1 twice: 1 is served, 001 is not; remove or rename one",
+    )
+    assert watch(tmp_path / "none").look(ALL).warnings() == (f"{tmp_path / 'none'} does not exist",)
+
+
+def test_a_path_that_is_a_url() -> None:
+    found = watch(Path("s3://bucket/models")).look(ALL)
+    assert found.problem is not None
+    assert found.problem.startswith("s3://bucket/models is not on this host; only its file system is read")
+
+
 def test_policies(tmp_path: Path) -> None:
     make(tmp_path, *(f"{version}/model.onnx" for version in range(1, 6)))
     assert set(seen(tmp_path, LATEST)) == {5}

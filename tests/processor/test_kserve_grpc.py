@@ -104,6 +104,21 @@ def test_errors(
     assert found.value.status() == status
 
 
+def test_what_the_client_may_ask_and_is_not_offered(client: triton.InferenceServerClient) -> None:
+    shared = triton.InferRequestedOutput("score")
+    shared.set_shared_memory("region", 12)
+    for outputs, sequence, message in (
+        ([triton.InferRequestedOutput("score", class_count=2)], 0, "'classification' of output 'score' is not offered"),
+        ([shared], 0, "'shared_memory_byte_size' of output 'score' is not offered"),
+        (None, 5, "'sequence_end' of the request|'sequence_id' of the request is not offered"),
+    ):
+        with pytest.raises(InferenceServerException, match=message) as raised:
+            client.infer("tf2", tf2_inputs(), outputs=outputs, sequence_id=sequence)
+        assert raised.value.status() == "StatusCode.INVALID_ARGUMENT"
+    found = client.infer("tf2", tf2_inputs(), priority=2, timeout=10)
+    np.testing.assert_array_equal(found.as_numpy("score"), np.array([7, 8, -1], np.float32))
+
+
 def test_a_deadline(client: triton.InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match=r"[Dd]eadline") as found:
         client.infer("tf2", tf2_inputs(), client_timeout=0.0001)

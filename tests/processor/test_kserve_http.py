@@ -88,6 +88,22 @@ def test_every_type_in_json(server: Server) -> None:
         )
 
 
+def test_whole_numbers_in_json_are_exact(server: Server) -> None:
+    values = {"INT64": [-(2**63), 2**53 + 1], "UINT64": [2**64 - 1, 1], "FP64": [0.1, 2**53], "BYTES": ["a", "b"]}
+    inputs = [
+        {
+            "name": SHORT_NAMES[dtype],
+            "datatype": datatype,
+            "shape": [2],
+            "data": values.get(datatype, [datatype == "BOOL" or 1] * 2),
+        }
+        for dtype, datatype in DATATYPES.items()
+    ]
+    found = infer(server, {"inputs": inputs, "parameters": {"signature_name": "plain"}}, "types").json
+    outputs = {output["datatype"]: output["data"] for output in found["outputs"]}
+    assert {datatype: outputs[datatype] for datatype in values} == values
+
+
 def test_json_and_binary_in_one_response(server: Server) -> None:
     body = {
         "inputs": [
@@ -123,19 +139,46 @@ def tensor(**changes: Any) -> dict[str, Any]:
         (tensor(shape=["1"]), "'shape' should be a list of whole numbers"),
         (tensor(shape=[-1, -1]), "input 'x' has 1 elements; shape [-1, -1] takes 1"),
         (tensor(data=None), "input 'x' has neither data nor a binary_data_size"),
-        (tensor(data=["a"]), "input 'x': JSON Value: [\"a\"] is not of expected type: float"),
+        (tensor(data=["a"]), "input 'x': JSON Value: \"a\" Type: String is not of expected type: float"),
         (tensor(parameters={"binary_data_size": 4}), "has a binary_data_size of 4; the body has 0 more bytes"),
         (tensor(parameters={"binary_data_size": -4}), "has a binary_data_size of -4"),
-        (tensor(parameters={"shared_memory_region": "a"}), "in shared memory, which this server does not offer"),
+        (tensor(parameters={"shared_memory_region": "a"}), "'shared_memory_region' of input 'x' is not offered"),
+        (tensor(parameters={"shared_memory_offset": 8}), "reads and writes no shared memory"),
+        (
+            tensor(parameters={"content_type": "base64"}),
+            "'content_type' of input 'x' is offered as np, pd and str only",
+        ),
+        ({**tensor(), "outputs": [{"name": "y", "parameters": {"classification": 1}}]}, "ask for the whole output"),
+        ({**tensor(), "outputs": [{"name": "y", "parameters": {"shared_memory_region": "a"}}]}, "of output 'y' is not"),
+        ({**tensor(), "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]}, "should be true or false"),
+        ({**tensor(), "outputs": [{"name": "y", "parameters": {"binary_data_size": 1}}]}, "is not known"),
+        ({**tensor(), "parameters": {"sequence_id": 5}}, "keeps no state between requests"),
+        ({**tensor(), "parameters": {"sequence_start": True}}, "keeps no state between requests"),
+        ({**tensor(), "parameters": {"binary_data_output": "yes"}}, "should be true or false"),
+        ({**tensor(), "parameters": {"temperature": 1}}, "parameter 'temperature' of the request is not known; known:"),
+        ({**tensor(), "parameters": {"priority": [1]}}, "should be text, a number or a boolean"),
         (tensor(parameters=1), "'parameters' should be an object"),
         ({**tensor(), "outputs": [{"name": "z"}]}, "output tensor alias not found in signature: z"),
-        ({**tensor(), "parameters": {"signature_name": 1}}, "parameters.signature_name should be text"),
+        ({**tensor(), "parameters": {"signature_name": 1}}, "parameter 'signature_name' of the request should be text"),
         ({**tensor(), "parameters": {"signature_name": "s"}}, 'Serving signature key "s" not found'),
     ],
 )
 def test_requests_that_do_not_fit(server: Server, body: Any, message: str) -> None:
     found = infer(server, body)
     assert (found.status, message in found.json["error"]) == (400, True), found.json
+
+
+def test_parameters_that_change_no_answer(client: triton.InferenceServerClient) -> None:
+    x = triton.InferInput("x", [1], "FP32")
+    x.set_data_from_numpy(np.float32([1]))
+    found = client.infer("scale", [x], model_version="2", priority=1, timeout=1000, sequence_id=0)
+    np.testing.assert_array_equal(found.as_numpy("y"), np.float32([2]))
+    for outputs, words in (
+        ([triton.InferRequestedOutput("y", class_count=2)], "'classification' of output 'y' is not offered"),
+        (None, "'sequence_id' of the request is not offered"),
+    ):
+        with pytest.raises(InferenceServerException, match=words):
+            client.infer("scale", [x], outputs=outputs, sequence_id=0 if outputs else 5)
 
 
 def test_binary_data_that_does_not_fit(server: Server) -> None:

@@ -1,5 +1,7 @@
 """The manifest: what is accepted, and what each mistake is told."""
 
+import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corelane.commands import check
 from processor.errors import ManifestError
-from processor.manifest import DivergenceSettings, Manifest, VersionSettings, load_manifest, parse_manifest
+from processor.manifest import (
+    DivergenceSettings,
+    Manifest,
+    ModelSettings,
+    VersionSettings,
+    advice,
+    load_manifest,
+    parse_manifest,
+)
 
 BASE = Path("/base")
 
@@ -96,6 +107,11 @@ def test_short_forms(text: str, kind: str, latest: int) -> None:
         ("max_divergence: {relativ: 1}", "max_divergence.relativ is not a key; did you mean relative?"),
         ("name: again", "m.yaml:4: models[0].name stands twice; keep one"),
         ("path: ''", "m.yaml:4: models[0].path stands twice; keep one"),
+        ("op_libraries: ['s3://b/ops.so']", "models[0].op_libraries[0]: s3://b/ops.so is not on this host"),
+        (
+            "request_log: {folder: 'gs://b/logs'}",
+            "m.yaml:4: models[0].request_log.folder: gs://b/logs is not on this host",
+        ),
         ("? [a, b]\n    : 1", "m.yaml:4: keys should be plain words"),
     ],
 )
@@ -162,3 +178,82 @@ def test_any_document_is_a_manifest_or_a_list_of_problems(document: dict) -> Non
     except ManifestError as error:
         assert error.problems
         assert all(problem.startswith("m.yaml:") for problem in error.problems)
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("s3://bucket/ctr", "s3://bucket/ctr is not on this host; only its file system is read: mount it, or copy it"),
+        ("gs://bucket/ctr", "gs://bucket/ctr is not on this host"),
+        ("hdfs://name:9000/ctr", "hdfs://name:9000/ctr is not on this host"),
+        ("/mnt/s3://bucket", "s3://bucket is not on this host"),
+        ("file:///models/ctr", "file://models/ctr is a URL; write the path alone: /models/ctr"),
+    ],
+)
+def test_paths_that_are_urls(path: str, problem: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse(f"models:\n  - name: ctr\n    path: {path}\n")
+    (line,) = caught.value.problems
+    assert line.startswith(f"m.yaml:3: models[0].path: {problem}")
+    for key in ("certificate", "key", "client_ca"):
+        files = {"certificate": "c.pem", "key": "k.pem", key: path}
+        text = ", ".join(f"{name}: '{value}'" for name, value in files.items())
+        with pytest.raises(ManifestError) as caught:
+            parse(f"listen: {{tls: {{{text}}}}}\nmodels: []\n")
+        assert f"m.yaml:1: listen.tls.{key}: {problem}" in caught.value.problems[0]
+    # As TensorFlow Serving's flags hand it over, behind the working folder.
+    settings = ModelSettings(name="ctr", path=Path(path).absolute())
+    (warning,) = advice.warnings(Manifest(models=(settings,)))
+    assert warning.startswith(f"model ctr: {problem}")
+
+
+def test_a_folder_may_be_named_like_a_scheme(tmp_path: Path) -> None:
+    (tmp_path / "s3:/bucket/1").mkdir(parents=True)
+    assert advice.warnings(Manifest(models=(ModelSettings(name="ctr", path=tmp_path / "s3:/bucket"),))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "is_error"),
+    [
+        ("ctr", None, False),
+        ("ctr-1.5_b", None, False),
+        ("ranker größe", "it has white space", True),
+        ("größe", None, False),
+        ("50%", None, False),
+        ("", "it is empty", True),
+        ("a/b", "a path is cut at its /", True),
+        ("a:predict", "what follows its : is taken for a method, such as :predict", False),
+        (".", "clients read it as this folder", False),
+        ("..", "clients read it as the folder above", False),
+        ("a\nb", "it has white space or characters that cannot be printed", True),
+        ("a\x07b", "it has white space or characters that cannot be printed", True),
+        ("a\u200bb", "it has white space or characters that cannot be printed", True),
+    ],
+)
+def test_names_that_rest_cannot_carry(name: str, problem: str | None, is_error: bool) -> None:
+    text = f"models:\n  - name: {json.dumps(name)}\n    path: x\n"
+    if is_error:
+        with pytest.raises(ManifestError) as caught:
+            parse(text)
+        (line,) = caught.value.problems
+        assert line.startswith("m.yaml:2: models[0].name: should be a name that a path can carry, not")
+        assert problem is not None
+        assert problem in line
+    else:
+        parse(text)
+    warnings = advice.warnings(Manifest(models=(ModelSettings(name=name, path=BASE),)))
+    assert [problem in warning for warning in warnings if "by REST" in warning] == ([True] if problem else [])
+
+
+def test_check_names_what_it_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("models/1", "models/001"):
+        (tmp_path / folder).mkdir(parents=True)
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("models:\n  - {name: 'a:b', path: models}\n")
+    assert check.run(Namespace(manifest=manifest, json=False)) == 0
+    said = capsys.readouterr().err
+    assert "warning: model 'a:b' cannot be called by REST: what follows its : is taken for a method" in said
+    assert "has version 1 twice: 1 is served, 001 is not; remove or rename one" in said
+    manifest.write_text("models:\n  - {name: a, path: 's3://bucket/a'}\n")
+    assert check.run(Namespace(manifest=manifest, json=False)) == 2
+    assert "m.yaml:2: models[0].path: s3://bucket/a is not on this host" in capsys.readouterr().err

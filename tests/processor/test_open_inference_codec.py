@@ -163,7 +163,7 @@ def raw_of(request: Any, name: str) -> int:
         (lambda r: r.outputs.add(name="nothing"), "output tensor alias not found in signature: nothing"),
         (
             lambda r: setattr(first(r, "float").parameters["shared_memory_region"], "string_param", "a"),
-            "shared memory, which this server does not offer",
+            "parameter 'shared_memory_region' of input 'float' is not offered: this server reads and writes no shared",
         ),
     ],
 )
@@ -172,6 +172,90 @@ def test_requests_that_do_not_fit(types: TensorFlowEngine, change: Callable[[Any
     change(request)
     assert native(types, request) is None
     with pytest.raises(InvalidRequest, match=message):
+        python(types, request)
+
+
+def parameter(request: Any, holder: str) -> Any:
+    """The parameters of a request, of an input of it or of an output that is asked for."""
+    if holder == "request":
+        return request.parameters
+    if holder == "input":
+        return first(request, "float").parameters
+    return request.outputs.add(name="float_out").parameters
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "field", "value", "is_native"),
+    [
+        ("request", "priority", "int64_param", 3, True),
+        ("request", "priority", "uint64_param", 3, True),
+        ("request", "timeout", "int64_param", 1000, True),
+        ("request", "binary_data_output", "bool_param", True, True),
+        ("request", "content_type", "string_param", "np", False),
+        ("request", "sequence_id", "int64_param", 0, False),
+        ("request", "sequence_id", "string_param", "", False),
+        ("request", "sequence_start", "bool_param", False, False),
+        ("request", "triton_enable_empty_final_response", "bool_param", True, False),
+        ("input", "content_type", "string_param", "str", False),
+        ("output", "binary_data", "bool_param", False, True),
+        ("output", "classification", "int64_param", 0, False),
+    ],
+)
+def test_parameters_that_change_no_answer(
+    types: TensorFlowEngine, holder: str, name: str, field: str, value: Any, is_native: bool
+) -> None:
+    request = scalars(types)
+    setattr(parameter(request, holder)[name], field, value)
+    assert (native(types, request) is not None) == is_native
+    expected = {"float_out"} if holder == "output" else {f"{tensor.name}_out" for tensor in request.inputs}
+    assert outputs_of(python(types, request)).keys() == expected
+
+
+@pytest.mark.parametrize(
+    ("holder", "name", "field", "value", "message"),
+    [
+        ("request", "sequence_id", "int64_param", 7, "keeps no state between requests"),
+        ("request", "sequence_id", "uint64_param", 2**63, "keeps no state between requests"),
+        ("request", "sequence_id", "string_param", "a", "keeps no state between requests"),
+        ("request", "sequence_start", "bool_param", True, "keeps no state between requests"),
+        ("request", "sequence_end", "bool_param", True, "keeps no state between requests"),
+        ("request", "signature_name", "int64_param", 1, "parameter 'signature_name' of the request should be text"),
+        ("request", "signature_name", "bool_param", True, "should be text"),
+        ("request", "binary_data_output", "int64_param", 1, "should be true or false"),
+        ("request", "content_type", "string_param", "base64", "is offered as np, pd and str only"),
+        ("request", "temperature", "double_param", 0.5, "'temperature' of the request is not known; known: binary_da"),
+        ("request", "Priority", "int64_param", 1, "'Priority' of the request is not known"),
+        ("request", "classification", "int64_param", 3, "'classification' of the request is not offered"),
+        ("input", "shared_memory_region", "string_param", "a", "of input 'float' is not offered: this server reads"),
+        ("input", "shared_memory_offset", "int64_param", 8, "writes no shared memory"),
+        ("input", "shared_memory_byte_size", "int64_param", 8, "writes no shared memory"),
+        ("input", "binary_data_size", "int64_param", 4, "'binary_data_size' of input 'float' is not known"),
+        ("input", "content_type", "string_param", "base64", "is offered as np"),
+        ("output", "classification", "int64_param", 3, "of output 'float_out' is not offered; ask for the whole out"),
+        ("output", "shared_memory_region", "string_param", "a", "of output 'float_out' is not offered: this server"),
+        ("output", "shared_memory_offset", "int64_param", 0, "writes no shared memory"),
+        ("output", "shared_memory_byte_size", "int64_param", 8, "writes no shared memory"),
+        ("output", "binary_data", "string_param", "yes", "should be true or false"),
+        ("output", "priority", "int64_param", 1, "'priority' of output 'float_out' is not known"),
+    ],
+)
+def test_parameters_that_are_refused(
+    types: TensorFlowEngine, holder: str, name: str, field: str, value: Any, message: str
+) -> None:
+    request = scalars(types)
+    setattr(parameter(request, holder)[name], field, value)
+    assert native(types, request) is None
+    with pytest.raises(InvalidRequest, match=message):
+        python(types, request)
+
+
+@pytest.mark.parametrize("holder", ["request", "input", "output"])
+def test_a_parameter_without_a_value(types: TensorFlowEngine, holder: str) -> None:
+    request = scalars(types)
+    name = {"request": "signature_name", "input": "content_type", "output": "binary_data"}[holder]
+    parameter(request, holder)[name].Clear()
+    assert native(types, request) is None
+    with pytest.raises(InvalidRequest, match=f"parameter '{name}'"):
         python(types, request)
 
 

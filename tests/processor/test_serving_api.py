@@ -239,6 +239,9 @@ def test_reload_config(tmp_path: Path, serving_api: ServingApi) -> None:
         twice = reload(server, other, other)
         assert twice["code"] == "INVALID_ARGUMENT"
         assert "multiple times" in twice["details"]
+        remote = reload(server, both, {"name": "remote", "base_path": "s3://bucket/models"})
+        assert remote["code"] == "INVALID_ARGUMENT"
+        assert remote["details"].startswith("model remote: s3://bucket/models is not on this host")
         broken = reload(server, both, other, {"name": "none", "base_path": str(tmp_path / "none")})
         assert broken == {
             "code": "UNKNOWN",

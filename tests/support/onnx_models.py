@@ -45,6 +45,60 @@ def write_slow(folder: Path) -> Path:
     )
 
 
+def write_sum(folder: Path, names: Sequence[str]) -> Path:
+    """y = the sum of all inputs, float32 of any length."""
+    return _write(
+        folder,
+        [helper.make_node("Sum", list(names), ["y"])],
+        [_value(name, TensorProto.FLOAT, ["rows"]) for name in names],
+        [_value("y", TensorProto.FLOAT, ["rows"])],
+        {},
+    )
+
+
+def write_options(folder: Path, ir_version: int = 8) -> Path:
+    """y = factor * x + shift, float32 of any length; the scalar factor may be left out and is 2 then, shift is [0]."""
+    nodes = [
+        helper.make_node("Mul", ["x", "factor"], ["product"]),
+        helper.make_node("Add", ["product", "shift"], ["y"]),
+    ]
+    inputs = [_value("x", TensorProto.FLOAT, ["rows"]), _value("factor", TensorProto.FLOAT, [])]
+    inputs.append(_value("shift", TensorProto.FLOAT, ["shifts"]))
+    constants = {"factor": np.array(2, np.float32), "shift": np.zeros(1, np.float32)}
+    return _write(folder, nodes, inputs, [_value("y", TensorProto.FLOAT, ["rows"])], constants, ir_version)
+
+
+def write_default(folder: Path, default: Any) -> Path:
+    """y = x, which may be left out and is this onnx.TensorProto then."""
+    value = [_value(name, default.data_type, list(default.dims)) for name in ("x", "y")]
+    copy = onnx.TensorProto.FromString(default.SerializeToString())
+    copy.name = "x"
+    same = np.array(default.dims, np.int64)
+    nodes = [helper.make_node("Reshape", ["x", "same"], ["y"])]
+    return _write(folder, nodes, value[:1], value[1:], {"same": same}, tensors=[copy])
+
+
+def write_classifier(folder: Path, zipmap: bool) -> Path:
+    """As skl2onnx exports one: label = argmax, and with a ZipMap a map of probabilities for each row."""
+    nodes = [
+        helper.make_node("Softmax", ["x"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
+        helper.make_node("ZipMap", ["scores"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+        if zipmap
+        else helper.make_node("Identity", ["scores"], ["probabilities"]),
+    ]
+    kind = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    )
+    probabilities = (
+        helper.make_value_info("probabilities", kind)
+        if zipmap
+        else _value("probabilities", TensorProto.FLOAT, ["rows", 2])
+    )
+    outputs = [_value("label", TensorProto.INT64, ["rows"]), probabilities]
+    return _write(folder, nodes, [_value("x", TensorProto.FLOAT, ["rows", 2])], outputs, {})
+
+
 def write_identity(folder: Path, onnx_type: int, shape: Sequence[int | str | None]) -> Path:
     """y = x of one element type and shape, as a Reshape to the shape that it has: OpenVINO 2026.4 corrupts its memory
     on an Identity of strings."""
@@ -81,10 +135,19 @@ def _value(name: str, onnx_type: int, shape: Sequence[int | str | None]) -> Any:
     return helper.make_tensor_value_info(name, onnx_type, shape)
 
 
-def _write(folder: Path, nodes: list, inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> Path:
+def _write(
+    folder: Path,
+    nodes: list,
+    inputs: list,
+    outputs: list,
+    constants: dict[str, np.ndarray],
+    ir_version: int = 8,
+    tensors: Sequence[Any] = (),
+) -> Path:
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "test", inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    graph = helper.make_graph(nodes, "test", inputs, outputs, [*initializers, *tensors])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
     folder.mkdir(parents=True)
     onnx.save(model, str(folder / "model.onnx"))
     return folder

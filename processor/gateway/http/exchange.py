@@ -18,7 +18,7 @@ from processor.gateway.call_records import REQUEST_ID, CallRecords, id_of
 from processor.gateway.http.compression import compress, decompress
 from processor.gateway.http.json_text import write
 from processor.methods import Entry
-from processor.wire.status import http_code_of
+from processor.wire.status import http_code_of, message_of
 
 JSON = "application/json"
 
@@ -75,7 +75,7 @@ class Exchanges:
                 client = self._access.identify(request.headers.get, peer, manages=manages)
                 self._access.admit(client)
             except RequestError as error:
-                return _response(_failure(error))
+                return response_of(failure(error))
             try:
                 return await within_room(request)
             finally:
@@ -84,7 +84,7 @@ class Exchanges:
         async def within_room(request: Request) -> Response:
             if self._calls >= self._calls_max:
                 # Every thread is taken; to wait for one would be a queue without a bound.
-                return _response(_failure(Unavailable(f"{self._calls} calls are under way")))
+                return response_of(failure(Unavailable(f"{self._calls} calls are under way")))
             self._calls += 1
             try:
                 return await self._handle(request, answer)
@@ -98,7 +98,7 @@ class Exchanges:
         try:
             body = await self._body(request)
         except RequestError as error:
-            return _response(_failure(error))
+            return response_of(failure(error))
         question = Question(
             path=request.path_params,
             headers=request.headers,
@@ -113,17 +113,17 @@ class Exchanges:
             reply = await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, answer)
         finally:
             watch.cancel()
-        return _response(reply)
+        return response_of(reply)
 
     def _answer(self, question: Question, answer: Callable[[Question], Reply]) -> Reply:
         try:
-            packed = question.headers.get("content-encoding")
-            question = replace(question, body=decompress(question.body, packed, self._body_bytes_max))
+            codings = ",".join(question.headers.getlist("content-encoding"))
+            question = replace(question, body=decompress(question.body, codings, self._body_bytes_max))
             reply = answer(question)
         except RequestError as error:
-            reply = _failure(error)
+            reply = failure(error)
         reply = replace(reply, headers={**reply.headers, REQUEST_ID: question.request_id})
-        body, encoding = compress(reply.body, question.headers.get("accept-encoding"))
+        body, encoding = compress(reply.body, ",".join(question.headers.getlist("accept-encoding")))
         if encoding is None:
             return reply
         headers = {**reply.headers, "content-encoding": encoding, "vary": "accept-encoding"}
@@ -154,11 +154,12 @@ def again(attempt: Callable[[], _Found]) -> _Found:
 
 def recorded(records: CallRecords, question: Question, call: Call, run: Callable[[], bytes]) -> bytes:
     """What `run` returns; writes down that it did."""
-    started_s, failure = time.perf_counter(), None
+    started_s = time.perf_counter()
+    raised: RequestError | None = None
     try:
         return run()
     except RequestError as error:
-        failure = error
+        raised = error
         raise
     finally:
         if records.is_on:
@@ -171,7 +172,7 @@ def recorded(records: CallRecords, question: Question, call: Call, run: Callable
                 asked=call.version if call.label is None else call.label,
                 peer=question.peer,
                 started_s=started_s,
-                error=failure,
+                error=raised,
             )
 
 
@@ -188,9 +189,10 @@ async def _watch(request: Request, cancellation: Cancellation) -> None:
     cancellation.cancel()
 
 
-def _failure(error: RequestError) -> Reply:
-    return json_reply({"error": str(error)}, http_code_of(error))
+def failure(error: Exception) -> Reply:
+    """The reply to a request that failed: every error leaves the gateway here."""
+    return json_reply({"error": message_of(error)}, http_code_of(error))
 
 
-def _response(reply: Reply) -> Response:
+def response_of(reply: Reply) -> Response:
     return Response(reply.body, reply.status, reply.headers)

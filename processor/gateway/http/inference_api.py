@@ -27,7 +27,9 @@ from processor.methods import Entry, Method
 from processor.tensors import NUMPY_TYPES
 from processor.version import VERSION
 from processor.wire import inference, messages
+from processor.wire.infer_parameters import check_parameters, set_parameter
 
+_SIZE = "binary_data_size"
 _HEADER_LENGTH = "inference-header-content-length"
 _DTYPES = {datatype: dtype for dtype, datatype in inference.DATATYPES.items()}
 
@@ -139,18 +141,14 @@ def _parts(question: Question) -> tuple[bytes, bytes]:
 def _request(document: dict[str, Any], binary: bytes) -> Any:
     """A ModelInferRequest, all raw, from a request's JSON and what follows it."""
     request = messages.ModelInferRequest(id=_text(document, "id", ""))
-    signature = _object(document, "parameters").get("signature_name")
-    if signature is not None:
-        if not isinstance(signature, str):
-            raise InvalidRequest("parameters.signature_name should be text")
-        request.parameters["signature_name"].string_param = signature
+    _copy_parameters("the request", document, request.parameters)
     position = 0
     for tensor in _objects(document, "inputs"):
         name, datatype, shape = _text(tensor, "name"), _text(tensor, "datatype"), _shape(tensor)
-        parameters = _object(tensor, "parameters")
-        if "shared_memory_region" in parameters:
-            raise InvalidRequest(f"input '{name}' is in shared memory, which this server does not offer")
-        size = parameters.get("binary_data_size")
+        size = _object(tensor, "parameters").get(_SIZE)
+        target = request.inputs.add(name=name, datatype=datatype, shape=shape)
+        _copy_parameters(f"input '{name}'", tensor, target.parameters, apart=_SIZE)
+        check_parameters(request)
         if size is None:
             array = _from_json(name, datatype, shape, tensor)
             raw = inference.to_raw(array)
@@ -161,13 +159,22 @@ def _request(document: dict[str, Any], binary: bytes) -> Any:
                 )
             raw = binary[position : position + size]
             position += size
-        request.inputs.add(name=name, datatype=datatype, shape=shape)
         request.raw_input_contents.append(raw)
     if position != len(binary):
         raise InvalidRequest(f"the body has {len(binary) - position} bytes behind its last tensor")
     for output in _objects(document, "outputs", required=False):
-        request.outputs.add(name=_text(output, "name"))
+        name = _text(output, "name")
+        target = request.outputs.add(name=name)
+        _copy_parameters(f"output '{name}'", output, target.parameters)
+    check_parameters(request)
     return request
+
+
+def _copy_parameters(holder: str, source: dict[str, Any], target: Any, apart: str = "") -> None:
+    """Those of a JSON object, but for the one that ends here."""
+    for key, value in _object(source, "parameters").items():
+        if key != apart and not set_parameter(target[key], value):
+            raise InvalidRequest(f"parameter '{key}' of {holder} should be text, a number or a boolean")
 
 
 def _from_json(name: str, datatype: str, shape: list[int], tensor: dict[str, Any]) -> np.ndarray:

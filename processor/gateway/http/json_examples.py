@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 
 from processor.errors import InvalidRequest
-from processor.gateway.http.json_tensors import from_b64, is_b64
+from processor.gateway.http.json_tensors import from_b64, is_b64, json_type
 from processor.gateway.http.json_text import shown
 
 _CONTEXT, _EXAMPLES = "context", "examples"
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
-_TYPE_NAMES = {dict: "Object", list: "Array", type(None): "Null"}
 _INT64_MAX = 2**63 - 1
 
 
@@ -18,7 +17,9 @@ def fill_input(document: dict[str, Any], target: Any) -> None:
     """Writes the examples of a request, with their context, into a tensorflow.serving.Input."""
     with_context = _CONTEXT in document
     if _EXAMPLES not in document:
-        raise InvalidRequest(f"JSON Value: {shown(document)} key '{_EXAMPLES}' is expected and was not found")
+        raise InvalidRequest(
+            f"JSON Value: {shown(document)} When method is classify, key '{_EXAMPLES}' is expected and was not found"
+        )
     examples = document[_EXAMPLES]
     if not isinstance(examples, list):
         raise InvalidRequest(f"JSON Value: {shown(document)} Expecting '{_EXAMPLES}' value to be an list/array")
@@ -42,8 +43,7 @@ def regressions(result: Any) -> list[np.float32]:
 
 def _fill(value: Any, example: Any) -> None:
     if not isinstance(value, dict):
-        kind = _TYPE_NAMES.get(type(value), type(value).__name__)
-        raise InvalidRequest(f"Example must be JSON object but got JSON {kind}")
+        raise InvalidRequest(f"Example must be JSON object but got JSON {json_type(value)}")
     for name, content in value.items():
         feature = example.features.feature[name]
         for item in content if isinstance(content, list) else [content]:
@@ -57,18 +57,17 @@ def _add(name: str, value: Any, feature: Any) -> None:
     elif isinstance(value, int):
         kind, plain = "int64_list", value
         if not -_INT64_MAX - 1 <= value <= _INT64_MAX:
-            raise InvalidRequest(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise InvalidRequest(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     elif isinstance(value, float):
-        kind, plain = "float_list", value
-        if abs(value) > float(np.finfo(np.float32).max) and np.isfinite(value):
-            raise InvalidRequest(f"Cannot convert JSON value: {value} to float without loss of precision.")
+        # The nearest float, an infinity for what is too large: protobuf itself refuses some of these.
+        with np.errstate(over="ignore"):
+            kind, plain = "float_list", float(np.float32(value))
     elif isinstance(value, str):
-        kind, plain = "bytes_list", value.encode(errors="surrogatepass")
+        kind, plain = "bytes_list", value.encode()
     elif is_b64(value):
         kind, plain = "bytes_list", from_b64(value)
     else:
-        found = _TYPE_NAMES.get(type(value), type(value).__name__)
-        raise InvalidRequest(f"Feature: {name} has element with unexpected JSON type: {found}")
+        raise InvalidRequest(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
     own = feature.WhichOneof("kind")
     if own not in (None, kind):
         raise InvalidRequest(f"Unexpected element type in feature: {name} expecting type: {_KINDS[own]}")

@@ -8,17 +8,19 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from processor import control
-from processor.gateway.http.exchange import Exchanges, Question, Reply
+from processor.errors import InvalidRequest
+from processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
 from processor.gateway.http.inference_api import InferenceApi
 from processor.gateway.http.tensorflow_api import TensorFlowApi
 from processor.gateway.process import Gateway
@@ -139,10 +141,10 @@ class _Server(uvicorn.Server):
 async def _malformed(request: Request, error: Exception) -> Response:
     """No such path, or not by this method."""
     assert isinstance(error, HTTPException)
-    words = f"Malformed request: {request.method} {request.url.path}"
-    return JSONResponse({"error": words}, error.status_code, headers=error.headers)
+    reply = failure(InvalidRequest(f"Malformed request: {request.method} {request.url.path}"))
+    return response_of(replace(reply, status=error.status_code, headers={**reply.headers, **(error.headers or {})}))
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     """A fault of ours: uvicorn logs its trace."""
-    return JSONResponse({"error": f"internal error: {type(error).__name__}: {error}"}, 500)
+    return response_of(failure(error))

@@ -12,15 +12,15 @@ from google.protobuf import json_format
 from starlette.routing import Route
 
 from processor.call import Call
-from processor.errors import FailedPrecondition, InvalidRequest
+from processor.errors import InvalidRequest
 from processor.gateway import model_service
 from processor.gateway.call_records import CallRecords
-from processor.gateway.http import json_examples, json_tensors, json_text
+from processor.gateway.http import json_examples, json_outputs, json_tensors, json_text
 from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, number_in, recorded
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
 from processor.methods import Assignment, Entry, Method
-from processor.tensors import DEFAULT_SIGNATURE
+from processor.served import UNSERVED_SIGNATURES
 from processor.wire import messages, tensors
 from processor.wire.status import CODE_NAMES
 
@@ -64,7 +64,7 @@ class TensorFlowApi:
             route, assignment, signatures = self._signatures.of(
                 target.model, target.version, target.label, target.key, Entry.REST
             )
-            name, signature = _find(signatures, document)
+            name, signature = signatures.find(_signature_name(document))
             dtypes = {alias: tensors.type_name(info.dtype) for alias, info in signature.inputs.items()}
             form, inputs = json_tensors.inputs_of(document, dtypes, signature.defaults)
             request = messages.PredictRequest()
@@ -81,8 +81,8 @@ class TensorFlowApi:
             for alias, proto in sorted(response.outputs.items())
         }
         if form == json_tensors.ROWS:
-            return json_reply({"predictions": json_tensors.outputs_as_rows(arrays)})
-        return json_reply({"outputs": json_tensors.outputs_as_columns(arrays)})
+            return json_reply({"predictions": json_outputs.outputs_as_rows(arrays)})
+        return json_reply({"outputs": json_outputs.outputs_as_columns(arrays)})
 
     def classify(self, question: Question) -> Reply:
         response = self._examples(question, Method.CLASSIFY, messages.ClassificationRequest())
@@ -98,7 +98,7 @@ class TensorFlowApi:
         target = self._target(question)
         route, _, found = self._signatures.of(target.model, target.version, target.label, entry=Entry.REST)
         definitions = messages.SignatureDefMap()
-        for name, signature in found.items():
+        for name, signature in found.served.items():
             definitions.signature_def[name].CopyFrom(signature)
         plain = json_format.MessageToDict(
             definitions,
@@ -107,7 +107,10 @@ class TensorFlowApi:
             descriptor_pool=messages.POOL,
         )
         spec = {"name": target.model, "signature_name": "", "version": str(route.version)}
-        return json_reply({"model_spec": spec, "metadata": {"signature_def": plain}})
+        metadata: dict[str, Any] = {"signature_def": plain}
+        if found.unserved:
+            metadata[UNSERVED_SIGNATURES] = dict(found.unserved)
+        return json_reply({"model_spec": spec, "metadata": metadata})
 
     def status(self, question: Question) -> Reply:
         target = self._target(question)
@@ -175,13 +178,6 @@ def _signature_name(document: dict[str, Any]) -> str:
             "'signature_name' key must be a string value."
         )
     return name
-
-
-def _find(signatures: Any, document: dict[str, Any]) -> tuple[str, Any]:
-    name = _signature_name(document) or DEFAULT_SIGNATURE
-    if name not in signatures:
-        raise FailedPrecondition(f'Serving signature key "{name}" not found.')
-    return name, signatures[name]
 
 
 def _state(item: Any) -> dict[str, Any]:

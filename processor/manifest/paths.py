@@ -1,0 +1,54 @@
+"""Paths and names of a manifest: what is no folder of this host, and what no REST path can carry."""
+
+import os
+import re
+from pathlib import Path
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_NOT_IN_A_PATH = {"": "it is empty", ".": "clients read it as this folder", "..": "clients read it as the folder above"}
+
+
+def remote_problem(path: str | Path) -> str | None:
+    """Why a path is no path of this host's file system, in words; None if it may be one. A Path has lost one of the
+    slashes of s3://bucket, and may stand behind the folder that it was taken to be relative to."""
+    parts = Path(path).parts
+    for index, part in enumerate(parts):
+        scheme = _SCHEME.fullmatch(part)
+        # A folder may be named so; a bucket is not one that exists.
+        if scheme and index + 1 < len(parts) and not Path(*parts[: index + 1]).exists():
+            where = "/".join(parts[index + 1 :])
+            if scheme[1] == "file":
+                return f"file://{where} is a URL; write the path alone: /{where}"
+            url = f"{scheme[1]}://{where}"
+            return f"{url} is not on this host; only its file system is read: mount it, or copy it to a folder"
+    return None
+
+
+def rest_problem(name: str) -> str | None:
+    """Why no REST path can carry a model's name, in words; None if one can."""
+    if name in _NOT_IN_A_PATH:
+        return _NOT_IN_A_PATH[name]
+    if "/" in name:
+        return "a path is cut at its /"
+    if ":" in name:
+        return "what follows its : is taken for a method, such as :predict"
+    if any(character.isspace() or not character.isprintable() for character in name):
+        return "it has white space or characters that cannot be printed"
+    return None
+
+
+def numbered_folders(path: Path) -> tuple[dict[int, Path], list[str]]:
+    """The version folders under a model's path, and a sentence for each that is not served because another has its
+    number, such as 001 beside 1. OSError if the path cannot be read."""
+    folders: dict[int, Path] = {}
+    duplicates = []
+    with os.scandir(path) as entries:
+        names = [entry.name for entry in entries if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()]
+    # The shortest name of a number is the one without zeros before it.
+    for name in sorted(names, key=lambda name: (int(name), len(name))):
+        taken = folders.setdefault(int(name), path / name)
+        if taken.name != name:
+            duplicates.append(
+                f"{path} has version {int(name)} twice: {taken.name} is served, {name} is not; remove or rename one"
+            )
+    return folders, duplicates
