@@ -129,9 +129,9 @@ class SessionGroup:
         try:
             return 0, self._inference.handle(self._sessions[number], Method(method), payload, ran), signature
         except RequestError as error:
-            return number_of(error), str(error).encode(), signature
+            return number_of(error), str(error).encode(errors="backslashreplace"), signature
         except Exception as error:
             # A fault of ours: the client gets an answer, the log gets the trace.
             _logger.exception("%s failed on a request", self._name)
             text = f"internal error in {self._name}: {type(error).__name__}: {error}"
-            return number_of(error), text.encode(), signature
+            return number_of(error), text.encode(errors="backslashreplace"), signature
