@@ -181,13 +181,11 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
     (tmp_path / "configs").mkdir()
     manifest = Path("configs/demo.yaml").read_text()
     ports = []
-    for _ in range(2):
+    for port in (8500, 8501, 8502):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             ports.append(free.getsockname()[1])
-    manifest = manifest.replace("127.0.0.1:8500", f"127.0.0.1:{ports[0]}").replace(
-        "127.0.0.1:8502", f"127.0.0.1:{ports[1]}"
-    )
+        manifest = manifest.replace(f"127.0.0.1:{port}", f"127.0.0.1:{ports[-1]}")
     (tmp_path / "configs/demo.yaml").write_text(manifest)
     result = subprocess.run(
         [sys.executable, "-P", "-m", "corelane", "demo", "--folder", str(tmp_path), "--short"],
