@@ -85,7 +85,14 @@ class FusedModel(Model):
 class OpenVinoModel(Model):
     @staticmethod
     def load(
-        library: str, file: str, properties: list[tuple[str, str]], name: str, inputs: _Slots, outputs: _Slots
+        library: str,
+        file: str,
+        properties: list[tuple[str, str]],
+        name: str,
+        inputs: _Slots,
+        outputs: _Slots,
+        checks: list[tuple[int, int, int, str]] = ...,
+        needs_elements: str = "",
     ) -> OpenVinoModel: ...
 
 class PredictSettings:

@@ -1,8 +1,8 @@
 """OpenVINO IR and ONNX models by OpenVINO.
 
 One compiled model holds the weights. It gets as many streams as the group has sessions, because requests of one stream
-wait for each other; a session is one infer request. Requests go through OpenVINO's C API; only models with strings,
-which that cannot pass on whole, are run by its Python.
+wait for each other; a session is one infer request. A model is served if it is proved that OpenVINO computes with its
+integers as their types say, for all requests or for those that pass checks of their values.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ import openvino
 
 from processor._native import OpenVinoModel
 from processor.engines.engine import Engine, EngineOptions, NativeEngine
+from processor.engines.openvino_checks import checks_of
 from processor.engines.openvino_library import library, properties_of
-from processor.engines.openvino_strings import OpenVinoStringEngine, last_line
 from processor.engines.selection import the_only_file
 from processor.errors import LoadError
 from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
@@ -51,23 +51,23 @@ class OpenVinoEngine(NativeEngine):
             raise LoadError("op_libraries are TensorFlow's; engine openvino cannot load them")
         file = the_only_file(folder, "*.xml" if any(folder.glob("*.xml")) else "*.onnx", "OpenVINO IR or ONNX model")
         core = openvino.Core()
-        properties = properties_of(options)
         try:
             graph = core.read_model(file)
             signature = _read_signature(graph)
-            specs = [*signature.inputs.values(), *signature.outputs.values()]
-            if any(spec.dtype == "DT_STRING" for spec in specs):
-                return OpenVinoStringEngine(core.compile_model(graph, "CPU", properties), signature)
+            _refuse_copied_strings(graph)
+            checks, needs_elements = checks_of(graph, options.precision)
             model = OpenVinoModel.load(
                 str(library()),
                 str(file),
-                list(properties.items()),
+                list(properties_of(options).items()),
                 signature.name,
                 _slots(signature.inputs),
                 _slots(signature.outputs),
+                checks,
+                needs_elements,
             )
         except RuntimeError as error:
-            raise LoadError(f"{file} is not a model that OpenVINO can load: {last_line(error)}") from error
+            raise LoadError(f"{file} is not a model that OpenVINO can load: {_last_line(error)}") from error
         return cls(model, signature)
 
     def signatures(self) -> Mapping[str, Signature]:
@@ -100,3 +100,17 @@ def _read_specs(kind: str, ports: Any) -> dict[str, TensorSpec]:
         shape = None if partial.rank.is_dynamic else tuple(-1 if d.is_dynamic else d.get_length() for d in partial)
         specs[name] = TensorSpec(name=name, dtype=_TYPES[type_name], shape=shape, engine_name=name)
     return specs
+
+
+def _refuse_copied_strings(model: Any) -> None:
+    """LoadError for what crashes OpenVINO 2026.4: an output that is an input of strings as it was sent."""
+    for port in model.outputs:
+        source = port.get_node().input_value(0).get_node()
+        if source.get_type_name() == "Parameter" and source.get_element_type().get_type_name() == "string":
+            raise LoadError("an output is an input of strings, which OpenVINO cannot copy; use engine: onnxruntime")
+
+
+def _last_line(error: BaseException) -> str:
+    """OpenVINO's messages are a stack of source positions, then the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else repr(error))[:1000]

@@ -105,9 +105,13 @@ void BindModels(py::module_& module) {
           "load",
           [](const std::string& library, const std::string& file,
              const std::vector<std::pair<std::string, std::string>>& properties, const std::string& name,
-             const std::vector<SlotTuple>& inputs, const std::vector<SlotTuple>& outputs) {
+             const std::vector<SlotTuple>& inputs, const std::vector<SlotTuple>& outputs,
+             const std::vector<std::tuple<uint32_t, int64_t, int64_t, std::string>>& checks,
+             const std::string& needs_elements) {
             corelane::Signature signature;
             std::vector<std::string> unused;
+            std::vector<corelane::RangeCheck> ranges;
+            for (const auto& [input, low, high, reason] : checks) ranges.push_back({input, low, high, reason});
             signature.name = name;
             signature.inputs = MakeSlots(inputs, &unused);
             signature.outputs = MakeSlots(outputs, &unused);
@@ -115,13 +119,14 @@ void BindModels(py::module_& module) {
             std::shared_ptr<OpenVinoModel> model;
             {
               py::gil_scoped_release release;
-              model = OpenVinoModel::Load(library, file, properties, std::move(signature), &error);
+              model = OpenVinoModel::Load(library, file, properties, std::move(signature), std::move(ranges),
+                                          needs_elements, &error);
             }
             if (model == nullptr) throw std::runtime_error(error);
             return model;
           },
           py::arg("library"), py::arg("file"), py::arg("properties"), py::arg("name"), py::arg("inputs"),
-          py::arg("outputs"));
+          py::arg("outputs"), py::arg("checks") = py::list(), py::arg("needs_elements") = "");
 
   using corelane::FusedModel;
   using corelane::FusedPart;

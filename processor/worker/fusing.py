@@ -33,7 +33,7 @@ _HINTS_MAX = 1000
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
 _UNUSED_S = 14 * 86400
-_COMPILER = 4  # changes when plans of the same model do
+_COMPILER = 5  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
