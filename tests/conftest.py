@@ -83,3 +83,9 @@ def fused_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.tensorflow_models`."""
     return made_by("tensorflow_models", tmp_path_factory.mktemp("tensorflow"))
+
+
+@pytest.fixture(scope="session")
+def narrow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.support.narrow_models`."""
+    return made_by("narrow_models", tmp_path_factory.mktemp("narrow"))

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import onnx
+import openvino
+import openvino.opset13 as ops
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -13,6 +15,7 @@ from processor.engines import EngineOptions, load_engine
 from processor.engines.engine import Engine
 from processor.errors import InvalidRequest, LoadError
 from processor.tensors import DEFAULT_SIGNATURE
+from tests.support import onnx_models
 
 INT_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 FLOAT_TYPES = ("float16", "float32", "float64")
@@ -225,3 +228,74 @@ def test_as_onnx_runtime_answers(kind: str, dtype: str, tmp_path: Path) -> None:
             wrong.append((x.tolist(), found.tolist(), None if expected is None else expected.tolist()))
     assert wrong == []
     assert dtype != "int64" or answered >= ANSWERED.get(kind, 0)
+
+
+@pytest.mark.parametrize("number", [ROWS, -ROWS - 1, 2**31, 2**40, 2**63 - 1])
+def test_a_row_that_is_not_there_is_told_of(number: int, tmp_path: Path) -> None:
+    engine = load("openvino", write(tmp_path / "1", [("Gather", "table x", "y")], "int64", {"table": TABLE}))
+    signature, session = engine.signatures()[DEFAULT_SIGNATURE], engine.make_session()
+    with pytest.raises(InvalidRequest) as refused:
+        engine.run(session, signature, {"x": np.array([3, number])}, ["y"])
+    assert str(refused.value) == (
+        f'input "x" holds {number}, outside [-12, 11]: Gather (y) looks it up among 12 (engine openvino)'
+    )
+    found = engine.run(session, signature, {"x": np.array([3, -1])}, ["y"])["y"]
+    assert found.tolist() == [TABLE[3].tolist(), TABLE[-1].tolist()]
+
+
+def test_many_ids_are_checked_where_they_stand(tmp_path: Path) -> None:
+    """Numbers from 16 KiB on are passed in place."""
+    engine = load("openvino", write(tmp_path / "1", [("Gather", "table x", "y")], "int64", {"table": TABLE}))
+    ids = np.arange(5000) % ROWS
+    assert answer(engine, x=ids) is not None
+    ids[4321] = ROWS
+    assert answer(engine, x=ids) is None
+
+
+def save(folder: Path, output: Any, inputs: list[Any], *sinks: Any) -> Path:
+    folder.mkdir()
+    openvino.save_model(openvino.Model([ops.result(output)], list(sinks), inputs, "test"), str(folder / "model.xml"))
+    return folder
+
+
+def test_state_is_refused(tmp_path: Path) -> None:
+    """One caller's values are not the next one's."""
+    x = ops.parameter([2], np.float32)
+    before = ops.read_value(ops.constant(np.zeros(2, np.float32)), "kept")
+    sink = ops.assign(ops.add(before, x), "kept")
+    with pytest.raises(LoadError, match=r"ReadValue .* keeps one request's values for the next"):
+        load("openvino", save(tmp_path / "1", ops.add(before, x), [x], sink))
+
+
+def test_what_openvino_alone_has(tmp_path: Path) -> None:
+    """Ops that ONNX has not: they read other memory, or make rows up."""
+    x, ids = ops.parameter([-1, -1], np.float32), ops.parameter([-1, 1], np.int64)
+    paired = ops.gather(x, ids, ops.constant(np.int64(1)), 1)
+    with pytest.raises(LoadError, match="does not check that there are as many of both"):
+        load("openvino", save(tmp_path / "1", paired, [x, ids]))
+    bag = ops.embedding_bag_packed_sum(ops.constant(TABLE), ids)
+    engine = load("openvino", save(tmp_path / "2", bag, [ids]))
+    (name,) = engine.signatures()[DEFAULT_SIGNATURE].inputs
+    assert answer(engine, **{name: np.array([[3], [11]])}) is not None
+    assert answer(engine, **{name: np.array([[-1]])}) is None
+    assert answer(engine, **{name: np.array([[2**32 + 1]])}) is None
+
+
+def test_a_loop_over_integers_is_refused(tmp_path: Path) -> None:
+    onnx_models.write_slow(tmp_path / "1")
+    with pytest.raises(LoadError, match="is exact up to 16777216 only"):
+        load("openvino", tmp_path / "1")
+
+
+def test_weights_that_a_model_compresses_are_not_multiplied_as_bytes(tmp_path: Path) -> None:
+    """The CPU plugin would quantize what they are multiplied by, too."""
+    source = np.random.default_rng(1)
+    weights = source.integers(-128, 127, (64, 256)).astype(np.int8)
+    scale = source.random((64, 1)).astype(np.float32)
+    x = ops.parameter([-1, 256], np.float32)
+    rows = ops.multiply(ops.convert(ops.constant(weights), np.float32), ops.constant(scale))
+    engine = load("openvino", save(tmp_path / "1", ops.matmul(x, rows, False, True), [x]))
+    given = source.standard_normal((40, 256)).astype(np.float32)
+    (name,) = engine.signatures()[DEFAULT_SIGNATURE].inputs
+    expected = given.astype(np.float64) @ (weights * scale.astype(np.float64)).T
+    np.testing.assert_allclose(answer(engine, **{name: given}), expected, atol=1e-5 * np.abs(expected).max())
