@@ -93,6 +93,8 @@ class OpenVinoModel(Model):
         name: str,
         inputs: _Slots,
         outputs: _Slots,
+        checks: list[tuple[int, int, int, str]] = ...,
+        needs_elements: str = "",
         *,
         rows_apart: bool = False,
     ) -> OpenVinoModel: ...

@@ -107,3 +107,9 @@ def serving_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def signature_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.signature_models`."""
     return made_by("signature_models", tmp_path_factory.mktemp("signatures"))
+
+
+@pytest.fixture(scope="session")
+def narrow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `tests.support.narrow_models`."""
+    return made_by("narrow_models", tmp_path_factory.mktemp("narrow"))

@@ -15,7 +15,8 @@ from kernels.compiler.lower import Instruction, lower
 from kernels.compiler.partition import Partition, axis_of, partition, tables_of
 from kernels.compiler.rules.shapes import rows_of
 from kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
-from kernels.graph.constants import STRING
+from kernels.compiler.values import INT64
+from kernels.graph.constants import FLOAT, STRING
 from kernels.graph.defaults import spell_out_defaults
 from kernels.graph.inline import inline_calls
 from kernels.graph.reach import functions_of, producer
@@ -42,7 +43,8 @@ class NotFused(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
     """`features` are what the program's outputs are fed to, by name, with their shapes, where a size may be an axis
-    of an input, (name, number), or one that the program makes, WIDTH or ROWS. `rows` are the inputs whose first
+    of an input, (name, number), or one that the program makes, WIDTH or ROWS; `intervals` are the least and the largest
+    that those of ints can be, both included. `rows` are the inputs whose first
     axis is the batch. `constants` and `orders` are the analysis'. `vocabularies` are those that the dense graph still
     looks into, by handle; `joins_rows` says which feature of a row depends on other rows, empty if none does;
     `strings` says what leaves strings to it, empty if nothing does. `blocked` says, by the name
@@ -54,6 +56,7 @@ class Compiled:
     joins_rows: str
     strings: str
     features: Mapping[str, tuple[int | tuple[str, int], ...]]
+    intervals: Mapping[str, tuple[int, int]]
     fed: Sequence[str]
     variables: Mapping[str, str]
     where: Mapping[str, str]
@@ -109,6 +112,7 @@ def compile_graph(
         joins_rows=_joins_rows(analysis, cut.features),
         strings=_strings_left(cut, blocked),
         features={name: _shape(feature) for name, feature in cut.features.items()},
+        intervals={name: _interval(analysis, one) for name, one in cut.features.items() if one.dtype != FLOAT},
         fed=cut.fed,
         variables=cut.variables,
         where={reference: cut.where[now] for reference, now in where.items()},
@@ -179,6 +183,11 @@ def _shape(feature: Feature) -> tuple[int | tuple[str, int], ...]:
             continue
         found.append(size.constant if axis is None else axis)  # type: ignore[arg-type]
     return tuple(found)
+
+
+def _interval(analysis: Analysis, feature: Feature) -> tuple[int, int]:
+    found = [analysis.values[number].interval or INT64 for part in feature.parts for number in part.inputs]
+    return min(low for low, _ in found), max(high for _, high in found)
 
 
 def _feeds_used(analysis: Analysis, features: Mapping[str, Feature]) -> list[str]:

@@ -148,6 +148,9 @@ class _Cut:
             self._reshape_target(node, index, one, now)
             for index, (one, now) in enumerate(zip(inputs, made, strict=True))
         ]
+        if node.op == "ConcatV2" and len(made) == 2:
+            self._node(node.name, "Identity", [made[0]], T=node.attr["T"].type)  # of one there is no concatenation
+            return
         if node.op == "ConcatV2":
             copy.attr["N"].i = len(made) - 1
         copy.attr.pop("_class", None)

@@ -13,11 +13,13 @@ import numpy as np
 
 from kernels.compiler import Compiled, NotFused
 from kernels.graph.constants import fill_tensor
+from processor.engines.openvino_ranges import Inexact, Range, Walk, input_ranges, narrowed
 from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES, Signature, TensorSpec
 from processor.wire import messages, tensors
 
 _OUTPUT = "corelane_output_"
 _INIT_OP = "__saved_model_init_op"
+_WHOLE_MAX = 2**8  # of floats in the least precision that a plan is served in
 _CONSTANT_BYTES_MAX = 1 << 30  # protobuf cannot carry 2 GiB
 
 
@@ -30,7 +32,8 @@ class DensePart:
 
 
 def write_openvino(compiled: Compiled, signature: Signature, path: Path) -> DensePart:
-    """Converts the rest of a signature to `path` (.xml, and .bin beside it). NotFused if OpenVINO cannot run it."""
+    """Converts the rest of a signature to `path` (.xml, and .bin beside it). NotFused if OpenVINO cannot run it, or
+    would compute its integers and float64 otherwise than TensorFlow."""
     import openvino
 
     if compiled.strings:
@@ -58,8 +61,27 @@ def write_openvino(compiled: Compiled, signature: Signature, path: Path) -> Dens
         found, wanted = port.element_type.to_dtype(), NUMPY_TYPES[spec.dtype]
         if found != wanted:
             raise NotFused(f"OpenVINO makes output {spec.name} {found}, not {wanted}")
+    try:
+        Walk(
+            model=converted,
+            given=_ranges(converted, order, compiled),
+            counts_back=False,
+            has_elements=False,
+            whole_max=_WHOLE_MAX,
+        ).run()
+    except Inexact as error:
+        raise NotFused(f"OpenVINO would not compute what remains as TensorFlow does: {error}") from error
     openvino.save_model(converted, str(path), compress_to_fp16=False)
     return DensePart(inputs=order, nodes=len(converted.get_ops()))
+
+
+def _ranges(converted: Any, order: Sequence[str], compiled: Compiled) -> list[Range | None]:
+    """What the inputs' integers lie between: those that the program makes, and all that a request may hold."""
+    ranges = input_ranges(converted)
+    return [
+        narrowed(value, *compiled.intervals[name]) if value is not None and name in compiled.intervals else value
+        for name, value in zip(order, ranges, strict=True)
+    ]
 
 
 def write_tensorflow(

@@ -1,8 +1,8 @@
 """OpenVINO IR and ONNX models by OpenVINO.
 
 One compiled model holds the weights. It gets as many streams as the group has sessions, because requests of one stream
-wait for each other; a session is one infer request. Requests go through OpenVINO's C API; only models with strings,
-which that cannot pass on whole, are run by its Python.
+wait for each other; a session is one infer request. A model is served if it is proved that OpenVINO computes with its
+integers as their types say, for all requests or for those that pass checks of their values.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from kernels.batching import JoinsRows, check_openvino_rows
 from processor._native import ModelSession, OpenVinoModel
 from processor.engines.engine import Engine, EngineOptions, NativeEngine
 from processor.engines.onnx_initializers import as_plain_inputs, with_defaults
+from processor.engines.openvino_checks import checks_of
 from processor.engines.openvino_library import library, properties_of
-from processor.engines.openvino_strings import OpenVinoStringEngine, last_line, refuse_undefined
 from processor.engines.selection import the_only_file
-from processor.errors import EngineFailed, LoadError
+from processor.errors import EngineFailed, InvalidRequest, LoadError
 from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
 from processor.wire import tensors
 
@@ -61,26 +61,26 @@ class OpenVinoEngine(NativeEngine):
     def _open(cls, file: Path, options: EngineOptions, defaults: Mapping[str, np.ndarray]) -> Engine:
         """`defaults` are those of the inputs that may be left out."""
         core = openvino.Core()
-        properties = properties_of(options)
         try:
             graph = core.read_model(file)
             signature = with_defaults(_read_signature(graph), defaults)
+            _refuse_copied_strings(graph)
+            checks, needs_elements = checks_of(graph, options.precision)
             if options.batching:
                 signature = dataclasses.replace(signature, joins_rows=_joins_rows(graph))
-            specs = [*signature.inputs.values(), *signature.outputs.values()]
-            if any(spec.dtype == "DT_STRING" for spec in specs):
-                return OpenVinoStringEngine(core.compile_model(graph, "CPU", properties), signature)
             model = OpenVinoModel.load(
                 str(library()),
                 str(file),
-                list(properties.items()),
+                list(properties_of(options).items()),
                 signature.name,
                 _slots(signature.inputs),
                 _slots(signature.outputs),
+                checks,
+                needs_elements,
                 rows_apart=not signature.joins_rows,
             )
         except RuntimeError as error:
-            raise LoadError(f"{file} is not a model that OpenVINO can load: {last_line(error)}") from error
+            raise LoadError(f"{file} is not a model that OpenVINO can load: {_last_line(error)}") from error
         return cls(model, signature)
 
     def signatures(self) -> Mapping[str, Signature]:
@@ -91,7 +91,7 @@ class OpenVinoEngine(NativeEngine):
     ) -> dict[str, np.ndarray]:
         answer = self._run_if_covered(session, signature, inputs, outputs)
         if answer is None:
-            refuse_undefined(inputs, None)
+            _refuse_undefined(inputs)
             raise EngineFailed("OpenVINO cannot take these inputs, or its outputs cannot be sent")
         return answer
 
@@ -131,3 +131,24 @@ def _read_specs(kind: str, ports: Any) -> dict[str, TensorSpec]:
         shape = None if partial.rank.is_dynamic else tuple(-1 if d.is_dynamic else d.get_length() for d in partial)
         specs[name] = TensorSpec(name=name, dtype=_TYPES[type_name], shape=shape, engine_name=name)
     return specs
+
+
+def _refuse_undefined(inputs: Mapping[str, np.ndarray]) -> None:
+    """InvalidRequest for what OpenVINO leaves as an earlier run wrote it: it skips what has no elements to work on."""
+    empty = next((name for name, array in inputs.items() if not array.size), None)
+    if empty is not None:
+        raise InvalidRequest(f"input {empty} has no elements, and OpenVINO does not define what it answers to that")
+
+
+def _refuse_copied_strings(model: Any) -> None:
+    """LoadError for what crashes OpenVINO 2026.4: an output that is an input of strings as it was sent."""
+    for port in model.outputs:
+        source = port.get_node().input_value(0).get_node()
+        if source.get_type_name() == "Parameter" and source.get_element_type().get_type_name() == "string":
+            raise LoadError("an output is an input of strings, which OpenVINO cannot copy; use engine: onnxruntime")
+
+
+def _last_line(error: BaseException) -> str:
+    """OpenVINO's messages are a stack of source positions, then the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else repr(error))[:1000]

@@ -20,10 +20,15 @@ def library() -> Path:
 
 
 def properties_of(options: EngineOptions) -> dict[str, str]:
-    """The CPU plugin's, for a version's sessions."""
+    """The CPU plugin's, for a version's sessions. In fp32 nothing is computed in less: neither weights that a model has
+    compressed, whose products it quantizes by default, nor the caches of attention."""
+    is_bf16 = options.precision == "bf16"
     return {
         "NUM_STREAMS": str(options.sessions),
         "INFERENCE_NUM_THREADS": str(options.sessions * options.threads_per_session),
         "ENABLE_CPU_PINNING": "NO",
-        "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if is_bf16 else "f32",
+        "EXECUTION_MODE_HINT": "PERFORMANCE" if is_bf16 else "ACCURACY",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        "KV_CACHE_PRECISION": "bf16" if is_bf16 else "f32",
     }

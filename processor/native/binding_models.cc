@@ -108,10 +108,14 @@ void BindModels(py::module_& module) {
           "load",
           [](const std::string& library, const std::string& file,
              const std::vector<std::pair<std::string, std::string>>& properties, const std::string& name,
-             const std::vector<SlotTuple>& inputs, const std::vector<SlotTuple>& outputs, bool rows_apart) {
+             const std::vector<SlotTuple>& inputs, const std::vector<SlotTuple>& outputs,
+             const std::vector<std::tuple<uint32_t, int64_t, int64_t, std::string>>& checks,
+             const std::string& needs_elements, bool rows_apart) {
             corelane::Signature signature;
             signature.rows_apart = rows_apart;
             std::vector<std::string> unused;
+            std::vector<corelane::RangeCheck> ranges;
+            for (const auto& [input, low, high, reason] : checks) ranges.push_back({input, low, high, reason});
             signature.name = name;
             signature.inputs = MakeSlots(inputs, &unused);
             signature.outputs = MakeSlots(outputs, &unused);
@@ -119,13 +123,15 @@ void BindModels(py::module_& module) {
             std::shared_ptr<OpenVinoModel> model;
             {
               py::gil_scoped_release release;
-              model = OpenVinoModel::Load(library, file, properties, std::move(signature), &error);
+              model = OpenVinoModel::Load(library, file, properties, std::move(signature), std::move(ranges),
+                                          needs_elements, &error);
             }
             if (model == nullptr) throw std::runtime_error(error);
             return model;
           },
           py::arg("library"), py::arg("file"), py::arg("properties"), py::arg("name"), py::arg("inputs"),
-          py::arg("outputs"), py::kw_only(), py::arg("rows_apart") = false);
+          py::arg("outputs"), py::arg("checks") = py::list(), py::arg("needs_elements") = "", py::kw_only(),
+          py::arg("rows_apart") = false);
 
   using corelane::FusedModel;
   using corelane::FusedPart;

@@ -36,6 +36,8 @@ bool FindAll(void* library, Api* api, std::string* error) {
   CORELANE_FIND(tensor_create_from_host_ptr);
   CORELANE_FIND(tensor_get_shape);
   CORELANE_FIND(tensor_data);
+  CORELANE_FIND(tensor_get_byte_size);
+  CORELANE_FIND(tensor_set_string_data);
   CORELANE_FIND(tensor_free);
   CORELANE_FIND(shape_free);
   CORELANE_FIND(get_last_err_msg);

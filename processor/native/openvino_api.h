@@ -22,6 +22,9 @@ struct Shape {
   int64_t* dims;
 };
 
+// An exception of OpenVINO's own: a graph refuses a shape or a value so. Anything else that is thrown has another number.
+inline constexpr int kRefused = -1;
+
 // The functions we call. Each returns 0, or what went wrong; LastError has the words.
 //
 // Thread safety: immutable once opened.
@@ -52,6 +55,8 @@ struct Api {
   int (*tensor_create_from_host_ptr)(int type, Shape, void*, Tensor**);
   int (*tensor_get_shape)(const Tensor*, Shape*);
   int (*tensor_data)(const Tensor*, void**);
+  int (*tensor_get_byte_size)(const Tensor*, size_t*);
+  int (*tensor_set_string_data)(Tensor*, const char**, size_t);
   void (*tensor_free)(Tensor*);
   int (*shape_free)(Shape*);
   const char* (*get_last_err_msg)();

@@ -1,12 +1,14 @@
 #include "openvino_model.h"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <string_view>
 
 namespace corelane {
 namespace {
 
-constexpr size_t kPropertiesMax = 6;
+constexpr size_t kPropertiesMax = 8;
 // From here on a tensor over the request's own bytes costs less than a copy into one that is kept.
 constexpr size_t kInPlaceBytes = 16 << 10;
 
@@ -15,7 +17,11 @@ constexpr size_t kInPlaceBytes = 16 << 10;
 class OpenVinoSession : public ModelSession {
  public:
   OpenVinoSession(const OpenVinoModel* model, ov::InferRequest* request)
-      : model_(model), api_(model->api_), request_(request), inputs_(model->input_types_.size()) {}
+      : model_(model),
+        api_(model->api_),
+        request_(request),
+        inputs_(model->input_types_.size()),
+        problems_(model->checks_.size() + model->input_types_.size()) {}
   ~OpenVinoSession() override {
     Reset();
     for (Input& input : inputs_) Drop(&input);
@@ -30,11 +36,13 @@ class OpenVinoSession : public ModelSession {
     for (const InputPart& part : parts) count += part.count;
     input.is_empty = count == 0;
     const size_t element = ElementBytes(dtype);
+    CheckElements(signature, index, count);
     ov::Shape shape{static_cast<int64_t>(dims.size()), const_cast<int64_t*>(dims.data())};
-    if (parts.size() == 1 && static_cast<size_t>(count) * element >= kInPlaceBytes) {
+    if (dtype != kString && parts.size() == 1 && static_cast<size_t>(count) * element >= kInPlaceBytes) {
       const char* bytes = NumbersInPlace(*parts[0].tensor, count, element);
       if (bytes != nullptr) {
         Drop(&input);
+        Check(signature, index, bytes, count);
         return api_->tensor_create_from_host_ptr(model_->input_types_[index], shape, const_cast<char*>(bytes),
                                                  &input.tensor) == 0 &&
                Use(index, input);
@@ -50,36 +58,37 @@ class OpenVinoSession : public ModelSession {
       input.dims = dims;
       input.data = static_cast<char*>(data);
     }
+    if (dtype == kString) return FillTexts(parts, reinterpret_cast<std::string*>(input.data));
     char* next = input.data;
     for (const InputPart& part : parts) {
       if (!FillNumbers(*part.tensor, part.count, next)) return false;
       next += static_cast<size_t>(part.count) * element;
     }
+    Check(signature, index, input.data, count);
     return true;
   }
 
   Code Run(const Signature&, const std::vector<uint32_t>& outputs, std::string* message) override {
-    Code code = kOk;
-    bool fine = api_->infer_request_infer(request_) == 0;
+    if (const std::string* problem = Problem()) {
+      *message = *problem;
+      return kInvalidArgument;
+    }
+    int status = api_->infer_request_infer(request_);
     for (uint32_t output : outputs) {
-      if (!fine) break;
+      if (status != 0) break;
       outputs_.push_back(nullptr);
-      fine = api_->infer_request_get_output_tensor_by_index(request_, output, &outputs_.back()) == 0;
+      status = api_->infer_request_get_output_tensor_by_index(request_, output, &outputs_.back());
       dtypes_.push_back(model_->signatures_[0]->outputs[output].dtype);
     }
-    if (fine && !AreDefined()) {
+    if (status == 0 && !AreDefined()) {
       *message = "an input has no elements, and OpenVINO does not define what it answers to that";
       return kNotCovered;
     }
-    if (!fine) {
-      *message = api_->LastError();
-      // A graph that rejects a shape or a value says so with the same class as a fault of its own.
-      code = message->find("Check '") != std::string::npos || message->find("hape") != std::string::npos
-                 ? kInvalidArgument
-                 : kInternal;
-      if (code == kInternal) *message = "OpenVINO: " + *message;
-    }
-    return code;
+    if (status == 0) return kOk;
+    *message = api_->LastError();
+    if (status == ov::kRefused) return kInvalidArgument;
+    *message = "OpenVINO: " + *message;
+    return kInternal;
   }
 
   bool Output(size_t position, OutputTensor* output) override {
@@ -90,6 +99,11 @@ class OpenVinoSession : public ModelSession {
     output->count = ReadShape(tensor, &output->dims);
     void* data = nullptr;
     if (output->count != 0 && api_->tensor_data(tensor, &data) != 0) return false;
+    if (output->dtype == kString) {
+      const std::string* const texts = static_cast<const std::string*>(data);
+      output->strings.assign(texts, texts + output->count);
+      return true;
+    }
     output->data = static_cast<const char*>(data);
     return true;
   }
@@ -137,6 +151,42 @@ class OpenVinoSession : public ModelSession {
     return true;
   }
 
+  static bool FillTexts(const std::vector<InputPart>& parts, std::string* next) {
+    for (const InputPart& part : parts) {
+      const auto put = [next](int64_t index, std::string_view text) { next[index].assign(text); };
+      if (!FillStrings(*part.tensor, part.count, put)) return false;
+      next += part.count;
+    }
+    return true;
+  }
+
+  void CheckElements(const Signature& signature, uint32_t index, int64_t count) {
+    std::string& problem = problems_[model_->checks_.size() + index];
+    problem.clear();
+    if (count != 0 || model_->needs_elements_.empty()) return;
+    problem = "input \"" + signature.inputs[index].alias + "\" has no element, and " + model_->needs_elements_ +
+              " takes one (engine openvino)";
+  }
+
+  const std::string* Problem() const {
+    const auto has_words = [](const std::string& problem) { return !problem.empty(); };
+    const auto found = std::find_if(problems_.begin(), problems_.end(), has_words);
+    return found == problems_.end() ? nullptr : &*found;
+  }
+
+  // Remembers, for Run to say, whether an input's values are within their range.
+  void Check(const Signature& signature, uint32_t index, const void* data, int64_t count) {
+    for (size_t number = 0; number < model_->checks_.size(); ++number) {
+      const RangeCheck& check = model_->checks_[number];
+      if (check.input != index) continue;
+      problems_[number].clear();
+      std::string outlier;
+      if (IsWithin(check, signature.inputs[index].dtype, data, count, &outlier)) continue;
+      problems_[number] = "input \"" + signature.inputs[index].alias + "\" holds " + outlier + ", outside [" +
+                          std::to_string(check.low) + ", " + std::to_string(check.high) + "]: " + check.reason;
+    }
+  }
+
   bool Use(uint32_t index, const Input& input) const {
     return api_->infer_request_set_input_tensor_by_index(request_, index, input.tensor) == 0;
   }
@@ -152,6 +202,7 @@ class OpenVinoSession : public ModelSession {
   const ov::Api* const api_;
   ov::InferRequest* const request_;
   std::vector<Input> inputs_;
+  std::vector<std::string> problems_;  // of each check, then of each input that is set; empty if there is none
   std::vector<ov::Tensor*> outputs_;
   std::vector<int32_t> dtypes_;
   std::vector<int64_t> dims_;
@@ -159,13 +210,16 @@ class OpenVinoSession : public ModelSession {
 
 std::unique_ptr<OpenVinoModel> OpenVinoModel::Load(const std::string& library, const std::string& file,
                                                    const std::vector<std::pair<std::string, std::string>>& properties,
-                                                   Signature signature, std::string* error) {
+                                                   Signature signature, std::vector<RangeCheck> checks,
+                                                   std::string needs_elements, std::string* error) {
   const ov::Api* api = ov::Api::Open(library, error);
   if (api == nullptr) return nullptr;
   std::unique_ptr<OpenVinoModel> model(new OpenVinoModel());
   model->api_ = api;
   model->signatures_.push_back(std::make_unique<Signature>(std::move(signature)));
   model->signatures_[0]->Finish();
+  model->checks_ = std::move(checks);
+  model->needs_elements_ = std::move(needs_elements);
   if (!model->Compile(file, properties) || !model->ReadTypes()) {
     *error = api->LastError();
     return nullptr;
@@ -184,10 +238,10 @@ bool OpenVinoModel::Compile(const std::string& file,
     text[2 * index] = properties[index].first.c_str();
     text[2 * index + 1] = properties[index].second.c_str();
   }
-  static_assert(kPropertiesMax == 6);
+  static_assert(kPropertiesMax == 8);
   const int status = api_->core_compile_model(core_, model, "CPU", 2 * properties.size(), &compiled_, text[0], text[1],
                                               text[2], text[3], text[4], text[5], text[6], text[7], text[8], text[9],
-                                              text[10], text[11]);
+                                              text[10], text[11], text[12], text[13], text[14], text[15]);
   api_->model_free(model);
   return status == 0;
 }
@@ -201,8 +255,24 @@ bool OpenVinoModel::ReadTypes() {
     api_->output_const_port_free(port);
     if (status != 0) return false;
     input_types_.push_back(type);
+    if (signatures_[0]->inputs[index].dtype == kString && !HasOurStrings(type)) return false;
   }
   return true;
+}
+
+bool OpenVinoModel::HasOurStrings(int type) const {
+  const std::string text = "long enough to lie outside of its object";
+  const char* texts[] = {text.c_str()};
+  int64_t dims[] = {1};
+  ov::Tensor* tensor = nullptr;
+  if (api_->tensor_create(type, {1, dims}, &tensor) != 0) return false;
+  size_t bytes = 0;
+  void* data = nullptr;
+  const bool are_ours = api_->tensor_set_string_data(tensor, texts, 1) == 0 &&
+                        api_->tensor_get_byte_size(tensor, &bytes) == 0 && bytes == sizeof(std::string) &&
+                        api_->tensor_data(tensor, &data) == 0 && *static_cast<const std::string*>(data) == text;
+  api_->tensor_free(tensor);
+  return are_ours;
 }
 
 OpenVinoModel::~OpenVinoModel() {

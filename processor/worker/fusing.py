@@ -35,7 +35,7 @@ from processor.worker.speed import Cost, compare_cost, gain, worst
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
 _UNUSED_S = 14 * 86400
-_COMPILER = 6  # changes when plans of the same model do
+_COMPILER = 7  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,10 @@ def run(engine: Engine, **inputs: np.ndarray) -> dict[str, np.ndarray]:
 def test_every_type_scalar_matrix_and_nothing(name: str, dtype: str, tmp_path: Path) -> None:
     onnx_models.write_identity(tmp_path / "matrix", ONNX_TYPES[dtype], ["rows", 2])
     onnx_models.write_identity(tmp_path / "scalar", ONNX_TYPES[dtype], [])
+    if (name, dtype) == ("openvino", "DT_DOUBLE"):
+        with pytest.raises(LoadError, match="float64, which OpenVINO computes in 32 bits; use engine: onnxruntime"):
+            load(name, tmp_path / "matrix")
+        return
     matrix, scalar = load(name, tmp_path / "matrix"), load(name, tmp_path / "scalar")
     spec = matrix.signatures()[DEFAULT_SIGNATURE].inputs["x"]
     assert (spec.dtype, spec.shape) == (dtype, (-1, 2))
@@ -112,15 +116,24 @@ def test_openvino_answers_nothing_that_an_earlier_run_left(tmp_path: Path, with_
             engine.run(session, signature, inputs, ["best"])
 
 
-def test_strings_that_are_not_utf8() -> None:
-    from tempfile import TemporaryDirectory
+STRINGS = [b"", b"\0", b"a\0", b"\0a\0\0", b"a\0b", "é".encode(), b"x" * 70_000 + b"\0"]
 
-    with TemporaryDirectory() as folder:
-        onnx_models.write_identity(Path(folder) / "1", TensorProto.STRING, ["rows"])
-        strings = np.array([b"\xff\x01"], object)
-        with pytest.raises(InvalidRequest, match='input "x": ONNX Runtime takes strings in UTF-8'):
-            run(load("onnxruntime", Path(folder) / "1"), x=strings)
-        assert run(load("openvino", Path(folder) / "1"), x=strings)["y"].tolist() == [b"\xff\x01"]
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_strings_keep_their_nuls(name: str, tmp_path: Path) -> None:
+    onnx_models.write_identity(tmp_path / "1", TensorProto.STRING, ["rows"])
+    engine = load(name, tmp_path / "1")
+    for strings in (STRINGS, STRINGS[::-1], STRINGS[:2]):
+        given = np.array([*strings, None], object)[:-1]
+        assert run(engine, x=given)["y"].tolist() == strings
+
+
+def test_strings_that_are_not_utf8(tmp_path: Path) -> None:
+    onnx_models.write_identity(tmp_path / "1", TensorProto.STRING, ["rows"])
+    strings = np.array([b"\xff\x01", b"\xff\0"], object)
+    with pytest.raises(InvalidRequest, match='input "x": ONNX Runtime takes strings in UTF-8'):
+        run(load("onnxruntime", tmp_path / "1"), x=strings)
+    assert run(load("openvino", tmp_path / "1"), x=strings)["y"].tolist() == strings.tolist()
 
 
 @pytest.mark.parametrize(

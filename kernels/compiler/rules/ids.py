@@ -7,8 +7,20 @@ import numpy as np
 
 from kernels.compiler.analysis import Analysis, attribute, rule
 from kernels.compiler.rules.shapes import sizes_of
-from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import Coordinates, Known, Same, Shape, Sizes, Term, Vector, Vocabulary, shape_of
+from kernels.compiler.sizes import BATCH, Size, product
+from kernels.compiler.terms import (
+    Coordinates,
+    Feature,
+    Known,
+    Part,
+    Same,
+    Shape,
+    Sizes,
+    Term,
+    Vector,
+    Vocabulary,
+    shape_of,
+)
 from kernels.compiler.values import INT64
 from kernels.graph.constants import BOOL, FLOAT, INT32, STRING
 from kernels.graph.constants import INT64 as DT_INT64
@@ -177,10 +189,17 @@ def cast(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
         return None
     low, high = analysis.values[number.value].interval or INT64
     if to == FLOAT and not (low >= -_FLOAT_EXACT and high <= _FLOAT_EXACT):
-        return None
+        return _rounded(analysis, number)
     if to == INT32 and number.dtype == DT_INT64 and not (low >= -(2**31) and high < 2**31):
         return None  # it would lose bits
     return Vector(number.value, number.shape, to)
+
+
+def _rounded(analysis: Analysis, number: Vector) -> Term | None:
+    """Ints as the floats nearest to them, which are ints no more."""
+    if number.shape[:1] != (BATCH,) or isinstance(analysis.values[number.value].domain, int):
+        return None
+    return Feature((Part("copy_as_floats", (number.value,), product(number.shape[1:])),), number.shape, FLOAT)
 
 
 _COMPARISONS = {

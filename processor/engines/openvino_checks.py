@@ -1,0 +1,60 @@
+"""What a model's integer inputs must lie between for OpenVINO to be right about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from processor.engines.openvino_ranges import EXACT, Inexact, Range, Walk, input_ranges, narrowed, type_range
+from processor.errors import LoadError
+
+_LEAST = 2**16  # a model that is exact up to less than that is none to serve
+_WHOLE_MAX = {"bf16": 2**8}  # of floats in that precision
+
+# (input, low, high, why it must lie between these)
+Check = tuple[int, int, int, str]
+
+
+def checks_of(model: Any, precision: str) -> tuple[list[Check], str]:
+    """The checks that a model's requests must pass, and the op that needs every input to have elements, if one does.
+    LoadError if it is not exact whatever they are."""
+    ranges = input_ranges(model)
+    reasons: dict[int, str] = {}
+    while True:
+        try:
+            walk = Walk(model=model, given=ranges, whole_max=_WHOLE_MAX.get(precision, EXACT))
+            walk.run()
+        except Inexact as error:
+            ranges = _narrowed(ranges, error, reasons)
+        else:
+            return _checks(model, ranges, reasons), walk.needing
+
+
+def _narrowed(ranges: Sequence[Range | None], error: Inexact, reasons: dict[int, str]) -> list[Range | None]:
+    """The ranges, narrower for the sources of an inexact op. LoadError if that does not help."""
+    found = list(ranges)
+    for number in error.sources:
+        value = ranges[number]
+        assert value is not None, "sources are integers"
+        if error.allowed is not None:
+            low, high = error.allowed
+        else:
+            most = max(-value.low, value.high)
+            high = EXACT if most > EXACT else most // 2
+            low = -high
+        less = narrowed(value, low, high)
+        if less.low <= less.high and less != value and (error.allowed is not None or high >= _LEAST):
+            found[number] = less
+            reasons[number] = error.reason
+    if found == list(ranges):
+        raise LoadError(f"engine openvino would not be exact: {error.reason}; use engine: onnxruntime (with ONNX)")
+    return found
+
+
+def _checks(model: Any, ranges: Sequence[Range | None], reasons: dict[int, str]) -> list[Check]:
+    checks = []
+    for number, (port, value) in enumerate(zip(model.inputs, ranges, strict=True)):
+        ends = type_range(port)
+        if value is not None and ends is not None and (value.low, value.high) != ends:
+            checks.append((number, value.low, value.high, f"{reasons[number]} (engine openvino)"))
+    return checks

@@ -1,0 +1,54 @@
+#include "range_check.h"
+
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+
+#include "tensor_codec.h"
+
+namespace corelane {
+namespace {
+
+// An end of a range as the type has it, or the type's own end where it has no such number.
+template <typename T>
+T Bounded(int64_t end) {
+  if constexpr (std::is_same_v<T, uint64_t>) {
+    return end < 0 ? 0 : static_cast<uint64_t>(end);
+  } else {
+    return static_cast<T>(std::clamp<int64_t>(end, std::numeric_limits<T>::min(), std::numeric_limits<T>::max()));
+  }
+}
+
+template <typename T>
+bool AreWithin(const RangeCheck& check, const void* data, int64_t count, std::string* outlier) {
+  const T* const values = static_cast<const T*>(data);
+  const T low = Bounded<T>(check.low), high = Bounded<T>(check.high);
+  T least = low, largest = high;
+  for (int64_t index = 0; index < count; ++index) {
+    least = std::min(least, values[index]);
+    largest = std::max(largest, values[index]);
+  }
+  if (least == low && largest == high) return true;
+  const T* const first =
+      std::find_if(values, values + count, [low, high](T value) { return value < low || value > high; });
+  *outlier = std::to_string(*first);
+  return false;
+}
+
+}  // namespace
+
+bool IsWithin(const RangeCheck& check, int32_t dtype, const void* data, int64_t count, std::string* outlier) {
+  switch (dtype) {
+    case kInt8: return AreWithin<int8_t>(check, data, count, outlier);
+    case kUint8: return AreWithin<uint8_t>(check, data, count, outlier);
+    case kInt16: return AreWithin<int16_t>(check, data, count, outlier);
+    case kUint16: return AreWithin<uint16_t>(check, data, count, outlier);
+    case kInt32: return AreWithin<int32_t>(check, data, count, outlier);
+    case kUint32: return AreWithin<uint32_t>(check, data, count, outlier);
+    case kInt64: return AreWithin<int64_t>(check, data, count, outlier);
+    case kUint64: return AreWithin<uint64_t>(check, data, count, outlier);
+  }
+  return true;
+}
+
+}  // namespace corelane
