@@ -112,7 +112,7 @@ def test_openvino_answers_nothing_that_an_earlier_run_left(tmp_path: Path, with_
         if rows:
             assert engine.run(session, signature, inputs, ["best"])["best"].tolist() == [max(rows)]
             continue
-        with pytest.raises(InvalidRequest, match="input x has no elements, and OpenVINO does not define"):
+        with pytest.raises(InvalidRequest, match="has no element"):
             engine.run(session, signature, inputs, ["best"])
 
 

@@ -18,7 +18,7 @@ from corelane.client import Client
 from corelane.commands.common import call_admin
 from processor.errors import ControlError
 
-_WAIT_S = 90
+_WAIT_S = 200
 _FAST = {
     "CORELANE_WATCH_INTERVAL_S": "0.1",
     "CORELANE_SETTLE_S": "0.3",
