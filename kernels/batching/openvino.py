@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.batching import slices, transfer
 from kernels.batching.slices import MASKS
-from kernels.batching.tensor import VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
+from kernels.batching.tensor import MALFORMED, VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
 from kernels.compiler.sizes import BATCH, Size, product
 
 Attributes = dict[str, Any]
@@ -27,10 +27,10 @@ def check_openvino_rows(model: Any) -> None:
         raise JoinsRows("the model keeps state between runs")
     tensors: dict[tuple[str, int], Tensor] = {}
     for node in model.get_ordered_ops():
-        operands = [tensors[place.get_node().get_name(), place.get_index()] for place in node.input_values()]
         try:
+            operands = [tensors[place.get_node().get_name(), place.get_index()] for place in node.input_values()]
             made = _made(node, operands)
-        except JoinsRows as error:
+        except (JoinsRows, *MALFORMED) as error:
             raise JoinsRows(f"{node.get_type_name()} ({node.get_friendly_name()}): {error}") from None
         for index, tensor in enumerate(made):
             tensors[node.get_name(), index] = tensor
@@ -152,7 +152,7 @@ def _softmax(attributes: Attributes, operands: list[Tensor]) -> Tensor:
 
 @_rule("CumSum NormalizeL2 MVN")
 def _along_axes(attributes: Attributes, operands: list[Tensor]) -> Tensor:
-    axes = operands[1].constants()
+    axes = operands[1].constants() if len(operands) > 1 else None
     if axes is None:
         raise JoinsRows("the axes are not known")
     for axis in axes.ravel():
@@ -257,7 +257,7 @@ def _broadcast(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     if str(attributes.get("mode", "numpy")).lower() not in ("numpy", "bidirectional") or len(operands) > 2:
         raise JoinsRows("it broadcasts otherwise than numpy")
     transfer.refuse_counts(operands[:1])
-    if str(attributes["mode"]).lower() == "bidirectional" and operands[0].is_rows:
+    if str(attributes.get("mode", "numpy")).lower() == "bidirectional" and operands[0].is_rows:
         raise JoinsRows("it broadcasts both ways")
     return transfer.broadcast_to(*operands)
 

@@ -17,6 +17,10 @@ VALUES_MAX = 256
 _numbers = itertools.count()
 
 
+# A graph that is not as its ops' definitions have it.
+MALFORMED = (IndexError, KeyError, TypeError, ValueError)
+
+
 class JoinsRows(Exception):
     """A tensor that is made of several rows at once, or of how many there are; the message says where."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import kernels.batching.tensorflow_layers
 import kernels.batching.tensorflow_ops  # noqa: F401
 from kernels.batching.tensor import (
+    MALFORMED,
     VALUES_MAX,
     JoinsRows,
     Tensor,
@@ -87,7 +88,7 @@ class _Walk:
     def _node(self, node: Any, flow: Flow) -> None:
         try:
             self._run(node, [self.tensor(reference) for reference in flow.data_inputs(node)])
-        except JoinsRows as error:
+        except (JoinsRows, *MALFORMED) as error:
             raise JoinsRows(f"{node.op} ({node.name}): {error}") from None
 
     def _run(self, node: Any, operands: list[Tensor]) -> None:

@@ -87,12 +87,16 @@ def switch(node: Node, operands: list[Tensor]) -> list[Tensor]:
 
 @rule("Merge")
 def merge(node: Node, operands: list[Tensor]) -> list[Tensor]:
-    """Of branches of which the version decides, not the request."""
-    if any(one.is_rows for one in operands) and not all(one.is_rows for one in operands):
+    """Of branches between which the version decides, not the request. Sizes that differ are not known."""
+    if not any(one.is_rows for one in operands):
+        return [fixed(), fixed(())]
+    first = operands[0]
+    if not all(one.is_rows and one.rank == first.rank for one in operands):
         raise JoinsRows("one branch has rows and another none")
-    if any(one.is_rows and one.rank != operands[0].rank for one in operands):
-        raise JoinsRows("branches differ in rank")
-    return [transfer.elementwise(*operands), fixed(())]
+    sizes = [
+        each[0] if len(set(each)) == 1 else fresh() for each in zip(*(one.known_shape for one in operands), strict=True)
+    ]
+    return [rows(sizes), fixed(())]
 
 
 @rule("MatMul")
