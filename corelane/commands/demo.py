@@ -7,7 +7,7 @@ from typing import Any
 from corelane.commands.common import add_command
 
 _DESCRIPTION = """\
-Shows the whole thing on generated clicks: trains six small models (about a minute, once), serves them from
+Shows the whole thing on generated clicks: trains six small models (one to three minutes, once), serves them from
 configs/demo.yaml, calls them over gRPC with mixed traffic, checks every version's answers against its engine in this
 process, and prints who served what.
 

@@ -62,6 +62,7 @@ def run_demo(folder: Path, seconds: float, *, retrain: bool, keep: bool, short: 
         shutil.copy(configs.path("demo.yaml"), manifest_path)
     manifest = load_manifest(manifest_path)
 
+    _refuse_another(manifest.listen.admin)
     _train(folder / "demo-models", retrain, short)
     log = folder / "demo-models/server.log"
     print(f"\nServing {manifest_path} (log: {log})", flush=True)
@@ -102,6 +103,13 @@ def show(report: str, checks: Sequence[Check], errors: Sequence[RequestError]) -
         raise DemoFailed("; ".join(problems))
 
 
+def _refuse_another(admin: str) -> None:
+    """DemoFailed if a server answers there already."""
+    with contextlib.suppress(ControlError):
+        call_admin(admin, "/v1/status")
+        raise DemoFailed(f"another server answers on {admin}; stop it first")
+
+
 def _train(models: Path, retrain: bool, short: bool) -> None:
     done = models / "trained"
     # Models of a short training serve a short demo only.
@@ -140,6 +148,8 @@ def _wait_until_ready(server: subprocess.Popen, manifest: Manifest, log: Path) -
                 if line not in said and version["state"] in ("AVAILABLE", "END"):
                     said.add(line)
                     print(f"  {time.monotonic() - started_s:5.1f} s  {line}", flush=True)
+                    if version["state"] == "END":
+                        raise DemoFailed(f"a version failed to load: {line}")
         states = [version["state"] for model in status["models"] for version in model["versions"]]
         if status["ready"] and all(state in ("AVAILABLE", "END") for state in states):
             return

@@ -53,6 +53,7 @@ def by_sizes(tensor: Tensor, begin: Tensor, sizes: Tensor) -> Tensor:
 def _of_sizes(values: np.ndarray, bounds: Sequence[int], masks: Mapping[str, int]) -> Tensor:
     begin, end, stride = bounds
     if masks["ellipsis"] or masks["new_axis"]:
+        refuse_counts([known(values)])
         return fixed()
     if masks["shrink_axis"]:
         made = np.empty((), np.object_)
@@ -88,10 +89,17 @@ def _of_rows(
             whole = begins and ends and int(strides[entry]) == 1 and not has("shrink_axis", entry)
             if axis == 0 and not whole:
                 raise JoinsRows("it picks rows")
+            if axis > 0 and any(_counts(bounds, entry) for bounds in (begin, end)):
+                raise JoinsRows("its bounds depend on the number of rows")
             if not has("shrink_axis", entry):
                 sizes.append(size if whole else fresh())
             axis += 1
     return rows([*sizes, *tensor.known_shape[axis:]])
+
+
+def _counts(bounds: Tensor, entry: int) -> bool:
+    size = _entry(bounds, entry)
+    return size is not None and depends_on_batch(size)
 
 
 def _entry(bounds: Tensor, entry: int) -> Size | None:

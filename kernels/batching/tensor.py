@@ -18,7 +18,7 @@ _numbers = itertools.count()
 
 
 # A graph that is not as its ops' definitions have it.
-MALFORMED = (IndexError, KeyError, TypeError, ValueError)
+MALFORMED = (ArithmeticError, IndexError, KeyError, TypeError, ValueError)
 
 
 class JoinsRows(Exception):

@@ -6,7 +6,7 @@ import numpy as np
 
 from kernels.batching import slices, transfer
 from kernels.batching.slices import MASKS
-from kernels.batching.tensor import JoinsRows, Tensor, fixed, fresh, known, like, rows
+from kernels.batching.tensor import VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
 from kernels.batching.tensorflow_rules import Node, rule
 from kernels.compiler.sizes import Size, product
 from kernels.graph.constants import INT32, INT64
@@ -303,10 +303,18 @@ def gather_nd(node: Node, operands: list[Tensor]) -> Tensor:
     return rows((*places.known_shape[:-1], *params.known_shape[depth:]))
 
 
+@rule("HashTable HashTableV2 MutableHashTable MutableHashTableV2")
+def table(node: Node, operands: list[Tensor]) -> Tensor:
+    """A table whose keys are single; what other tables' keys are is not known."""
+    return fixed(())
+
+
 @rule("LookupTableFind LookupTableFindV2")
 def find(node: Node, operands: list[Tensor]) -> Tensor:
-    """A key for a value; the default is one value."""
-    _, keys, default = operands
+    """A value for a key; the default is one value."""
+    handle, keys, default = operands
+    if keys.is_rows and handle.shape is None:
+        raise JoinsRows("whether its keys are single is not known")
     if default.is_rows or (keys.is_rows and default.rank != 0):
         raise JoinsRows("a default of more than one value")
     return like(keys, keys.shape)
@@ -357,8 +365,9 @@ def range_(node: Node, operands: list[Tensor]) -> Tensor:
         raise JoinsRows("it counts by one of the request's rows")
     if any(one is None for one in numbers):
         return fixed([fresh()])
-    made = np.arange(*[int(one) for one in numbers if one is not None])
-    return known(made) if made.size <= 64 else fixed([made.size])
+    start, limit, step = (int(one) for one in numbers if one is not None)
+    size = max(0, -(-(limit - start) // step))
+    return known(np.arange(start, limit, step)) if size <= VALUES_MAX else fixed([size])
 
 
 @rule("StridedSlice", counts=True)

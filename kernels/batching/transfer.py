@@ -268,6 +268,7 @@ def reshape(tensor: Tensor, target: Tensor, *, zero_copies: bool = False) -> Ten
         numbers = [size.constant for size in sizes]
         if None not in numbers:
             return known(tensor.values.reshape([int(number or 0) for number in numbers]))
+        refuse_counts([tensor])
     open_axes = [axis for axis, size in enumerate(sizes) if size == Size.of(-1)]
     if len(open_axes) > 1:
         raise JoinsRows("a shape with two open sizes")

@@ -39,6 +39,9 @@ _OF_ONE_RUN = _names(
     TensorArraySplitV3 TensorArrayWriteV3
     """
 )
+# Not stateful by definition, and yet they write: to the memory of what they are given, which may be a variable's or a
+# constant's, or to a file.
+_WRITERS = ("Inplace", "Debug", "_ParallelConcatUpdate")
 _SEEDS = {"seed", "seed2"}
 _RESOURCE = 20  # DataType.DT_RESOURCE
 
@@ -60,6 +63,8 @@ def only_reads(op: str) -> bool:
 
 def _has_effect(node: Any, definition: Any) -> bool:
     if definition is None:
+        return True
+    if node.op.startswith(_WRITERS):
         return True
     if not definition.is_stateful and not any(argument.is_ref for argument in definition.input_arg):
         return False

@@ -118,7 +118,8 @@ def _read_signature(session: Any, file: Path) -> tuple[Signature, list[str]]:
         f"input {name} is not served: its default is over {BYTES_MAX} bytes, or stands in another file"
         for name in large
     ]
-    return Signature(name=DEFAULT_SIGNATURE, inputs=inputs, outputs=outputs), notes
+    alone = "engine onnxruntime runs each request by itself"
+    return Signature(name=DEFAULT_SIGNATURE, inputs=inputs, outputs=outputs, joins_rows=alone), notes
 
 
 def _hint(node: Any) -> str:

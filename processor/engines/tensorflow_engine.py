@@ -15,7 +15,6 @@ from typing import Any
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from kernels.graph import GraphError, running_nodes
 from processor._native import TensorFlowModel
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.tensorflow_frozen import add_frozen_graph
@@ -29,17 +28,6 @@ _logger = logging.getLogger(__name__)
 _INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 _BYTES_MAX = 2**31 - 1
 _SPARSE, _RAGGED = 1, 3  # TypeSpecProto.TypeSpecClass
-# Ops that keep what they are given beyond the run, by the beginnings of their names.
-_KEEPERS = (
-    "LookupTableInsert",
-    "LookupTableImport",
-    "Assign",
-    "QueueEnqueue",
-    "Stage",
-    "MapStage",
-    "OrderedMapStage",
-    "BarrierInsert",
-)
 # TensorFlow's executor without bookkeeping for other threads: less CPU a run (ARCHITECTURE.md has the figures).
 _DEFAULT_OPTIONS = EngineOptions()
 _SINGLE_THREADED = "SINGLE_THREADED_EXECUTOR"
@@ -103,7 +91,8 @@ class TensorFlowEngine(NativeEngine):
             folder, options.op_libraries, config, run_options, options.saved_model_tags
         )
         outputs = sorted({spec.engine_name for one in signatures.values() for spec in one.outputs.values()})
-        if _keeps_strings(messages.GraphDef.FromString(parsed.graph_def), outputs):
+        if any(signature.effect for signature in signatures.values()):
+            # What a run leaves behind may be strings of its request.
             model.copy_strings()
         moved = add_frozen_graph(model, parsed.graph_def, outputs) if frozen else {}
         if options.batching:
@@ -185,14 +174,6 @@ def _check_tags(folder: Path, tags: Sequence[str]) -> None:
 
 def _is_of_executor(error: Exception) -> bool:
     return "threaded executor" in str(error)
-
-
-def _keeps_strings(graph: Any, outputs: Sequence[str]) -> bool:
-    """Whether a run may leave strings behind in a table, a variable or a queue; those must be copies."""
-    try:
-        return any(node.op.startswith(_KEEPERS) for node in running_nodes(graph, outputs))
-    except GraphError as error:
-        raise LoadError(f"a signature cannot be served: {error}") from error
 
 
 class _NotDense(Exception):

@@ -18,6 +18,10 @@ from tests.support.server import serving
 
 EFFECTS = {
     "hidden": "AssignAddVariableOp",
+    "inplace": "InplaceAdd",
+    "read": "",
+    "write_all": "ResourceStridedSliceAssign",
+    "write_each": "ResourceScatterNdUpdate",
     "next": "AssignAddVariableOp",
     "noise": "RngReadAndSkip",
     "put": "LookupTableInsertV2",
@@ -95,6 +99,21 @@ def test_the_first_client_is_the_first(batching_models: Path, tmp_path: Path) ->
             learning = server.version("learning", 1)
             assert learning["engine"] == "tensorflow"
             assert "learn changes" in json.dumps(learning)
+
+
+@pytest.mark.parametrize("name", ["write_each", "write_all"])
+def test_strings_that_a_model_keeps_are_its_own(batching_models: Path, name: str) -> None:
+    """Not views of a request whose bytes are gone, or are another client's by now."""
+    engine = load_engine("tensorflow", batching_models / "effects/1", EngineOptions())
+    session, signatures = engine.make_session(), engine.signatures()
+    kept = np.array([b"A" * 60, b"B" * 70, b"short", b"C" * 80], object)
+    engine.run(session, signatures[name], {"s": kept}, ["y"])
+    for number in range(50):
+        # What the first request's bytes may have become.
+        np.full(1000, number, np.uint8).tobytes()
+        engine.run(session, signatures["score"], {"v": np.full(100, number, np.float32)}, ["y"])
+    words = engine.run(session, signatures["read"], {}, ["words"])["words"]
+    assert words.tolist() == kept.tolist()
 
 
 def _call(engine: object, name: str, **inputs: np.ndarray) -> object:

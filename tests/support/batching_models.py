@@ -14,6 +14,11 @@ import tensorflow as tf
 FLOATS, WIDE = tf.TensorSpec([None], tf.float32, "v"), tf.TensorSpec([None, 3], tf.float32, "x")
 IDS, WORDS = tf.TensorSpec([None], tf.int64, "i"), tf.TensorSpec([None], tf.string, "s")
 STEPS = tf.TensorSpec([None, None, 4], tf.float32, "t")
+OPEN, PAIR = tf.TensorSpec([None, 7], tf.float32, "y"), tf.TensorSpec([None, None], tf.float32, "p")
+KEYS = tf.TensorSpec([None, 2], tf.int64, "k")
+PAIRS = tf.lookup.experimental.DenseHashTable(
+    tf.int64, tf.float32, default_value=1.0, empty_key=[-1, -1], deleted_key=[-2, -2]
+)
 
 WEIGHTS = tf.random.stateless_normal([3, 5], [1, 2])
 SQUARE = tf.random.stateless_normal([4, 4], [3, 4])
@@ -83,6 +88,13 @@ JOINED: dict[str, tuple[Callable[..., tf.Tensor], list[tf.TensorSpec]]] = {
     ),
     "sorted": (lambda x: tf.sort(x, axis=0), [WIDE]),
     "every_other": (lambda x: x[::2], [WIDE]),
+    "last_columns_by_count": (lambda y: tf.reduce_sum(y[:, tf.shape(y)[0] - 1 :], 1), [OPEN]),
+    "first_columns_by_count": (lambda y: tf.reduce_sum(y[:, : tf.shape(y)[0]], 1), [OPEN]),
+    "column_by_count": (lambda y: y[:, tf.minimum(tf.shape(y)[0], 6) - 1], [OPEN]),
+    "shape_with_an_axis": (lambda x: x * tf.cast(tf.shape(x)[tf.newaxis], tf.float32)[0, 0], [WIDE]),
+    "shape_by_ellipsis": (lambda x: x * tf.reduce_sum(tf.cast(tf.shape(x)[...], tf.float32)), [WIDE]),
+    "shape_reshaped": (lambda p: p * tf.cast(tf.reshape(tf.shape(p), tf.shape(p)[1:]), tf.float32), [PAIR]),
+    "vector_keys": (lambda k: tf.nn.softmax(PAIRS.lookup(k)), [KEYS]),
     "counted": (lambda i: tf.fill([tf.shape(i)[0]], tf.shape(i)[0]), [IDS]),
 }
 
@@ -94,6 +106,8 @@ class Effects(tf.Module):
         self.count = tf.Variable(0, dtype=tf.int64)
         self.keys = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, -1)
         self.random = tf.random.Generator.from_seed(7)
+        self.row = tf.Variable(tf.zeros([4]))
+        self.words = tf.Variable(["old"] * 4)
 
     @tf.function(input_signature=[FLOATS])
     def score(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -134,6 +148,26 @@ class Effects(tf.Module):
         return {"y": v + 0 * tf.random.uniform([1])}
 
     @tf.function(input_signature=[FLOATS])
+    def inplace(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
+        """An op that is not stateful by its definition, and writes into the variable's memory."""
+        one = tf.reshape(tf.reduce_sum(v) + 1, [1])
+        return {"y": tf.raw_ops.InplaceAdd(x=self.row.read_value(), i=[0], v=one)}
+
+    @tf.function(input_signature=[])
+    def read(self) -> dict[str, tf.Tensor]:
+        return {"words": self.words.read_value(), "row": self.row.read_value()}
+
+    @tf.function(input_signature=[tf.TensorSpec([4], tf.string, "s")])
+    def write_each(self, s: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([self.words.scatter_nd_update([[0], [1], [2], [3]], s)]):
+            return {"y": tf.constant(1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([4], tf.string, "s")])
+    def write_all(self, s: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([self.words[0:4].assign(s)]):
+            return {"y": tf.constant(1)}
+
+    @tf.function(input_signature=[FLOATS])
     def hidden(self, v: tf.Tensor) -> dict[str, tf.Tensor]:
         """The change is in a branch's function, and nothing of it is returned."""
         tf.cond(tf.reduce_sum(v) > -1, lambda: self.count.assign_add(100), lambda: self.count.read_value())
@@ -160,6 +194,7 @@ class Learning(tf.Module):
 
 def main(folder: Path) -> None:
     module = tf.Module()
+    module.pairs = PAIRS
     signatures = {}
     for prefix, functions in (("apart", APART), ("joined", JOINED)):
         for name, (function, specs) in functions.items():
@@ -172,7 +207,9 @@ def main(folder: Path) -> None:
     learned = {"serving_default": learning.score, "learn": learning.learn}
     tf.saved_model.save(learning, str(folder / "learning/1"), learned)
     effects = Effects()
-    names = ("score", "train", "next", "put", "save", "noise", "seeded", "unseeded", "hidden")
+    names = [
+        name for name in dir(Effects) if isinstance(getattr(effects, name), tf.types.experimental.PolymorphicFunction)
+    ]
     tf.saved_model.save(effects, str(folder / "effects/1"), {name: getattr(effects, name) for name in names})
 
 
