@@ -78,6 +78,7 @@ class FusedPart:
         dense_inputs: list[tuple[bool, int, list[tuple[int, int]]]],
         dense_signature: int = 0,
         rows_apart: bool = False,
+        finite_only: bool = False,
     ) -> None: ...
 
 class FusedModel(Model):

@@ -174,6 +174,7 @@ def _part(
             for is_feature, number, dims in entry["dense_inputs"]
         ],
         rows_apart=not signature.joins_rows,
+        finite_only=(folder / entry["dense"]).suffix == ".xml",
     )
 
 

@@ -140,8 +140,10 @@ void BindModels(py::module_& module) {
   py::class_<FusedPart>(module, "FusedPart")
       .def(py::init([](const std::string& name, const std::vector<SlotTuple>& inputs,
                        const std::vector<SlotTuple>& outputs, const py::dict& program, std::shared_ptr<Model> dense,
-                       const std::vector<DenseInputTuple>& dense_inputs, size_t dense_signature, bool rows_apart) {
+                       const std::vector<DenseInputTuple>& dense_inputs, size_t dense_signature, bool rows_apart,
+                       bool finite_only) {
              FusedPart part;
+             part.finite_only = finite_only;
              part.signature.rows_apart = rows_apart;
              if (dense_signature >= dense->signatures().size()) throw py::value_error("a signature is not there");
              part.dense_signature = dense_signature;
@@ -176,7 +178,8 @@ void BindModels(py::module_& module) {
              return part;
            }),
            py::kw_only(), py::arg("name"), py::arg("inputs"), py::arg("outputs"), py::arg("program"), py::arg("dense"),
-           py::arg("dense_inputs"), py::arg("dense_signature") = 0, py::arg("rows_apart") = false);
+           py::arg("dense_inputs"), py::arg("dense_signature") = 0, py::arg("rows_apart") = false,
+           py::arg("finite_only") = false);
   py::class_<FusedModel, Model, std::shared_ptr<FusedModel>>(module, "FusedModel")
       .def(py::init([](const std::vector<FusedPart>& parts) { return std::make_shared<FusedModel>(parts); }))
       .def("set_original", &FusedModel::SetOriginal);

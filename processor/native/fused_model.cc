@@ -138,12 +138,31 @@ class FusedSession : public ModelSession {
     std::vector<TensorMessage> features;  // views of what the program wrote
   };
 
-  // Whether the plan was made for inputs of these shapes. A part without a program is the original's own signature.
-  bool Covers(const FusedPart& part) const {
+  // Whether the plan was made for inputs of these shapes, and for such floats. A part without a program is the original's own signature.
+  bool Covers(const FusedPart& part) {
     if (part.program->instructions.empty()) return true;
     const std::vector<TensorSlot>& slots = part.signature.inputs;
     for (uint32_t index = 0; index < slots.size(); ++index) {
       if (!slots[index].Accepts(feeds_.Dims(index))) return false;
+      if (part.finite_only && slots[index].dtype == kFloat && !IsFinite(index)) return false;
+    }
+    return true;
+  }
+
+  // Of an input of floats; one that cannot be read is left to whoever reads it.
+  bool IsFinite(uint32_t index) {
+    constexpr uint32_t kExponent = 0x7f800000;
+    for (const InputPart& part : feeds_.Parts(index)) {
+      const char* bytes = NumbersInPlace(*part.tensor, part.count, alignof(uint32_t));
+      if (bytes == nullptr) {
+        bits_.resize(static_cast<size_t>(part.count));
+        if (!FillNumbers(*part.tensor, part.count, bits_.data())) return true;
+        bytes = reinterpret_cast<const char*>(bits_.data());
+      }
+      const auto* bits = reinterpret_cast<const uint32_t*>(bytes);
+      bool finite = true;
+      for (int64_t item = 0; item < part.count; ++item) finite &= (bits[item] & kExponent) != kExponent;
+      if (!finite) return false;
     }
     return true;
   }
@@ -206,6 +225,7 @@ class FusedSession : public ModelSession {
   ModelSession* running_ = nullptr;
   std::vector<int64_t> dims_;
   std::vector<InputPart> parts_;
+  std::vector<uint32_t> bits_;
 };
 
 FusedModel::FusedModel(std::vector<FusedPart> parts) : parts_(std::move(parts)) {

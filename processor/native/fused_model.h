@@ -30,9 +30,10 @@ struct FusedPart {
   std::shared_ptr<Model> dense;
   size_t dense_signature = 0;  // which of its signatures
   std::vector<DenseInput> inputs;
+  bool finite_only = false;  // NaN and infinities come out of the dense model otherwise than from the original
 };
 
-// A plan is made for the shapes that its signatures say. What does not fit them goes to the original model, once there is
+// A plan is made for the shapes that its signatures say, and maybe for finite floats. What does not fit goes to the original model, once there is
 // one; before that, a run is kNotCovered.
 //
 // Thread safety: that of the dense models; programs and tables are only read. SetOriginal from any thread.

@@ -118,6 +118,22 @@ def test_fewer_rules_are_as_right(fused_models: Path, tmp_path: Path, stop_after
         assert result.equality.problem is None
 
 
+def test_nan_and_infinity_are_tensorflows(fused_models: Path, tmp_path: Path) -> None:
+    """OpenVINO's dense layers make numbers of them; such requests go to the original, others do not."""
+    compiled(fused_models, "hash", tmp_path / "plan")
+    original = load_engine("tensorflow", fused_models / "hash/1", EngineOptions())
+    plan = load_engine("fused", tmp_path / "plan", EngineOptions())
+    signature = original.signatures()["serving_default"]
+    session = plan.make_session()
+    for values in ([1.0, 2.0, 3.0], [np.nan, 0.0, 1.0], [np.inf, 0.0, 1.0], [-np.inf, np.inf, 0.0], [1.0, 2.0, 3.0]):
+        floats = np.array([values, [0.5, 0.5, 0.5]], np.float32)
+        inputs = {"x": np.array([[b"v1"], [b""]], np.object_), "floats": floats}
+        expected = original.run(original.make_session(), signature, inputs, ["y"])["y"]
+        answer = plan.run(session, plan.signatures()["serving_default"], inputs, ["y"])["y"]
+        assert np.allclose(answer, expected, rtol=1e-5, equal_nan=True)
+        assert np.isfinite(values).all() or (answer == expected)[np.isfinite(expected)].all(), "by the same engine"
+
+
 def test_signatures_that_are_not_fused_are_tensorflows(fused_models: Path, tmp_path: Path) -> None:
     compiled(fused_models, "two_signatures", tmp_path / "plan")
     engine = load_engine("fused", tmp_path / "plan", EngineOptions())
