@@ -43,13 +43,18 @@ class Origin(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Range:
     """The interval that a tensor's integers lie in, both ends included. `sources` are the inputs of the model, by
-    number, that it is narrowed with; it is `whole` if it has every element of theirs, as it is."""
+    number, that it is narrowed with; it is `whole` if it has every element of theirs, each with a number of `shifts`
+    added, and counted from the end of `wraps` places if it is then negative (0: never). `columns` are the intervals,
+    and `shifts` the numbers, of elements by their place modulo how many there are: the columns of the last axis."""
 
     low: int
     high: int
     origin: Origin = Origin.DATA
     sources: frozenset[int] = frozenset()
     whole: bool = False
+    shifts: tuple[int, ...] = (0,)
+    wraps: int = 0
+    columns: tuple[tuple[int, int], ...] = ()  # none: as the whole
 
     def within(self, low: int, high: int) -> bool:
         return low <= self.low and self.high <= high
@@ -57,10 +62,10 @@ class Range:
 
 class Inexact(Exception):
     """An op that OpenVINO may compute wrongly. It would not with narrower `sources`; within `allowed`, if that is
-    known."""
+    known: one interval, or one for each column."""
 
     def __init__(
-        self, reason: str, sources: frozenset[int] = frozenset(), allowed: tuple[int, int] | None = None
+        self, reason: str, sources: frozenset[int] = frozenset(), allowed: Sequence[tuple[int, int]] = ()
     ) -> None:
         super().__init__(reason)
         self.reason, self.sources, self.allowed = reason, sources, allowed
@@ -173,7 +178,10 @@ class Walk:
         if value.within(low, size - 1):
             return
         if value.sources and value.whole and size:
-            raise Inexact(f"{name(node)} looks it up among {size}", value.sources, (low, size - 1))
+            if value.wraps:
+                low = -value.wraps if value.wraps <= size else 0
+            allowed = [(low - shift, size - 1 - shift) for shift in value.shifts]
+            raise Inexact(f"{name(node)} looks it up among {size}", value.sources, allowed)
         raise Inexact(f"{name(node)} looks up, among {size}, what may be any of [{value.low}, {value.high}]")
 
     def needs_elements(self, node: Any) -> None:
@@ -196,7 +204,7 @@ class Walk:
             as_sent = source.get_node().get_type_name() == "Parameter"
             if as_sent and (kind == "Result" or (kind == "Convert" and type_range(node.output(0)) is None)):
                 continue
-            raise Inexact("OpenVINO computes in 32 bits", value.sources, INT32)
+            raise Inexact("OpenVINO computes in 32 bits", value.sources, [INT32])
 
     def _check_results(self, node: Any, made: Sequence[Range | None]) -> None:
         kind = node.get_type_name()
@@ -263,6 +271,19 @@ def _size(node: Any) -> int:
     return math.prod(node.get_output_shape(0))
 
 
-def narrowed(value: Range, low: int, high: int) -> Range:
-    """The part of a range that lies between these ends."""
-    return replace(value, low=max(value.low, low), high=min(value.high, high))
+def of_columns(value: Range, ends: Sequence[tuple[int, int]]) -> Range:
+    """The range with other ends: one pair, or one for each column."""
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return replace(value, low=low, high=high, columns=tuple(ends) if len(ends) > 1 else ())
+
+
+def narrowed(value: Range, allowed: Sequence[tuple[int, int]]) -> Range:
+    """The part of a range that lies in this interval, or in those of its columns; the range itself if it has other
+    columns, or nothing of it lies there."""
+    ends = value.columns or ((value.low, value.high),)
+    count = max(len(ends), len(allowed))
+    if {len(ends), len(allowed)} - {1, count}:
+        return value
+    pairs = zip(list(ends) * (count // len(ends)), list(allowed) * (count // len(allowed)), strict=True)
+    less = [(max(low, least), min(high, most)) for (low, high), (least, most) in pairs]
+    return of_columns(value, less) if all(low <= high for low, high in less) else value
