@@ -23,6 +23,8 @@ EXACT = 2**24  # float32 has every integer up to it
 SIZE_MAX = EXACT  # no axis is longer, and no tensor has more elements where these are multiplied
 _WHOLE_CONSTANT_MAX = 4096
 _EMPTYING = ("Slice", "StridedSlice", "VariadicSplit", "NonZero", "Unique", "Range", "NonMaxSuppression")
+# What else takes or makes strings crashes OpenVINO 2026.4, which copies them as bytes, or is left empty.
+_OF_STRINGS = ("Result", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Gather", "ShapeOf")
 _STATEFUL = ("ReadValue", "Assign")
 # By OpenVINO's names. What is not here is a float, or holds strings.
 INTEGERS: dict[str, tuple[int, int]] = {
@@ -112,6 +114,7 @@ class Walk:
     has_elements: bool = True
     needing: str = ""
     whole_max: int = EXACT
+    floats: Any = None  # `openvino_floats`'s, unless the graph's inputs are as they were sent
 
     def __post_init__(self) -> None:
         self._ranges: dict[tuple[str, int], Range | None] = {}
@@ -119,7 +122,9 @@ class Walk:
     def run(self) -> None:
         """Inexact at the first op that is not proved to be exact."""
         import processor.engines.openvino_rules  # noqa: F401, registers the rules
+        from processor.engines.openvino_floats import Floats
 
+        self.floats = self.floats or Floats()
         emptying = ""
         numbers = {node.get_name(): number for number, node in enumerate(self.model.get_parameters())}
         for node in self.model.get_ordered_ops():
@@ -132,6 +137,7 @@ class Walk:
                 self._check_operands(node)
                 made = RULES.get(kind, unknown)(self, node)
             self._check_results(node, made)
+            self.floats.see(node, self.operands(node), made)
             if kind in _EMPTYING and node.output(0).get_partial_shape().is_dynamic:
                 emptying = emptying or name(node)
             for index, value in enumerate(made):
@@ -194,6 +200,10 @@ class Walk:
         kind = node.get_type_name()
         if kind in _STATEFUL:
             raise Inexact(f"{name(node)} keeps one request's values for the next")
+        if any(port.get_element_type().get_type_name() == "string" for port in (*node.input_values(), *node.outputs())):
+            as_sent = kind == "Result" and node.input_value(0).get_node().get_type_name() == "Parameter"
+            if as_sent or kind not in _OF_STRINGS:
+                raise Inexact(f"{name(node)} is of strings, which OpenVINO cannot copy there")
         for index, value in enumerate(self.operands(node)):
             source = node.input_value(index)
             if source.get_element_type().get_type_name() == "f64" and kind not in ("Convert", "ConvertLike"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from processor.engines.openvino_columns import shifted, wrapped
+from processor.engines.openvino_floats import Floats, inside_level
 from processor.engines.openvino_ranges import (
     INT32,
     INTEGERS,
@@ -418,10 +419,15 @@ def bags(walk: Walk, node: Any) -> list[Range | None]:
 def bodies(walk: Walk, node: Any) -> list[Range | None]:
     """Whatever they are given: any integer of 32 bits."""
     graphs = [node.get_function(0), node.get_function(1)] if node.get_type_name() == "If" else [node.get_function()]
+    level = inside_level(node, walk.floats.of_operands(node))
     for graph in graphs:
-        given = [_any(port) for port in graph.inputs]
         body = Walk(
-            model=graph, given=given, counts_back=walk.counts_back, has_elements=False, whole_max=walk.whole_max
+            model=graph,
+            given=[_any(port) for port in graph.inputs],
+            counts_back=walk.counts_back,
+            has_elements=False,
+            whole_max=walk.whole_max,
+            floats=Floats(level),
         )
         body.run()
     return [_any(output) for output in node.outputs()]

@@ -412,3 +412,66 @@ def test_an_embedding_of_keras(keras_ids: Path) -> None:
         assert found.tolist() == TABLE[np.array(ids) + OFFSETS].tolist()
     for row in ([12, 0, 0], [-13, 0, 0], [0, 7, 0], [0, -18, 0], [0, 0, 3], [0, 0, -22]):
         assert answer(engine, ids=np.array([row])) is None
+
+
+HALVES = np.array(0.5, np.float32)
+SEVEN = np.array(7, np.float32)
+EIGHT = np.array(8, np.float32)
+MULTIPLES = np.concatenate([np.arange(-50, 50) * size for size in (1, 7, 8, 41)] + [[1.7e9, 2.5, -0.5]]).astype("f")
+# Of floats, x to y: steps, which one bit may move.
+REFUSED_STEPS: dict[str, Nodes] = {
+    "floor": [("Div", "x seven", "m"), ("Floor", "m", "y")],
+    "ceiling": [("Div", "x seven", "m"), ("Ceil", "m", "y")],
+    "round": [("Div", "x seven", "m"), ("Round", "m", "y")],
+    "sign": [("Div", "x seven", "m"), ("Sub", "m one", "n"), ("Sign", "n", "y")],
+    "to int": [("Div", "x seven", "m"), ("Cast", "m", "y", {"to": TensorProto.INT32})],
+    "less": [("Div", "x seven", "m"), ("Less", "m one", "y")],
+    "equal": [("Div", "x seven", "m"), ("Unsqueeze", "m axis", "n"), ("Equal", "n one", "y")],
+    "where": [("Div", "x seven", "m"), ("Greater", "m one", "n"), ("Where", "n x one", "y")],
+    "after more": [("Div", "x seven", "m"), ("Add", "m half", "n"), ("Relu", "n", "o"), ("Floor", "o", "y")],
+    "remainder": [("Mod", "x seven", "y", {"fmod": 1})],
+    "of a sum": [("Add", "x half", "m"), ("Floor", "m", "y")],
+    "of a product": [("Mul", "x half", "m"), ("Mul", "m seven", "n"), ("Floor", "n", "y")],
+    "by another input": [("Div", "one x", "m"), ("GreaterOrEqual", "m half", "y")],
+}
+SERVED_STEPS: dict[str, Nodes] = {
+    "floor": [("Floor", "x", "y")],
+    "moved": [("Unsqueeze", "x axis", "m"), ("Round", "m", "y")],
+    "halved": [("Div", "x eight", "m"), ("Floor", "m", "y")],
+    "less": [("Less", "x seven", "y")],
+    "compared sum": [("Add", "x half", "m"), ("Less", "m seven", "y")],
+    "whole": [("Floor", "x", "m"), ("Relu", "m", "n"), ("Ceil", "n", "y")],
+    "quotient": [("Div", "x seven", "y")],
+    "halved, compared": [("Div", "x eight", "m"), ("Less", "m one", "y")],
+}
+STEP_CONSTANTS = {"seven": SEVEN, "eight": EIGHT, "half": HALVES, "one": np.array(1, np.float32), "axis": np.array([1])}
+
+
+@pytest.mark.parametrize("kind", REFUSED_STEPS)
+def test_steps_that_one_bit_may_move_are_refused(kind: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "1", REFUSED_STEPS[kind], "float32", STEP_CONSTANTS)
+    with pytest.raises(LoadError, match=r"(OpenVINO may have otherwise|not exact on floats|may be NaN).*onnxruntime"):
+        load("openvino", folder)
+
+
+@pytest.mark.parametrize("kind", SERVED_STEPS)
+def test_steps_of_what_is_exact(kind: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "1", SERVED_STEPS[kind], "float32", STEP_CONSTANTS)
+    engine, reference = load("openvino", folder), load("onnxruntime", folder)
+    for x in (MULTIPLES, MULTIPLES[:1], MULTIPLES[5:12]):
+        found, expected = answer(engine, x=x), answer(reference, x=x)
+        assert found is not None and not differs(found, expected)
+
+
+def test_steps_in_a_loop(tmp_path: Path) -> None:
+    """What one run hands to the next is computed."""
+    value, scale = ops.parameter([-1], np.float32), ops.constant(np.float32(0.1))
+    body = openvino.Model([ops.multiply(ops.floor(value), scale), ops.constant(np.array(True))], [value], "body")
+    x = ops.parameter([-1], np.float32)
+    loop = ops.loop(ops.constant(np.int32(3)), ops.constant(np.array(True)))
+    loop.set_function(body)
+    loop.set_special_body_ports([-1, 1])
+    loop.set_merged_input(body.get_parameters()[0], x.output(0), body.get_results()[0].output(0))
+    made = loop.get_iter_value(body.get_results()[0].output(0), -1)
+    with pytest.raises(LoadError, match=r"Floor .* rounds what was computed"):
+        load("openvino", save(tmp_path / "1", made, [x]))
