@@ -94,7 +94,7 @@ class OpenVinoModel(Model):
         name: str,
         inputs: _Slots,
         outputs: _Slots,
-        checks: list[tuple[int, int, int, str]] = ...,
+        checks: list[tuple[int, list[int], list[int], str]] = ...,
         needs_elements: str = "",
         *,
         rows_apart: bool = False,

@@ -79,7 +79,7 @@ def _ranges(converted: Any, order: Sequence[str], compiled: Compiled) -> list[Ra
     """What the inputs' integers lie between: those that the program makes, and all that a request may hold."""
     ranges = input_ranges(converted)
     return [
-        narrowed(value, *compiled.intervals[name]) if value is not None and name in compiled.intervals else value
+        narrowed(value, [compiled.intervals[name]]) if value is not None and name in compiled.intervals else value
         for name, value in zip(order, ranges, strict=True)
     ]
 

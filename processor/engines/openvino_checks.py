@@ -11,8 +11,8 @@ from processor.errors import LoadError
 _LEAST = 2**16  # a model that is exact up to less than that is none to serve
 _WHOLE_MAX = {"bf16": 2**8}  # of floats in that precision
 
-# (input, low, high, why it must lie between these)
-Check = tuple[int, int, int, str]
+# (input, lows, highs, why it must lie between these): one of each, or one for each column
+Check = tuple[int, list[int], list[int], str]
 
 
 def checks_of(model: Any, precision: str) -> tuple[list[Check], str]:
@@ -36,14 +36,10 @@ def _narrowed(ranges: Sequence[Range | None], error: Inexact, reasons: dict[int,
     for number in error.sources:
         value = ranges[number]
         assert value is not None, "sources are integers"
-        if error.allowed is not None:
-            low, high = error.allowed
-        else:
-            most = max(-value.low, value.high)
-            high = EXACT if most > EXACT else most // 2
-            low = -high
-        less = narrowed(value, low, high)
-        if less.low <= less.high and less != value and (error.allowed is not None or high >= _LEAST):
+        most = max(-value.low, value.high)
+        high = EXACT if most > EXACT else most // 2
+        less = narrowed(value, error.allowed or [(-high, high)])
+        if less != value and (error.allowed or high >= _LEAST):
             found[number] = less
             reasons[number] = error.reason
     if found == list(ranges):
@@ -55,6 +51,9 @@ def _checks(model: Any, ranges: Sequence[Range | None], reasons: dict[int, str])
     checks = []
     for number, (port, value) in enumerate(zip(model.inputs, ranges, strict=True)):
         ends = type_range(port)
-        if value is not None and ends is not None and (value.low, value.high) != ends:
-            checks.append((number, value.low, value.high, f"{reasons[number]} (engine openvino)"))
+        if value is None or ends is None or (not value.columns and (value.low, value.high) == ends):
+            continue
+        columns = value.columns or ((value.low, value.high),)
+        lows, highs = [low for low, _ in columns], [high for _, high in columns]
+        checks.append((number, lows, highs, f"{reasons[number]} (engine openvino)"))
     return checks

@@ -64,7 +64,6 @@ class OpenVinoEngine(NativeEngine):
         try:
             graph = core.read_model(file)
             signature = with_defaults(_read_signature(graph), defaults)
-            _refuse_copied_strings(graph)
             checks, needs_elements = checks_of(graph, options.precision)
             if options.batching:
                 signature = dataclasses.replace(signature, joins_rows=_joins_rows(graph))
@@ -138,14 +137,6 @@ def _refuse_undefined(inputs: Mapping[str, np.ndarray]) -> None:
     empty = next((name for name, array in inputs.items() if not array.size), None)
     if empty is not None:
         raise InvalidRequest(f"input {empty} has no elements, and OpenVINO does not define what it answers to that")
-
-
-def _refuse_copied_strings(model: Any) -> None:
-    """LoadError for what crashes OpenVINO 2026.4: an output that is an input of strings as it was sent."""
-    for port in model.outputs:
-        source = port.get_node().input_value(0).get_node()
-        if source.get_type_name() == "Parameter" and source.get_element_type().get_type_name() == "string":
-            raise LoadError("an output is an input of strings, which OpenVINO cannot copy; use engine: onnxruntime")
 
 
 def _last_line(error: BaseException) -> str:

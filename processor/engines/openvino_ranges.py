@@ -23,6 +23,8 @@ EXACT = 2**24  # float32 has every integer up to it
 SIZE_MAX = EXACT  # no axis is longer, and no tensor has more elements where these are multiplied
 _WHOLE_CONSTANT_MAX = 4096
 _EMPTYING = ("Slice", "StridedSlice", "VariadicSplit", "NonZero", "Unique", "Range", "NonMaxSuppression")
+# What else takes or makes strings crashes OpenVINO 2026.4, which copies them as bytes, or is left empty.
+_OF_STRINGS = ("Result", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Gather", "ShapeOf")
 _STATEFUL = ("ReadValue", "Assign")
 # By OpenVINO's names. What is not here is a float, or holds strings.
 INTEGERS: dict[str, tuple[int, int]] = {
@@ -43,13 +45,18 @@ class Origin(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Range:
     """The interval that a tensor's integers lie in, both ends included. `sources` are the inputs of the model, by
-    number, that it is narrowed with; it is `whole` if it has every element of theirs, as it is."""
+    number, that it is narrowed with; it is `whole` if it has every element of theirs, each with a number of `shifts`
+    added, and counted from the end of `wraps` places if it is then negative (0: never). `columns` are the intervals,
+    and `shifts` the numbers, of elements by their place modulo how many there are: the columns of the last axis."""
 
     low: int
     high: int
     origin: Origin = Origin.DATA
     sources: frozenset[int] = frozenset()
     whole: bool = False
+    shifts: tuple[int, ...] = (0,)
+    wraps: int = 0
+    columns: tuple[tuple[int, int], ...] = ()  # none: as the whole
 
     def within(self, low: int, high: int) -> bool:
         return low <= self.low and self.high <= high
@@ -57,10 +64,10 @@ class Range:
 
 class Inexact(Exception):
     """An op that OpenVINO may compute wrongly. It would not with narrower `sources`; within `allowed`, if that is
-    known."""
+    known: one interval, or one for each column."""
 
     def __init__(
-        self, reason: str, sources: frozenset[int] = frozenset(), allowed: tuple[int, int] | None = None
+        self, reason: str, sources: frozenset[int] = frozenset(), allowed: Sequence[tuple[int, int]] = ()
     ) -> None:
         super().__init__(reason)
         self.reason, self.sources, self.allowed = reason, sources, allowed
@@ -107,6 +114,7 @@ class Walk:
     has_elements: bool = True
     needing: str = ""
     whole_max: int = EXACT
+    floats: Any = None  # `openvino_floats`'s, unless the graph's inputs are as they were sent
 
     def __post_init__(self) -> None:
         self._ranges: dict[tuple[str, int], Range | None] = {}
@@ -114,7 +122,9 @@ class Walk:
     def run(self) -> None:
         """Inexact at the first op that is not proved to be exact."""
         import processor.engines.openvino_rules  # noqa: F401, registers the rules
+        from processor.engines.openvino_floats import Floats
 
+        self.floats = self.floats or Floats()
         emptying = ""
         numbers = {node.get_name(): number for number, node in enumerate(self.model.get_parameters())}
         for node in self.model.get_ordered_ops():
@@ -127,6 +137,7 @@ class Walk:
                 self._check_operands(node)
                 made = RULES.get(kind, unknown)(self, node)
             self._check_results(node, made)
+            self.floats.see(node, self.operands(node), made)
             if kind in _EMPTYING and node.output(0).get_partial_shape().is_dynamic:
                 emptying = emptying or name(node)
             for index, value in enumerate(made):
@@ -173,7 +184,10 @@ class Walk:
         if value.within(low, size - 1):
             return
         if value.sources and value.whole and size:
-            raise Inexact(f"{name(node)} looks it up among {size}", value.sources, (low, size - 1))
+            if value.wraps:
+                low = -value.wraps if value.wraps <= size else 0
+            allowed = [(low - shift, size - 1 - shift) for shift in value.shifts]
+            raise Inexact(f"{name(node)} looks it up among {size}", value.sources, allowed)
         raise Inexact(f"{name(node)} looks up, among {size}, what may be any of [{value.low}, {value.high}]")
 
     def needs_elements(self, node: Any) -> None:
@@ -186,6 +200,10 @@ class Walk:
         kind = node.get_type_name()
         if kind in _STATEFUL:
             raise Inexact(f"{name(node)} keeps one request's values for the next")
+        if any(port.get_element_type().get_type_name() == "string" for port in (*node.input_values(), *node.outputs())):
+            as_sent = kind == "Result" and node.input_value(0).get_node().get_type_name() == "Parameter"
+            if as_sent or kind not in _OF_STRINGS:
+                raise Inexact(f"{name(node)} is of strings, which OpenVINO cannot copy there")
         for index, value in enumerate(self.operands(node)):
             source = node.input_value(index)
             if source.get_element_type().get_type_name() == "f64" and kind not in ("Convert", "ConvertLike"):
@@ -196,7 +214,7 @@ class Walk:
             as_sent = source.get_node().get_type_name() == "Parameter"
             if as_sent and (kind == "Result" or (kind == "Convert" and type_range(node.output(0)) is None)):
                 continue
-            raise Inexact("OpenVINO computes in 32 bits", value.sources, INT32)
+            raise Inexact("OpenVINO computes in 32 bits", value.sources, [INT32])
 
     def _check_results(self, node: Any, made: Sequence[Range | None]) -> None:
         kind = node.get_type_name()
@@ -263,6 +281,19 @@ def _size(node: Any) -> int:
     return math.prod(node.get_output_shape(0))
 
 
-def narrowed(value: Range, low: int, high: int) -> Range:
-    """The part of a range that lies between these ends."""
-    return replace(value, low=max(value.low, low), high=min(value.high, high))
+def of_columns(value: Range, ends: Sequence[tuple[int, int]]) -> Range:
+    """The range with other ends: one pair, or one for each column."""
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return replace(value, low=low, high=high, columns=tuple(ends) if len(ends) > 1 else ())
+
+
+def narrowed(value: Range, allowed: Sequence[tuple[int, int]]) -> Range:
+    """The part of a range that lies in this interval, or in those of its columns; the range itself if it has other
+    columns, or nothing of it lies there."""
+    ends = value.columns or ((value.low, value.high),)
+    count = max(len(ends), len(allowed))
+    if {len(ends), len(allowed)} - {1, count}:
+        return value
+    pairs = zip(list(ends) * (count // len(ends)), list(allowed) * (count // len(allowed)), strict=True)
+    less = [(max(low, least), min(high, most)) for (low, high), (least, most) in pairs]
+    return of_columns(value, less) if all(low <= high for low, high in less) else value

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from processor.engines.openvino_columns import shifted, wrapped
+from processor.engines.openvino_floats import Floats, inside_level
 from processor.engines.openvino_ranges import (
     INT32,
     INTEGERS,
@@ -24,16 +26,22 @@ from processor.engines.openvino_ranges import (
 )
 
 _BOOLEANS = (0, 1)
+_Special = Callable[[Walk, Any], "Range | None"]
 
 
 def _union(operands: Sequence[Range], whole: bool) -> Range:
-    return Range(
+    made = Range(
         min(one.low for one in operands),
         max(one.high for one in operands),
         max(one.origin for one in operands),
         frozenset[int]().union(*(one.sources for one in operands)),
-        whole and all(one.whole or one.origin is Origin.CONSTANT for one in operands),
     )
+    of_requests = [one for one in operands if one.origin is not Origin.CONSTANT]
+    kinds = {(one.shifts, one.wraps) for one in of_requests} or {((0,), 0)}
+    (shifts, wraps), *others = kinds
+    if not whole or not all(one.whole for one in of_requests) or others or len(shifts) > 1:
+        return made
+    return replace(made, whole=True, shifts=shifts, wraps=wraps)
 
 
 def _moved(walk: Walk, node: Any, data: Sequence[int], whole: bool = False) -> list[Range | None]:
@@ -44,7 +52,13 @@ def _moved(walk: Walk, node: Any, data: Sequence[int], whole: bool = False) -> l
     return [made] * node.get_output_size()
 
 
-@rule("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Tile", "Broadcast", "Identity", "Result")
+@rule("Reshape", "Squeeze", "Unsqueeze", "Identity", "Result")
+def reshape(walk: Walk, node: Any) -> list[Range | None]:
+    """The elements stay in their order, and so in their columns."""
+    return [walk.operand(node, 0)] * node.get_output_size()
+
+
+@rule("Transpose", "Tile", "Broadcast")
 def rearrange(walk: Walk, node: Any) -> list[Range | None]:
     return _moved(walk, node, [0], whole=True)
 
@@ -83,6 +97,9 @@ def pad(walk: Walk, node: Any) -> list[Range | None]:
 
 @rule("Select")
 def select(walk: Walk, node: Any) -> list[Range | None]:
+    from_the_end = wrapped(walk, node)
+    if from_the_end is not None:
+        return [from_the_end]
     (made, *_) = _moved(walk, node, [1, 2])
     return [made if made is None else walk.bounded(node, made.low, made.high, [made])]
 
@@ -109,10 +126,13 @@ def convert(walk: Walk, node: Any) -> list[Range | None]:
 # Arithmetic
 
 
-def _computed(ends: Callable[..., tuple[int, int]], *ops: str) -> None:
-    """An op whose result lies between what `ends` makes of its operands' ranges."""
+def _computed(ends: Callable[..., tuple[int, int]], *ops: str, special: _Special | None = None) -> None:
+    """An op whose result lies between what `ends` makes of its operands' ranges, or is what is `special` about it."""
 
     def body(walk: Walk, node: Any) -> list[Range | None]:
+        made = None if special is None else special(walk, node)
+        if made is not None:
+            return [made]
         operands = walk.operands(node)
         known = [one for one in operands if one is not None]
         if len(known) < len(operands):
@@ -136,8 +156,8 @@ def _squared_difference(left: Range, right: Range) -> tuple[int, int]:
     return 0, max(abs(left.high - right.low), abs(right.high - left.low)) ** 2
 
 
-_computed(lambda a, b: (a.low + b.low, a.high + b.high), "Add")
-_computed(lambda a, b: (a.low - b.high, a.high - b.low), "Subtract")
+_computed(lambda a, b: (a.low + b.low, a.high + b.high), "Add", special=shifted)
+_computed(lambda a, b: (a.low - b.high, a.high - b.low), "Subtract", special=shifted)
 _computed(_products, "Multiply")
 _computed(_squared_difference, "SquaredDifference")
 _computed(lambda a, b: (max(a.low, b.low), max(a.high, b.high)), "Maximum")
@@ -399,10 +419,15 @@ def bags(walk: Walk, node: Any) -> list[Range | None]:
 def bodies(walk: Walk, node: Any) -> list[Range | None]:
     """Whatever they are given: any integer of 32 bits."""
     graphs = [node.get_function(0), node.get_function(1)] if node.get_type_name() == "If" else [node.get_function()]
+    level = inside_level(node, walk.floats.of_operands(node))
     for graph in graphs:
-        given = [_any(port) for port in graph.inputs]
         body = Walk(
-            model=graph, given=given, counts_back=walk.counts_back, has_elements=False, whole_max=walk.whole_max
+            model=graph,
+            given=[_any(port) for port in graph.inputs],
+            counts_back=walk.counts_back,
+            has_elements=False,
+            whole_max=walk.whole_max,
+            floats=Floats(level),
         )
         body.run()
     return [_any(output) for output in node.outputs()]

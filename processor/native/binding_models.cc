@@ -109,13 +109,16 @@ void BindModels(py::module_& module) {
           [](const std::string& library, const std::string& file,
              const std::vector<std::pair<std::string, std::string>>& properties, const std::string& name,
              const std::vector<SlotTuple>& inputs, const std::vector<SlotTuple>& outputs,
-             const std::vector<std::tuple<uint32_t, int64_t, int64_t, std::string>>& checks,
+             const std::vector<std::tuple<uint32_t, std::vector<int64_t>, std::vector<int64_t>, std::string>>& checks,
              const std::string& needs_elements, bool rows_apart) {
             corelane::Signature signature;
             signature.rows_apart = rows_apart;
             std::vector<std::string> unused;
             std::vector<corelane::RangeCheck> ranges;
-            for (const auto& [input, low, high, reason] : checks) ranges.push_back({input, low, high, reason});
+            for (const auto& [input, lows, highs, reason] : checks) {
+              if (lows.empty() || lows.size() != highs.size()) throw std::runtime_error("a check without its ends");
+              ranges.push_back({input, lows, highs, reason});
+            }
             signature.name = name;
             signature.inputs = MakeSlots(inputs, &unused);
             signature.outputs = MakeSlots(outputs, &unused);

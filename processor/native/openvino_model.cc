@@ -180,10 +180,15 @@ class OpenVinoSession : public ModelSession {
       const RangeCheck& check = model_->checks_[number];
       if (check.input != index) continue;
       problems_[number].clear();
-      std::string outlier;
+      Outlier outlier;
       if (IsWithin(check, signature.inputs[index].dtype, data, count, &outlier)) continue;
-      problems_[number] = "input \"" + signature.inputs[index].alias + "\" holds " + outlier + ", outside [" +
-                          std::to_string(check.low) + ", " + std::to_string(check.high) + "]: " + check.reason;
+      const size_t columns = check.lows.size();
+      const std::string column = " in column " + std::to_string(outlier.column) + " (of 0 to " +
+                                 std::to_string(columns - 1) + ")";
+      problems_[number] = "input \"" + signature.inputs[index].alias + "\" holds " + outlier.value +
+                          (columns == 1 ? "" : column) + ", outside [" +
+                          std::to_string(check.lows[outlier.column]) + ", " +
+                          std::to_string(check.highs[outlier.column]) + "]: " + check.reason;
     }
   }
 

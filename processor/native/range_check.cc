@@ -20,24 +20,37 @@ T Bounded(int64_t end) {
 }
 
 template <typename T>
-bool AreWithin(const RangeCheck& check, const void* data, int64_t count, std::string* outlier) {
+bool AreWithin(const RangeCheck& check, const void* data, int64_t count, Outlier* outlier) {
   const T* const values = static_cast<const T*>(data);
-  const T low = Bounded<T>(check.low), high = Bounded<T>(check.high);
-  T least = low, largest = high;
-  for (int64_t index = 0; index < count; ++index) {
-    least = std::min(least, values[index]);
-    largest = std::max(largest, values[index]);
+  const int64_t columns = static_cast<int64_t>(check.lows.size());
+  if (columns == 1) {
+    const T low = Bounded<T>(check.lows[0]), high = Bounded<T>(check.highs[0]);
+    T least = low, largest = high;
+    for (int64_t index = 0; index < count; ++index) {
+      least = std::min(least, values[index]);
+      largest = std::max(largest, values[index]);
+    }
+    if (least == low && largest == high) return true;
   }
-  if (least == low && largest == high) return true;
-  const T* const first =
-      std::find_if(values, values + count, [low, high](T value) { return value < low || value > high; });
-  *outlier = std::to_string(*first);
-  return false;
+  std::vector<T> lows, highs;
+  for (int64_t end : check.lows) lows.push_back(Bounded<T>(end));
+  for (int64_t end : check.highs) highs.push_back(Bounded<T>(end));
+  for (int64_t row = 0; row < count; row += columns) {
+    const int64_t width = std::min(columns, count - row);
+    for (int64_t column = 0; column < width; ++column) {
+      const T value = values[row + column];
+      if (value >= lows[column] && value <= highs[column]) continue;
+      outlier->value = std::to_string(value);
+      outlier->column = static_cast<size_t>(column);
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace
 
-bool IsWithin(const RangeCheck& check, int32_t dtype, const void* data, int64_t count, std::string* outlier) {
+bool IsWithin(const RangeCheck& check, int32_t dtype, const void* data, int64_t count, Outlier* outlier) {
   switch (dtype) {
     case kInt8: return AreWithin<int8_t>(check, data, count, outlier);
     case kUint8: return AreWithin<uint8_t>(check, data, count, outlier);

@@ -3,18 +3,24 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace corelane {
 
 struct RangeCheck {
-  uint32_t input = 0;  // of the signature
-  int64_t low = 0;     // both ends included
-  int64_t high = 0;
+  uint32_t input = 0;         // of the signature
+  std::vector<int64_t> lows;  // of each column, that is, element i has those of i modulo their number; at least one
+  std::vector<int64_t> highs;
   std::string reason;  // why there is such a range
 };
 
-// Contract: true if low <= data[i] <= high for every i < count, data being of `dtype`, an integer type; else false, and
-// `outlier` is the first that does not.
-bool IsWithin(const RangeCheck& check, int32_t dtype, const void* data, int64_t count, std::string* outlier);
+struct Outlier {
+  std::string value;
+  size_t column = 0;
+};
+
+// Contract: true if every element lies between its column's low and high, both included, data being `count` elements of
+// `dtype`, an integer type; else false, and `outlier` is the first that does not.
+bool IsWithin(const RangeCheck& check, int32_t dtype, const void* data, int64_t count, Outlier* outlier);
 
 }  // namespace corelane

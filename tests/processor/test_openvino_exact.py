@@ -299,3 +299,179 @@ def test_weights_that_a_model_compresses_are_not_multiplied_as_bytes(tmp_path: P
     (name,) = engine.signatures()[DEFAULT_SIGNATURE].inputs
     expected = given.astype(np.float64) @ (weights * scale.astype(np.float64)).T
     np.testing.assert_allclose(answer(engine, **{name: given}), expected, atol=1e-5 * np.abs(expected).max())
+
+
+OFFSETS = np.array([0, 5, 9])  # of fields with 5, 4 and 3 ids, in one table of ROWS
+
+
+def from_the_end(ids: Any, form: str) -> Any:
+    """Keras's and NumPy's negative ids."""
+    zero, size = ops.constant(np.array([[0]])), ops.constant(np.array([[ROWS]]))
+    is_negative = ops.greater(zero, ids) if form == "turned" else ops.less(ids, zero)
+    return ops.select(is_negative, ops.add(size, ids) if form == "turned" else ops.add(ids, size), ids)
+
+
+def columns_model(folder: Path, form: str) -> Path:
+    ids = ops.parameter([-1, 3], np.int64, "ids")
+    ids.output(0).set_names({"ids"})
+    rows: Any = ids
+    if form == "subtracted":
+        rows = ops.subtract(rows, ops.constant(-OFFSETS[None]))
+    elif form == "converted":
+        rows = ops.add(ops.convert(rows, np.int32), ops.convert(ops.constant(OFFSETS), np.int32))
+    elif form == "reshaped":
+        rows = ops.reshape(ops.add(ops.unsqueeze(rows, 0), ops.constant(OFFSETS)), [-1], False)
+    elif form == "twice":
+        rows = ops.subtract(ops.add(ops.add(rows, ops.constant(np.int64(7))), ops.constant(OFFSETS)), np.int64(7))
+    else:
+        rows = ops.add(ops.constant(OFFSETS[None]), rows)
+    if form in ("from the end", "turned"):
+        rows = from_the_end(rows, form)
+    found = ops.gather(ops.constant(TABLE), rows, ops.constant(np.int64(0)))
+    return save(folder, ops.reshape(found, [-1, 3, 3], False), [ids])
+
+
+@pytest.mark.parametrize("form", ["plain", "subtracted", "converted", "reshaped", "twice", "from the end", "turned"])
+def test_ids_with_an_offset_for_each_column(form: str, tmp_path: Path) -> None:
+    """Exactly those requests are answered whose places are in the table."""
+    engine = load("openvino", columns_model(tmp_path / "1", form))
+    numbers = range(-2 * ROWS - 2, 2 * ROWS + 2)
+    every = [[number if column == place else 0 for place in range(3)] for column in range(3) for number in numbers]
+    for row in [*every, [-1, -6, 0], [11, 6, 2], [2**31, 0, 0], [0, 0, -(2**63)], [0, 2**63 - 1, 0]]:
+        rows = [number + int(offset) for number, offset in zip(row, OFFSETS, strict=True)]
+        # OpenVINO's own Gather counts back, too.
+        are_there = all(-ROWS <= place < ROWS for place in rows)
+        for ids in ([row], [[0, 0, 0], row, [0, 0, 0]]):
+            found = answer(engine, ids=np.array(ids))
+            assert (found is not None) == are_there, (row, ids)
+            if found is not None:
+                assert found[len(ids) // 2].tolist() == TABLE[rows].tolist()
+
+
+def test_an_id_out_of_its_column_is_told_of(tmp_path: Path) -> None:
+    engine = load("openvino", columns_model(tmp_path / "1", "from the end"))
+    signature, session = engine.signatures()[DEFAULT_SIGNATURE], engine.make_session()
+    with pytest.raises(InvalidRequest) as refused:
+        engine.run(session, signature, {"ids": np.array([[11, 0, 0], [0, 7, 0]])}, list(signature.outputs))
+    assert str(refused.value).startswith('input "ids" holds 7 in column 1 (of 0 to 2), outside [-17, 6]: Gather (')
+    assert str(refused.value).endswith("looks it up among 12 (engine openvino)")
+    many = np.tile(np.array([[11, 6, 2]]), (2000, 1))  # enough to be checked where they stand
+    assert answer(engine, ids=many) is not None
+    many[1500, 2] = 3
+    assert answer(engine, ids=many) is None
+
+
+@pytest.mark.parametrize("kind", ["transposed", "other size", "by row"])
+def test_columns_that_are_not_the_last_axis(kind: str, tmp_path: Path) -> None:
+    """A transposed row has its offsets elsewhere; nothing is answered wrongly."""
+    ids = ops.parameter([3, 3] if kind == "by row" else [-1, 3], np.int64, "ids")
+    ids.output(0).set_names({"ids"})
+    rows = ops.add(ids, ops.constant(OFFSETS[:, None] if kind == "by row" else OFFSETS))
+    if kind == "transposed":
+        rows = ops.transpose(rows, [1, 0])
+    if kind == "other size":  # counts from the end of a longer table than there is
+        size = ops.constant(np.int64(ROWS + 5))
+        rows = ops.select(ops.less(rows, ops.constant(np.int64(0))), ops.add(rows, size), rows)
+    found = ops.gather(ops.constant(TABLE), rows, ops.constant(np.int64(0)))
+    try:
+        engine = load("openvino", save(tmp_path / "1", found, [ids]))
+    except LoadError as error:
+        assert "looks up, among 12, what may be any of" in str(error)
+        assert kind != "other size"
+        return
+    assert answer(engine, ids=np.array([[11, 6, 2]] * 3)) is not None
+    assert answer(engine, ids=np.array([[-1, 0, 0]])) is None
+
+
+@pytest.fixture(scope="module")
+def keras_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keras's Embedding over ids with offsets, as TensorFlow traces and OpenVINO converts it."""
+    import keras
+    import tensorflow as tf
+
+    table = keras.layers.Embedding(ROWS, 3, weights=[TABLE])
+    table.build()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int64, "ids")])
+    def serve(ids: Any) -> Any:
+        return tf.identity(table(ids + OFFSETS), "rows")
+
+    converted = openvino.convert_model(serve)
+    converted.inputs[0].get_tensor().set_names({"ids"})
+    folder = tmp_path_factory.mktemp("keras") / "1"
+    folder.mkdir()
+    openvino.save_model(converted, str(folder / "model.xml"), compress_to_fp16=False)
+    return folder
+
+
+def test_an_embedding_of_keras(keras_ids: Path) -> None:
+    engine = load("openvino", keras_ids)
+    for ids in ([[4, 3, 2]], [[0, 0, 0], [-1, -6, -10]], [[-12, -17, -21]], [[11, 6, 2]]):
+        found = answer(engine, ids=np.array(ids))
+        assert found is not None
+        assert found.tolist() == TABLE[np.array(ids) + OFFSETS].tolist()
+    for row in ([12, 0, 0], [-13, 0, 0], [0, 7, 0], [0, -18, 0], [0, 0, 3], [0, 0, -22]):
+        assert answer(engine, ids=np.array([row])) is None
+
+
+HALVES = np.array(0.5, np.float32)
+SEVEN = np.array(7, np.float32)
+EIGHT = np.array(8, np.float32)
+MULTIPLES = np.concatenate([np.arange(-50, 50) * size for size in (1, 7, 8, 41)] + [[1.7e9, 2.5, -0.5]]).astype("f")
+# Of floats, x to y: steps, which one bit may move.
+REFUSED_STEPS: dict[str, Nodes] = {
+    "floor": [("Div", "x seven", "m"), ("Floor", "m", "y")],
+    "ceiling": [("Div", "x seven", "m"), ("Ceil", "m", "y")],
+    "round": [("Div", "x seven", "m"), ("Round", "m", "y")],
+    "sign": [("Div", "x seven", "m"), ("Sub", "m one", "n"), ("Sign", "n", "y")],
+    "to int": [("Div", "x seven", "m"), ("Cast", "m", "y", {"to": TensorProto.INT32})],
+    "less": [("Div", "x seven", "m"), ("Less", "m one", "y")],
+    "equal": [("Div", "x seven", "m"), ("Unsqueeze", "m axis", "n"), ("Equal", "n one", "y")],
+    "where": [("Div", "x seven", "m"), ("Greater", "m one", "n"), ("Where", "n x one", "y")],
+    "after more": [("Div", "x seven", "m"), ("Add", "m half", "n"), ("Relu", "n", "o"), ("Floor", "o", "y")],
+    "remainder": [("Mod", "x seven", "y", {"fmod": 1})],
+    "of a sum": [("Add", "x half", "m"), ("Floor", "m", "y")],
+    "of a product": [("Mul", "x half", "m"), ("Mul", "m seven", "n"), ("Floor", "n", "y")],
+    "by another input": [("Div", "one x", "m"), ("GreaterOrEqual", "m half", "y")],
+}
+SERVED_STEPS: dict[str, Nodes] = {
+    "floor": [("Floor", "x", "y")],
+    "moved": [("Unsqueeze", "x axis", "m"), ("Round", "m", "y")],
+    "halved": [("Div", "x eight", "m"), ("Floor", "m", "y")],
+    "less": [("Less", "x seven", "y")],
+    "compared sum": [("Add", "x half", "m"), ("Less", "m seven", "y")],
+    "whole": [("Floor", "x", "m"), ("Relu", "m", "n"), ("Ceil", "n", "y")],
+    "quotient": [("Div", "x seven", "y")],
+    "halved, compared": [("Div", "x eight", "m"), ("Less", "m one", "y")],
+}
+STEP_CONSTANTS = {"seven": SEVEN, "eight": EIGHT, "half": HALVES, "one": np.array(1, np.float32), "axis": np.array([1])}
+
+
+@pytest.mark.parametrize("kind", REFUSED_STEPS)
+def test_steps_that_one_bit_may_move_are_refused(kind: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "1", REFUSED_STEPS[kind], "float32", STEP_CONSTANTS)
+    with pytest.raises(LoadError, match=r"(OpenVINO may have otherwise|not exact on floats|may be NaN).*onnxruntime"):
+        load("openvino", folder)
+
+
+@pytest.mark.parametrize("kind", SERVED_STEPS)
+def test_steps_of_what_is_exact(kind: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "1", SERVED_STEPS[kind], "float32", STEP_CONSTANTS)
+    engine, reference = load("openvino", folder), load("onnxruntime", folder)
+    for x in (MULTIPLES, MULTIPLES[:1], MULTIPLES[5:12]):
+        found, expected = answer(engine, x=x), answer(reference, x=x)
+        assert found is not None and not differs(found, expected)
+
+
+def test_steps_in_a_loop(tmp_path: Path) -> None:
+    """What one run hands to the next is computed."""
+    value, scale = ops.parameter([-1], np.float32), ops.constant(np.float32(0.1))
+    body = openvino.Model([ops.multiply(ops.floor(value), scale), ops.constant(np.array(True))], [value], "body")
+    x = ops.parameter([-1], np.float32)
+    loop = ops.loop(ops.constant(np.int32(3)), ops.constant(np.array(True)))
+    loop.set_function(body)
+    loop.set_special_body_ports([-1, 1])
+    loop.set_merged_input(body.get_parameters()[0], x.output(0), body.get_results()[0].output(0))
+    made = loop.get_iter_value(body.get_results()[0].output(0), -1)
+    with pytest.raises(LoadError, match=r"Floor .* rounds what was computed"):
+        load("openvino", save(tmp_path / "1", made, [x]))
