@@ -68,6 +68,18 @@ def test_every_op(narrow_models: Path, tmp_path: Path, dtype: str) -> None:
     assert OPENVINO.get(dtype, set()) <= {name for name, report in reports.items() if not report.why_tensorflow}
 
 
+def test_quotients_of_floats(narrow_models: Path, tmp_path: Path) -> None:
+    """Of exact multiples: a reciprocal makes less of some of them."""
+    original, plan, reports = compiled(narrow_models, "float32", tmp_path / "plan")
+    multiples = np.arange(-2000, 2000, dtype=np.float32) * 7
+    requests = [beside(numbers.reshape(-1, 2)) for numbers in (multiples, np.float32([1.7e9, 16777213]))]
+    for name in ("quotient", "remainder", "truncated"):
+        assert "otherwise" in reports[name].why_tensorflow or "not exact on floats" in reports[name].why_tensorflow
+        for found, expected in zip(answers(plan, name, requests), answers(original, name, requests), strict=True):
+            assert found is not None and expected is not None
+            assert found.tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize("kind", ["decay", "gaps"])
 def test_times(narrow_models: Path, tmp_path: Path, kind: str) -> None:
     """Milliseconds of today need 41 bits; seconds in float32 go by the two minutes."""

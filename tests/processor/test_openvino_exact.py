@@ -15,6 +15,7 @@ from processor.engines import EngineOptions, load_engine
 from processor.engines.engine import Engine
 from processor.errors import InvalidRequest, LoadError
 from processor.tensors import DEFAULT_SIGNATURE
+from tests.conftest import made_by
 from tests.support import onnx_models
 
 INT_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -383,29 +384,9 @@ def test_columns_that_are_not_the_last_axis(kind: str, tmp_path: Path) -> None:
     assert answer(engine, ids=np.array([[-1, 0, 0]])) is None
 
 
-@pytest.fixture(scope="module")
-def keras_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keras's Embedding over ids with offsets, as TensorFlow traces and OpenVINO converts it."""
-    import keras
-    import tensorflow as tf
-
-    table = keras.layers.Embedding(ROWS, 3, weights=[TABLE])
-    table.build()
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int64, "ids")])
-    def serve(ids: Any) -> Any:
-        return tf.identity(table(ids + OFFSETS), "rows")
-
-    converted = openvino.convert_model(serve)
-    converted.inputs[0].get_tensor().set_names({"ids"})
-    folder = tmp_path_factory.mktemp("keras") / "1"
-    folder.mkdir()
-    openvino.save_model(converted, str(folder / "model.xml"), compress_to_fp16=False)
-    return folder
-
-
-def test_an_embedding_of_keras(keras_ids: Path) -> None:
-    engine = load("openvino", keras_ids)
+def test_an_embedding_of_keras(tmp_path: Path) -> None:
+    """Over ids with the offsets and the table that the other tests have."""
+    engine = load("openvino", made_by("keras_ids", tmp_path) / "1")
     for ids in ([[4, 3, 2]], [[0, 0, 0], [-1, -6, -10]], [[-12, -17, -21]], [[11, 6, 2]]):
         found = answer(engine, ids=np.array(ids))
         assert found is not None
