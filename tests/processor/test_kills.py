@@ -2,6 +2,7 @@
 
 What happens at each step of the channel is `tests/native/channel_kills.cc`'s to show, thousands of times."""
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -41,7 +42,13 @@ def _kill(client: subprocess.Popen[str]) -> None:
 
 
 def _victims(server: Server, kind: str) -> list[int]:
-    return [one.pid for one in server.processes() if f"processor.{kind}" in " ".join(one.cmdline())]
+    victims = []
+    for process in server.processes():
+        # One that was killed just now may not have been waited for yet.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if f"processor.{kind}" in " ".join(process.cmdline()):
+                victims.append(process.pid)
+    return victims
 
 
 def _descriptors(server: Server) -> int:
