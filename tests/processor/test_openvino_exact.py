@@ -456,3 +456,16 @@ def test_steps_in_a_loop(tmp_path: Path) -> None:
     made = loop.get_iter_value(body.get_results()[0].output(0), -1)
     with pytest.raises(LoadError, match=r"Floor .* rounds what was computed"):
         load("openvino", save(tmp_path / "1", made, [x]))
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("u8", np.uint8), ("f32", np.float32), ("i64", np.int64)])
+def test_a_convert_to_the_same_type_that_is_all_there_is(kind: str, dtype: type, tmp_path: Path) -> None:
+    """OpenVINO would write the elements of a request into memory of the one before."""
+    import openvino
+    from openvino import opset13 as ops
+
+    x = ops.parameter([-1], dtype, name="x")
+    model = openvino.Model([ops.unsqueeze(ops.convert(x, kind), np.array([0]))], [x], "m")
+    openvino.save_model(model, tmp_path / "m.xml", compress_to_fp16=False)
+    with pytest.raises(LoadError, match=r"through a Convert to its own type.*onnxruntime"):
+        load_engine("openvino", tmp_path, EngineOptions())
