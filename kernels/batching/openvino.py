@@ -54,7 +54,6 @@ def _made(node: Any, operands: list[Tensor]) -> Sequence[Tensor]:
         return [made] if isinstance(made, Tensor) else made
     if any(one.is_rows for one in operands):
         raise JoinsRows("it is not known to keep rows apart")
-    transfer.refuse_counts(operands)
     if not operands or name.startswith("Random") or name == "Multinomial":
         raise JoinsRows("its value is another at each run")
     return [fixed()] * node.get_output_size()

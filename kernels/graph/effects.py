@@ -77,9 +77,7 @@ def _has_effect(node: Any, definition: Any) -> bool:
 
 def _is_unseeded_random(node: Any, definition: Any) -> bool:
     """An op that draws from a generator of its own, which nobody gave a seed: its draws are no one's to repeat."""
-    if {attribute.name for attribute in definition.attr} < _SEEDS:
+    if not {attribute.name for attribute in definition.attr} >= _SEEDS:
         return False
     takes_resource = any(argument.type == _RESOURCE or argument.is_ref for argument in definition.input_arg)
-    return not takes_resource and all(
-        name in {attribute.name for attribute in definition.attr} and node.attr[name].i == 0 for name in _SEEDS
-    )
+    return not takes_resource and all(node.attr[name].i == 0 for name in _SEEDS)

@@ -138,7 +138,8 @@ class FusedSession : public ModelSession {
     std::vector<TensorMessage> features;  // views of what the program wrote
   };
 
-  // Whether the plan was made for inputs of these shapes, and for such floats. A part without a program is the original's own signature.
+  // Whether the plan was made for inputs of these shapes, and for such floats. A part without a program is the
+  // original's own signature.
   bool Covers(const FusedPart& part) {
     if (part.program->instructions.empty()) return true;
     const std::vector<TensorSlot>& slots = part.signature.inputs;

@@ -33,8 +33,8 @@ struct FusedPart {
   bool finite_only = false;  // NaN and infinities come out of the dense model otherwise than from the original
 };
 
-// A plan is made for the shapes that its signatures say, and maybe for finite floats. What does not fit goes to the original model, once there is
-// one; before that, a run is kNotCovered.
+// A plan is made for the shapes that its signatures say, and maybe for finite floats. What does not fit goes to the
+// original model, once there is one; before that, a run is kNotCovered.
 //
 // Thread safety: that of the dense models; programs and tables are only read. SetOriginal from any thread.
 class FusedModel : public Model {

@@ -10,18 +10,12 @@ from processor.engines import Engine, EngineOptions, load_engine
 from processor.errors import InvalidRequest
 from processor.wire.status import code_of
 from processor.worker.fusing import compile_and_compare
-from tests.conftest import made_by
 from tests.support.row_models import MODELS
 from tests.support.server import serving
 
 # Of user, item and x, and the width of x; each comes after every other in some order.
 SHAPES = [(3, 3, 3, 2), (0, 0, 0, 2), (1, 1, 1, 1), (2, 2, 2, 0), (64, 64, 64, 3), (0, 0, 0, 0)]
 APART = [(1, 5, 5, 2), (5, 1, 5, 2), (1, 5, 1, 2), (2, 3, 3, 2), (0, 1, 1, 2), (1, 0, 0, 2), (1, 1, 4, 2)]
-
-
-@pytest.fixture(scope="module")
-def row_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_by("row_models", tmp_path_factory.mktemp("rows"))
 
 
 def drawn(source: np.random.Generator, user: int, item: int, rows: int, width: int) -> dict[str, np.ndarray]:

@@ -126,15 +126,8 @@ class Server:
 @contextlib.contextmanager
 def serving_flags(folder: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
     """A server by TensorFlow Serving's flags; must exit 0 at the end, unless the test has ended it."""
-    server = Server.by_flags(folder, *flags, environment=environment)
-    try:
+    with _ending(Server.by_flags(folder, *flags, environment=environment)) as server:
         yield server
-        if server.process.poll() is None:
-            assert server.stop() == 0, server.log.read_text()
-    finally:
-        if server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
 
 
 @contextlib.contextmanager
@@ -145,9 +138,15 @@ def serving(
     test has ended it."""
     manifest = folder / "manifest.yaml"
     manifest.write_text(listen + models)
-    server = Server(manifest, folder / "server.log", environment)
-    try:
+    with _ending(Server(manifest, folder / "server.log", environment)) as server:
         yield server.wait_ready() if ready else server
+
+
+@contextlib.contextmanager
+def _ending(server: Server) -> Iterator[Server]:
+    """The server, which must exit 0 at the end, unless the test has ended it; none is left over."""
+    try:
+        yield server
         if server.process.poll() is None:
             assert server.stop() == 0, server.log.read_text()
     finally:
