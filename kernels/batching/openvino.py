@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from kernels.batching import slices, transfer
+from kernels.batching.registry import Registry
 from kernels.batching.slices import MASKS
 from kernels.batching.tensor import MALFORMED, VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
 from kernels.compiler.sizes import BATCH, Size, product
 
 Attributes = dict[str, Any]
 _Rule = Callable[[Attributes, list[Tensor]], Tensor | Sequence[Tensor]]
-_RULES: dict[str, _Rule] = {}
-_TAKE_COUNTS: set[str] = set()
+_REGISTRY: Registry[_Rule] = Registry()
+_rule = _REGISTRY.rule
 
 
 def check_openvino_rows(model: Any) -> None:
@@ -46,9 +47,9 @@ def _made(node: Any, operands: list[Tensor]) -> Sequence[Tensor]:
         if not operands[0].is_rows or operands[0].known_shape[0] != BATCH:
             raise JoinsRows("an output does not have one row for each row of the inputs")
         return operands
-    if name not in _TAKE_COUNTS:
+    if name not in _REGISTRY.take_counts:
         transfer.refuse_counts(operands)
-    rule = _RULES.get(name)
+    rule = _REGISTRY.rules.get(name)
     if rule is not None:
         made = rule({**node.get_attributes(), "type": name}, operands)
         return [made] if isinstance(made, Tensor) else made
@@ -71,18 +72,6 @@ def _constant(node: Any) -> Tensor:
     if int(np.prod(shape)) <= VALUES_MAX and node.get_output_element_type(0).is_integral():
         return known(np.asarray(node.get_data()).reshape(shape).astype(np.int64))
     return fixed(shape)
-
-
-def _rule(names: str, *, counts: bool = False) -> Callable[[_Rule], _Rule]:
-    def register(rule: _Rule) -> _Rule:
-        for name in names.split():
-            assert name not in _RULES, name
-            _RULES[name] = rule
-            if counts:
-                _TAKE_COUNTS.add(name)
-        return rule
-
-    return register
 
 
 @_rule("""

@@ -18,7 +18,7 @@ from kernels.batching.tensor import (
     known,
     rows,
 )
-from kernels.batching.tensorflow_rules import RULES, TAKE_COUNTS, Node
+from kernels.batching.tensorflow_rules import REGISTRY, Node
 from kernels.batching.transfer import refuse_counts
 from kernels.compiler.flow import Flow, key
 from kernels.compiler.sizes import BATCH, Size
@@ -92,7 +92,7 @@ class _Walk:
             raise JoinsRows(f"{node.op} ({node.name}): {error}") from None
 
     def _run(self, node: Any, operands: list[Tensor]) -> None:
-        if node.op not in TAKE_COUNTS:
+        if node.op not in REGISTRY.take_counts:
             refuse_counts(operands)
         if node.op == "Const":
             self._tensors[f"{node.name}:0"] = _constant(node)
@@ -100,8 +100,8 @@ class _Walk:
             self._tensors[f"{node.name}:0"] = fixed(_declared(node))
         elif node.op == "ReadVariableOp":
             self._tensors[f"{node.name}:0"] = operands[0]
-        elif node.op in RULES:
-            made = RULES[node.op](Node(node), operands)
+        elif node.op in REGISTRY.rules:
+            made = REGISTRY.rules[node.op](Node(node), operands)
             for index, tensor in enumerate(made if isinstance(made, list) else [made]):
                 if tensor is not None:
                     self._tensors[f"{node.name}:{index}"] = tensor

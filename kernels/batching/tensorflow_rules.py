@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kernels.batching.registry import Registry
 from kernels.batching.tensor import Tensor
 
 
@@ -40,18 +41,5 @@ class Node:
 
 # Of several outputs, None for one that joins rows.
 Rule = Callable[[Node, list[Tensor]], Tensor | Sequence[Tensor | None]]
-RULES: dict[str, Rule] = {}
-# Ops whose operands may have the number of rows among their values; all others refuse such operands.
-TAKE_COUNTS: set[str] = set()
-
-
-def rule(ops: str, *, counts: bool = False) -> Callable[[Rule], Rule]:
-    def register(function: Rule) -> Rule:
-        for op in ops.split():
-            assert op not in RULES, op
-            RULES[op] = function
-            if counts:
-                TAKE_COUNTS.add(op)
-        return function
-
-    return register
+REGISTRY: Registry[Rule] = Registry()
+rule = REGISTRY.rule
