@@ -63,7 +63,7 @@ def application(supervisor: Supervisor) -> Starlette:
 
     async def get_ready(request: Request) -> JSONResponse:
         name = request.path_params.get("model")
-        serving = {worker.instance.spec.model for worker in supervisor.workers.values() if worker.instance.routed}
+        serving = supervisor.workers.routed_models()
         ready = supervisor.was_ready if name is None else name in serving
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 

@@ -36,7 +36,7 @@ async def _reload(supervisor: Supervisor, body: str) -> str:
     """HandleReloadConfigRequest: as `apply`, then waits until the new models serve or have failed."""
     request = messages.parse(messages.ReloadConfigRequest, bytes.fromhex(body))
     available: dict[str, set[int]] = {}
-    for worker in supervisor.workers.values():
+    for worker in supervisor.workers:
         if worker.instance.phase is Phase.AVAILABLE:
             available.setdefault(worker.instance.spec.model, set()).add(worker.instance.spec.version)
     before = {model.name for model in supervisor.manifest.models}
@@ -75,7 +75,7 @@ def _check_known(supervisor: Supervisor, name: str) -> None:
 
 
 def _check_serving(supervisor: Supervisor, names: list[str]) -> None:
-    serving = {worker.instance.spec.model for worker in supervisor.workers.values() if worker.instance.routed}
+    serving = supervisor.workers.routed_models()
     broken = [name for name in names if name not in serving]
     if broken:
         raise ModelsNotAvailable(f"no version is available of {', '.join(broken)}; GetModelStatus says why")

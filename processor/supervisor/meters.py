@@ -151,7 +151,7 @@ def take(supervisor: Supervisor) -> Snapshot:
     totals.load_us, totals.loads, totals.warm_ups = past.load_us, past.loads, dict(past.warm_ups)
     versions = []
     newest = {id(worker) for worker, _ in supervisor.served()}
-    for worker in supervisor.workers.values():
+    for worker in supervisor.workers:
         if worker.instance.phase is Phase.LOADING:
             continue
         details = worker.channel.details()
@@ -186,7 +186,7 @@ def take(supervisor: Supervisor) -> Snapshot:
         ],
         reserve_cpus=len(plan.reserve) if plan else 0,
         pool_cpus=len(plan.pool) if plan else 0,
-        pool_taken=supervisor.gate.taken,
+        pool_taken=supervisor.workers.gate.taken,
         plan_changes=supervisor.scheduling.changes,
         plan_problems=len(plan.problems) if plan else 0,
         ready=supervisor.ready,
@@ -215,8 +215,8 @@ def _numbers(supervisor: Supervisor, worker: Worker, details: Mapping[str, Any])
         cpus=len(found.cpus) if found else 0,
         queue_capacity=spec.queue_capacity,
         pool_weight=spec.pool_weight,
-        gate_held=supervisor.gate.held(worker.member),
-        gate_waiting=supervisor.gate.waiting(worker.member),
+        gate_held=supervisor.workers.gate.held(worker.member),
+        gate_waiting=supervisor.workers.gate.waiting(worker.member),
         cpu_s=cpu_s(worker.child.pid),
         memory_bytes=memory_bytes(worker.child.pid),
         load_s=worker.load_s,

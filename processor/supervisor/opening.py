@@ -31,7 +31,7 @@ async def open_when_loaded(supervisor: "Supervisor") -> None:
 def is_loaded(supervisor: "Supervisor", waited_s: float) -> bool:
     """Whether every model has a version available, has failed for good, or has none to load. Versions whose files are
     not complete yet are waited for, `_INCOMPLETE_S` at most."""
-    serving = {i.spec.model for i in supervisor.instances() if i.phase is Phase.AVAILABLE}
+    serving = {i.spec.model for i in supervisor.workers.instances if i.phase is Phase.AVAILABLE}
     for model in supervisor.wanted():
         if not supervisor.is_settled(model):
             return False
@@ -44,7 +44,7 @@ def is_loaded(supervisor: "Supervisor", waited_s: float) -> bool:
 async def announce_ready(supervisor: "Supervisor") -> None:
     """Says so, once every model is settled and clients can call."""
     await supervisor.until(lambda: supervisor.ready)
-    available = sum(instance.phase is Phase.AVAILABLE for instance in supervisor.instances())
+    available = sum(instance.phase is Phase.AVAILABLE for instance in supervisor.workers.instances)
     said = f"{len(supervisor.manifest.models)} models, {available} versions available"
     places = ", ".join(f"{_PROTOCOLS[protocol]} on {address}" for protocol, address in supervisor.addresses.items())
     _logger.info("ready: %s, %s", places, said)

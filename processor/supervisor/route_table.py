@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def route_table(supervisor: Supervisor, wanted: list[WantedModel]) -> list[routes.ModelRoute]:
     """Of the manifest's models, and of those that left it while their workers drain."""
     names = {model.name for model in supervisor.manifest.models}
-    instances = [worker.instance for worker in supervisor.workers.values()]
+    instances = supervisor.workers.instances
     names |= {instance.spec.model for instance in instances if instance.phase is not Phase.LOADING}
     gone = sorted(supervisor.unloaded.keys() - names)
     unloaded = [routes.ModelRoute(name=name, problem="unloaded by a client") for name in gone]
@@ -30,7 +30,7 @@ def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -
     versions = []
     for report in supervisor.version_reports(name, wanted):
         # A model that left the manifest has no route: its workers drain.
-        worker = supervisor.serving_worker(name, report.version) if settings else None
+        worker = supervisor.workers.serving(name, report.version) if settings else None
         spec = worker.instance.spec if worker else None
         versions.append(
             routes.VersionRoute(

@@ -40,7 +40,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                         for (model, number, what), count in supervisor.meters.shadows.items()
                         if (model, number) == (settings.name, report.version)
                     },
-                    **_worker(supervisor.serving_worker(settings.name, report.version)),
+                    **_worker(supervisor.workers.serving(settings.name, report.version)),
                 }
             )
         models.append(
@@ -79,7 +79,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
 
 def _state(supervisor: Supervisor, model: str, report: VersionReport) -> str:
     """A version is AVAILABLE here once every gateway sends it requests; gateways say so from when they do."""
-    if report.state is State.AVAILABLE and not supervisor.is_routed(model, report.version):
+    if report.state is State.AVAILABLE and not supervisor.workers.is_routed(model, report.version):
         return State.LOADING.value
     return report.state.value
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from processor import control
-from processor._native import PoolGate, SharedChannel
 from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
@@ -25,7 +24,7 @@ from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
 from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways, kinds_of
-from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, WantedModel
+from processor.supervisor.lifecycle import Limits, WantedModel
 from processor.supervisor.meters import Meters
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
@@ -33,15 +32,13 @@ from processor.supervisor.systemd import Notifier
 from processor.supervisor.traffic import Traffic
 from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.supervisor.worker import Worker
-from processor.worker.allocator import environment_of
-from processor.worker.spec import WorkerSpec
-from scheduler import Host, Profile
+from processor.supervisor.workers import Workers
+from scheduler import Host
 
 _logger = logging.getLogger("corelane")
 
 _TICK_S = 0.25
 _PLAN_TICKS = 8
-_ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
 
 
 class Supervisor:
@@ -52,8 +49,6 @@ class Supervisor:
         self.host = limited(host, manifest.host.cores)
         self.cores = self.host.cores
         self.scheduling = Scheduling(self.host)
-        self.workers: dict[int, Worker] = {}
-        self.troubles: dict[WorkerSpec, Trouble] = {}
         self.folders: dict[str, ModelFolder] = {}
         self.was_ready = False
         self.notifier = Notifier()
@@ -65,17 +60,22 @@ class Supervisor:
         self._manifest_path = manifest_path
         self._knobs = knobs
         self._opens_when_loaded = opens_when_loaded
-        self._limits = Limits(
-            loads_max=max(1, self.cores),
-            drain_ns=int(manifest.host.drain_s * 1e9),
-            backoff_max_ns=int(knobs.restart_backoff_max_s * 1e9),
-        )
         self._profiles = str(cache_folder())
-        self.gate = PoolGate.create()
+        self.workers = Workers(
+            host=self.host,
+            cores=self.cores,
+            settings=manifest.host,
+            limits=Limits(
+                loads_max=max(1, self.cores),
+                drain_ns=int(manifest.host.drain_s * 1e9),
+                backoff_max_ns=int(knobs.restart_backoff_max_s * 1e9),
+            ),
+            meters=self.meters,
+            on_available=self._on_available,
+            on_change=self._reconcile,
+        )
         self._pinned: dict[int, tuple[int, ...]] = {}  # gateways' cores, by process
-        self._ended: dict[str, dict[int, str]] = {}
         self._watches: dict[str, tuple[Path, asyncio.Task]] = {}
-        self._numbers = itertools.count(1)
         self._stopping = False
         self._stop_asked = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -96,7 +96,7 @@ class Supervisor:
             on_change=self._reconcile,
             on_ask=self._on_ask,
             on_counts=self.meters.heard,
-            on_end=self._reclaim,
+            on_end=self.workers.reclaim,
         )
 
     # Life
@@ -124,8 +124,7 @@ class Supervisor:
             await self._wait_for_stop()
             await self._shut_down()
         finally:
-            for worker in self.workers.values():
-                worker.child.kill()
+            self.workers.kill()
             self.gateways.kill()
             for port in self._ports.values():
                 port.close()
@@ -148,7 +147,7 @@ class Supervisor:
     def is_settled(self, model: WantedModel) -> bool:
         if model.name not in self.folders:
             return False
-        return lifecycle.is_settled(model, self.instances(), self.troubles)
+        return lifecycle.is_settled(model, self.workers.instances, self.workers.troubles)
 
     async def _wait_for_stop(self) -> None:
         stop = asyncio.ensure_future(self._stop_asked.wait())
@@ -163,25 +162,15 @@ class Supervisor:
         self.notifier.stopping()
         _logger.info("stopping: answering what was accepted, for %g s at most", self.manifest.host.drain_s)
         self._stopping = True
+        self.workers.stopping()
         for task in self._tasks:
             task.cancel()
         for _, watch in self._watches.values():
             watch.cancel()
         end_s = time.monotonic() + self.manifest.host.drain_s
         await self.gateways.stop(self.manifest.host.drain_s)
-        for worker in self.workers.values():
-            if worker.instance.phase is Phase.LOADING:
-                worker.child.kill()
-            else:
-                worker.child.send({"type": "drain"})
-        children = [asyncio.ensure_future(worker.child.ended()) for worker in self.workers.values()]
-        if children:
-            _, late = await asyncio.wait(children, timeout=max(1.0, end_s - time.monotonic()))
-            for worker in list(self.workers.values()) if late else ():
-                _logger.warning("[%s] still busy at the end of the drain; killed", worker.child.name)
-                worker.child.kill()
-            if late:
-                await asyncio.wait(late)
+        self.workers.drain()
+        await self.workers.end(max(1.0, end_s - time.monotonic()))
         _logger.info("stopped")
 
     async def _tick(self) -> None:
@@ -292,166 +281,35 @@ class Supervisor:
     def wanted(self) -> list[WantedModel]:
         return wanted_models(self.manifest, self.folders, self.cores, self._profiles)
 
-    def instances(self) -> list[Instance]:
-        return [worker.instance for worker in self.workers.values()]
-
     def _reconcile(self) -> None:
         if self._stopping:
             return
         wanted = self.wanted()
-        actions = lifecycle.decide(wanted, self.instances(), self.troubles, self._limits, time.monotonic_ns())
-        for action in actions:
-            if isinstance(action, lifecycle.Start):
-                self._start_worker(action.wanted)
-            elif isinstance(action, lifecycle.Drain):
-                self._set_phase(self.workers[action.instance], Phase.DRAINING)
-            else:
-                self.workers[action.instance].error = action.reason
-                self.workers[action.instance].child.kill()
-        self._forget(wanted)
+        workers = self.workers
+        actions = lifecycle.decide(wanted, workers.instances, workers.troubles, workers.limits, time.monotonic_ns())
+        plan = self.scheduling.plan
+        workers.carry_out(actions, self.scheduling.cpus_of_loads(), quietly=not (plan and plan.pool))
+        workers.forget(wanted)
         # Once ready, a later load does not take it back: whoever sends traffic here would take a whole host out.
         self.was_ready = self.was_ready or self._is_ready(wanted)
         self.gateways.publish(route_table(self, wanted), self.was_ready)
-        self._settle_epochs()
+        if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have):
+            asyncio.get_running_loop().call_soon(self._reconcile)
         self._spawn(self._notify(), "a notification")
 
     async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
-    def _settle_epochs(self) -> None:
-        """Notes which workers every gateway knows of, and drains those that every gateway has let go."""
-        for worker in self.workers.values():
-            if worker.epoch is None:
-                worker.epoch = self.gateways.epoch
-            if not self.gateways.all_have(worker.epoch):
-                continue
-            if worker.instance.phase is Phase.AVAILABLE and not worker.instance.routed:
-                worker.instance = dataclasses.replace(worker.instance, routed=True)
-                asyncio.get_running_loop().call_soon(self._reconcile)
-            elif worker.instance.phase is Phase.DRAINING and not worker.drain_sent:
-                worker.drain_sent = True
-                worker.child.send({"type": "drain"})
-
-    def _forget(self, wanted: list[WantedModel]) -> None:
-        specs = {version.spec for model in wanted for version in model.versions}
-        self.troubles = {spec: trouble for spec, trouble in self.troubles.items() if spec in specs}
-        names = {model.name for model in wanted}
-        self._ended = {name: ended for name, ended in self._ended.items() if name in names}
-
-    # Workers
-
-    def _start_worker(self, wanted: lifecycle.Wanted) -> None:
-        number = next(self._numbers)
-        spec = wanted.spec
-        member = self.gate.add(spec.pool_weight)
-        channel = SharedChannel.create(
-            instance=number,
-            slots=spec.queue_capacity + max(spec.sessions, self.cores),
-            message_bytes_max=spec.message_bytes_max,
-            queue_timeout_ns=int(spec.queue_timeout_ms * 1e6),
-        )
-        first = {
-            "spec": dataclasses.asdict(spec),
-            "channel": channel.descriptor,
-            "instance": number,
-            "gate": self.gate.descriptor,
-            "member": member,
-            "sandbox": self.manifest.host.sandbox,
-            "quietly": not (self.scheduling.plan and self.scheduling.plan.pool),
-            "cpus": list(self.host.cpus),
-            "cores": self.cores,
-        }
-        _logger.info("[%s] loading %s", spec.name, spec.folder)
-        child = Child(
-            "processor.worker",
-            spec.name,
-            first,
-            on_message=lambda message: self._on_worker_message(number, message),
-            on_exit=lambda how, output: self._on_worker_exit(number, how, output),
-            descriptors=[channel.descriptor, self.gate.descriptor],
-            environment=environment_of(spec),
-            user=self.manifest.host.worker_user,
-        )
-        pin(child.pid, self.scheduling.cpus_of_loads())
-        instance = Instance(
-            id=number,
-            spec=spec,
-            phase=Phase.LOADING,
-            since_ns=time.monotonic_ns(),
-            load_timeout_ns=wanted.load_timeout_ns,
-        )
-        self.workers[number] = Worker(
-            instance=instance, child=child, channel=channel, member=member, fingerprint=wanted.fingerprint
-        )
-
-    def _reclaim(self, owner: int) -> None:
-        """Takes back what a gateway that has ended held of the workers."""
-        for worker in self.workers.values():
-            worker.channel.reclaim(owner)
-
-    def _set_phase(self, worker: Worker, phase: Phase) -> None:
-        worker.instance = dataclasses.replace(worker.instance, phase=phase, since_ns=time.monotonic_ns(), routed=False)
-        worker.epoch = None
-        _logger.info("[%s] %s", worker.child.name, phase.value)
-
-    def _on_worker_message(self, number: int, message: control.Message) -> None:
-        worker = self.workers[number]
-        if message["type"] == "failed":
-            worker.error = message["error"]
-        elif message["type"] == "available":
-            worker.engine, worker.engine_why = message["engine"], message["engine_why"]
-            worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]
-            # `failed` attempts at another version of the files are over; crashes are counted on.
-            trouble = self.troubles.get(worker.instance.spec)
-            if trouble is not None and not trouble.was_available:
-                del self.troubles[worker.instance.spec]
-            worker.profile = Profile.from_json(message["profile"])
-            self.meters.loaded(worker, message["warm_up_s"])
-            self._set_phase(worker, Phase.AVAILABLE)
-            self._schedule()
-            self._reconcile()
-
-    def _on_worker_exit(self, number: int, how: str, output: str) -> None:
-        worker = self.workers.pop(number)
-        instance, now_ns = worker.instance, time.monotonic_ns()
-        spec = instance.spec
-        worker.channel.mark_dead()
-        self.gate.remove(worker.member)
-        if self._stopping:
-            return
-        last = self.troubles.get(spec)
-        last_words = f"; its last output: {output}" if output else ""
-        error = ""
-        if instance.phase is Phase.LOADING and worker.error != lifecycle.NO_LONGER_WANTED:
-            error = worker.error or f"the worker {how} while loading{last_words}"
-            self.troubles[spec] = lifecycle.load_failed(
-                worker.fingerprint, last, error, not worker.error, self._limits, now_ns
-            )
-        elif instance.phase is Phase.AVAILABLE:
-            error = f"the worker {how}{last_words}"
-            self.troubles[spec] = lifecycle.crashed(
-                worker.fingerprint, last, error, now_ns - instance.since_ns, self._limits, now_ns
-            )
-        self.meters.ended(worker, failed=bool(error))
-        if error:
-            _logger.error("[%s] %s", spec.name, error)
-        ended = self._ended.setdefault(spec.model, {})
-        ended.pop(spec.version, None)
-        ended[spec.version] = error
-        if len(ended) > _ENDED_MAX:
-            del ended[next(iter(ended))]
+    def _on_available(self) -> None:
+        self._schedule()
         self._reconcile()
 
     # Cores
 
     def served(self) -> list[tuple[Worker, Served]]:
         """Of each version that serves, its newest worker."""
-        newest: dict[str, Worker] = {}
-        for worker in self.workers.values():
-            if worker.instance.phase is Phase.AVAILABLE:
-                newest[worker.instance.spec.name] = worker
-        return [(worker, served_of(worker)) for worker in newest.values()]
+        return [(worker, served_of(worker)) for worker in self.workers.available()]
 
     def _schedule(self) -> None:
         """Plans anew, and tells everybody where to run who was not told so before."""
@@ -468,7 +326,7 @@ class Supervisor:
             if placed is not None and placed != worker.placed:
                 worker.placed = placed
                 worker.child.send({"type": "place", **placed})
-        self.gate.set_permits(len(self.scheduling.plan.pool) if self.scheduling.plan else 0)
+        self.workers.gate.set_permits(len(self.scheduling.plan.pool) if self.scheduling.plan else 0)
         cpus = self.scheduling.cpus_of_gateways()
         for pid in gateways:
             if self._pinned.get(pid) != cpus:
@@ -481,20 +339,5 @@ class Supervisor:
         settings = self.manifest.model(model)
         found = next((entry for entry in wanted if entry.name == model), WantedModel(name=model))
         waiting = waiting_versions(settings, self.folders.get(model, ModelFolder())) if settings else {}
-        instances = [instance for instance in self.instances() if instance.spec.model == model]
-        return lifecycle.report(found.versions, waiting, instances, self.troubles, self._ended.get(model, {}))
-
-    def serving_worker(self, model: str, version: int) -> Worker | None:
-        """The newest available worker of a version."""
-        serving = [
-            worker
-            for worker in self.workers.values()
-            if worker.instance.phase is Phase.AVAILABLE
-            and worker.instance.spec.model == model
-            and worker.instance.spec.version == version
-        ]
-        return max(serving, key=lambda worker: worker.instance.id, default=None)
-
-    def is_routed(self, model: str, version: int) -> bool:
-        """Whether every gateway sends a version's requests to a worker of it."""
-        return any(i.routed and i.spec.model == model and i.spec.version == version for i in self.instances())
+        instances = [instance for instance in self.workers.instances if instance.spec.model == model]
+        return lifecycle.report(found.versions, waiting, instances, self.workers.troubles, self.workers.ended(model))

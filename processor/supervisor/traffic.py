@@ -41,7 +41,7 @@ class Traffic:
         """All calls to one version. Returns sentences: what is now, and what to do where the file was not written."""
         model = _model(supervisor, name)
         after = promoted(model, version)
-        if not supervisor.is_routed(name, version):
+        if not supervisor.workers.is_routed(name, version):
             raise ControlError(f"version {version} of model {name} is not available; `corelane status` says why")
         return self._change(supervisor, model, after, f"version {version} of model {name} gets all calls")
 
@@ -50,7 +50,7 @@ class Traffic:
         model = _model(supervisor, name)
         after = split(model, percentages)
         for version, share in percentages.items():
-            if share > 0 and not supervisor.is_routed(name, version):
+            if share > 0 and not supervisor.workers.is_routed(name, version):
                 raise ControlError(f"version {version} of model {name} is not available; `corelane status` says why")
         shares = ", ".join(f"version {version} {share:g} %" for version, share in sorted(percentages.items()))
         return self._change(supervisor, model, after, f"calls of model {name}: {shares}")

@@ -1,0 +1,257 @@
+"""The worker processes: started, listened to, drained, and what became of those that ended."""
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from processor import control
+from processor._native import PoolGate, SharedChannel
+from processor.manifest import HostSettings
+from processor.supervisor import lifecycle
+from processor.supervisor.child import Child
+from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, Wanted, WantedModel
+from processor.supervisor.meters import Meters
+from processor.supervisor.scheduling import pin
+from processor.supervisor.worker import Worker
+from processor.worker.allocator import environment_of
+from processor.worker.spec import WorkerSpec
+from scheduler import Host, Profile
+
+_logger = logging.getLogger("corelane")
+
+_ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
+
+
+class Workers:
+    """Belongs to the event loop's thread.
+
+    Invariant: every worker in here has a channel that is not marked dead and a member's place at the pool's gate;
+    a worker whose process has ended has neither."""
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        cores: int,
+        settings: HostSettings,
+        limits: Limits,
+        meters: Meters,
+        on_available: Callable[[], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        """`cores` bounds the sessions of a worker. `on_available` is called when one has loaded, `on_change` when one
+        has ended."""
+        self.gate = PoolGate.create()
+        self.troubles: dict[WorkerSpec, Trouble] = {}
+        self.limits = limits
+        self._host = host
+        self._cores = cores
+        self._settings = settings
+        self._meters = meters
+        self._on_available = on_available
+        self._on_change = on_change
+        self._workers: dict[int, Worker] = {}
+        self._ended: dict[str, dict[int, str]] = {}
+        self._numbers = itertools.count(1)
+        self._stopping = False
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(list(self._workers.values()))
+
+    # What there is
+
+    @property
+    def instances(self) -> list[Instance]:
+        return [worker.instance for worker in self._workers.values()]
+
+    def available(self) -> list[Worker]:
+        """The newest available worker of each version."""
+        newest = {w.instance.spec.name: w for w in self._workers.values() if w.instance.phase is Phase.AVAILABLE}
+        return list(newest.values())
+
+    def serving(self, model: str, version: int) -> Worker | None:
+        """The newest available worker of a version."""
+        return next(
+            (w for w in self.available() if (w.instance.spec.model, w.instance.spec.version) == (model, version)), None
+        )
+
+    def routed_models(self) -> set[str]:
+        """The models that have a version to which every gateway sends requests."""
+        return {instance.spec.model for instance in self.instances if instance.routed}
+
+    def is_routed(self, model: str, version: int) -> bool:
+        """Whether every gateway sends a version's requests to a worker of it."""
+        return any(i.routed and (i.spec.model, i.spec.version) == (model, version) for i in self.instances)
+
+    def ended(self, model: str) -> dict[int, str]:
+        """The versions of a model that were served, and the last error of each."""
+        return self._ended.get(model, {})
+
+    # What is done
+
+    def carry_out(self, actions: Sequence[lifecycle.Action], cpus_of_loads: Collection[int], quietly: bool) -> None:
+        """Does what the policy decided. Loads run on `cpus_of_loads`; `quietly`: at the lowest priority."""
+        for action in actions:
+            if isinstance(action, lifecycle.Start):
+                self._start(action.wanted, cpus_of_loads, quietly)
+            elif isinstance(action, lifecycle.Drain):
+                self._set_phase(self._workers[action.instance], Phase.DRAINING)
+            else:
+                self._workers[action.instance].error = action.reason
+                self._workers[action.instance].child.kill()
+
+    def settle_epochs(self, epoch: int, all_have: Callable[[int], bool]) -> bool:
+        """Notes which workers every gateway knows of, and drains those that every gateway has let go. `epoch` is the
+        newest routing table's; True if a worker became routed."""
+        changed = False
+        for worker in self._workers.values():
+            if worker.epoch is None:
+                worker.epoch = epoch
+            if not all_have(worker.epoch):
+                continue
+            if worker.instance.phase is Phase.AVAILABLE and not worker.instance.routed:
+                worker.instance = dataclasses.replace(worker.instance, routed=True)
+                changed = True
+            elif worker.instance.phase is Phase.DRAINING and not worker.drain_sent:
+                worker.drain_sent = True
+                worker.child.send({"type": "drain"})
+        return changed
+
+    def forget(self, models: Sequence[WantedModel]) -> None:
+        """Drops what is remembered of versions and models that are no longer wanted."""
+        specs = {version.spec for model in models for version in model.versions}
+        self.troubles = {spec: trouble for spec, trouble in self.troubles.items() if spec in specs}
+        names = {model.name for model in models}
+        self._ended = {name: ended for name, ended in self._ended.items() if name in names}
+
+    def reclaim(self, owner: int) -> None:
+        """Takes back what a gateway that has ended held of the workers."""
+        for worker in self._workers.values():
+            worker.channel.reclaim(owner)
+
+    def drain(self) -> None:
+        """Lets every worker answer what it has and end; kills those that load."""
+        for worker in self._workers.values():
+            if worker.instance.phase is Phase.LOADING:
+                worker.child.kill()
+            else:
+                worker.child.send({"type": "drain"})
+
+    async def end(self, grace_s: float) -> None:
+        """Returns when every worker has ended; those still busy after `grace_s` are killed."""
+        children = [asyncio.ensure_future(worker.child.ended()) for worker in self._workers.values()]
+        if not children:
+            return
+        _, late = await asyncio.wait(children, timeout=grace_s)
+        for worker in self if late else ():
+            _logger.warning("[%s] still busy at the end of the drain; killed", worker.child.name)
+            worker.child.kill()
+        if late:
+            await asyncio.wait(late)
+
+    def stopping(self) -> None:
+        """From now on a worker's end is nobody's failure."""
+        self._stopping = True
+
+    def kill(self) -> None:
+        for worker in self._workers.values():
+            worker.child.kill()
+
+    def _start(self, wanted: Wanted, cpus_of_loads: Collection[int], quietly: bool) -> None:
+        number = next(self._numbers)
+        spec = wanted.spec
+        member = self.gate.add(spec.pool_weight)
+        channel = SharedChannel.create(
+            instance=number,
+            slots=spec.queue_capacity + max(spec.sessions, self._cores),
+            message_bytes_max=spec.message_bytes_max,
+            queue_timeout_ns=int(spec.queue_timeout_ms * 1e6),
+        )
+        first = {
+            "spec": dataclasses.asdict(spec),
+            "channel": channel.descriptor,
+            "instance": number,
+            "gate": self.gate.descriptor,
+            "member": member,
+            "sandbox": self._settings.sandbox,
+            "quietly": quietly,
+            "cpus": list(self._host.cpus),
+            "cores": self._cores,
+        }
+        _logger.info("[%s] loading %s", spec.name, spec.folder)
+        child = Child(
+            "processor.worker",
+            spec.name,
+            first,
+            on_message=lambda message: self._on_message(number, message),
+            on_exit=lambda how, output: self._on_exit(number, how, output),
+            descriptors=[channel.descriptor, self.gate.descriptor],
+            environment=environment_of(spec),
+            user=self._settings.worker_user,
+        )
+        pin(child.pid, tuple(cpus_of_loads))
+        instance = Instance(
+            id=number,
+            spec=spec,
+            phase=Phase.LOADING,
+            since_ns=time.monotonic_ns(),
+            load_timeout_ns=wanted.load_timeout_ns,
+        )
+        self._workers[number] = Worker(
+            instance=instance, child=child, channel=channel, member=member, fingerprint=wanted.fingerprint
+        )
+
+    def _set_phase(self, worker: Worker, phase: Phase) -> None:
+        worker.instance = dataclasses.replace(worker.instance, phase=phase, since_ns=time.monotonic_ns(), routed=False)
+        worker.epoch = None
+        _logger.info("[%s] %s", worker.child.name, phase.value)
+
+    def _on_message(self, number: int, message: control.Message) -> None:
+        worker = self._workers[number]
+        if message["type"] == "failed":
+            worker.error = message["error"]
+        elif message["type"] == "available":
+            worker.engine, worker.engine_why = message["engine"], message["engine_why"]
+            worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]
+            # `failed` attempts at another version of the files are over; crashes are counted on.
+            trouble = self.troubles.get(worker.instance.spec)
+            if trouble is not None and not trouble.was_available:
+                del self.troubles[worker.instance.spec]
+            worker.profile = Profile.from_json(message["profile"])
+            self._meters.loaded(worker, message["warm_up_s"])
+            self._set_phase(worker, Phase.AVAILABLE)
+            self._on_available()
+
+    def _on_exit(self, number: int, how: str, output: str) -> None:
+        worker = self._workers.pop(number)
+        instance, now_ns = worker.instance, time.monotonic_ns()
+        spec = instance.spec
+        worker.channel.mark_dead()
+        self.gate.remove(worker.member)
+        if self._stopping:
+            return
+        last = self.troubles.get(spec)
+        last_words = f"; its last output: {output}" if output else ""
+        error = ""
+        if instance.phase is Phase.LOADING and worker.error != lifecycle.NO_LONGER_WANTED:
+            error = worker.error or f"the worker {how} while loading{last_words}"
+            self.troubles[spec] = lifecycle.load_failed(
+                worker.fingerprint, last, error, not worker.error, self.limits, now_ns
+            )
+        elif instance.phase is Phase.AVAILABLE:
+            error = f"the worker {how}{last_words}"
+            self.troubles[spec] = lifecycle.crashed(
+                worker.fingerprint, last, error, now_ns - instance.since_ns, self.limits, now_ns
+            )
+        self._meters.ended(worker, failed=bool(error))
+        if error:
+            _logger.error("[%s] %s", spec.name, error)
+        ended = self._ended.setdefault(spec.model, {})
+        ended.pop(spec.version, None)
+        ended[spec.version] = error
+        if len(ended) > _ENDED_MAX:
+            del ended[next(iter(ended))]
+        self._on_change()
