@@ -189,10 +189,21 @@ def test_auto_takes_bf16_within_the_divergence(tensorflow_models: Path, name: st
 
 @avx512
 @pytest.mark.usefixtures("with_bf16")
-@pytest.mark.parametrize("name", ["tf1", "tf2", "types", "branches", "keeper", "picky"])
-def test_every_kind_of_graph_is_frozen_or_told_why_not(tensorflow_models: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "untried"),
+    [
+        ("tf2", None),
+        ("types", None),
+        ("branches", None),
+        ("picky", None),
+        ("tf1", "of signature classify 0 rows can be compared"),  # serialized examples, which nothing can make up
+        ("keeper", "changes state"),
+    ],
+)
+def test_every_kind_of_graph_is_frozen_or_told_why_not(tensorflow_models: Path, name: str, untried: str | None) -> None:
     chosen, _ = choose("tensorflow", tensorflow_models / name / "1")
-    assert chosen.name == "bf16", chosen.why
+    assert chosen.name == ("bf16" if untried is None else "fp32"), chosen.why
+    assert (untried or "it moves outputs") in chosen.why
 
 
 @avx512
@@ -224,11 +235,12 @@ def test_recorded_requests_decide(tensorflow_models: Path, tmp_path: Path) -> No
         tensors.encode(array, request.inputs[name], as_content=True)
     (folder / samples.RECORDED).parent.mkdir()
     (folder / samples.RECORDED).write_bytes(records.to_record(log.SerializeToString()) * 3)
-    chosen, _ = choose("tensorflow", folder)
+    bound = DivergenceSettings(relative=0, absolute=1)
+    chosen, _ = choose("tensorflow", folder, bound=bound)
     assert chosen.name == "fp32", "large numbers differ by more"
     assert chosen.why.startswith("bf16 moves outputs by up to ")
     (folder / samples.RECORDED).write_bytes(b"no TFRecord, though as long as the head of one")
-    chosen, _ = choose("tensorflow", folder)
+    chosen, _ = choose("tensorflow", folder, bound=bound)
     assert chosen.name == "bf16", "then made-up requests decide"
 
 
