@@ -37,7 +37,7 @@ sanitize: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m bench.soak
-	$(BIN)/python -m bench.soak_mixed --hours 4
+	$(BIN)/python -m bench.chaos --seconds 14400
 
 clean:
 	rm -rf .venv build *.egg-info processor/wire/descriptors.binpb processor/*.so kernels/*.so scheduler/*.so

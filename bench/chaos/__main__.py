@@ -35,6 +35,7 @@ from bench.chaos.run import Chaos
 from bench.environment import describe, header
 from corelane.commands.common import table
 from processor.errors import ControlError
+from processor.wire import records
 from tests.support.cycles import Usage, usage
 from tests.support.server import WITH_REST, Server, serving, wait_until
 
@@ -75,6 +76,7 @@ def main() -> int:
             chaos.run(options.seconds, faults)
             if server.process.poll() is None:
                 _check_replies(server, chaos.ledger)
+                _check_logs(folder / "logs", chaos.ledger)
                 _check_growth(usage(server).minus(before), chaos.ledger)
     return _tell(chaos.ledger, options)
 
@@ -109,6 +111,20 @@ def _check_replies(server: Server, ledger: Ledger) -> None:
         ledger.problem(f"accepted and never answered: {', '.join(unanswered())}")
     except ControlError as error:
         ledger.problem(str(error))
+
+
+def _check_logs(folder: Path, ledger: Ledger) -> None:
+    """Every record is whole, but for the last of a file that is being written, or whose gateway was killed."""
+    count = 0
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            try:
+                count += sum(1 for _ in records.read(path))
+            except ValueError as error:
+                if path.suffix != ".partial" or str(error) != "it ends within a record":
+                    ledger.problem(f"the request log {path.name}: {error}")
+    if not count:
+        ledger.problem("no request was logged")
 
 
 def _check_growth(growth: Usage, ledger: Ledger) -> None:

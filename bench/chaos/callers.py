@@ -17,6 +17,7 @@ from tests.support.http import ask
 from tests.support.server import Server
 
 TIMEOUT_S = 20.0
+_CODINGS: list[dict[str, str]] = [{}, {"accept-encoding": "gzip"}, {"accept-encoding": "zstd"}]
 _HTTP_ERRORS: dict[int, type[RequestError]] = {429: Overloaded, 503: Unavailable, 504: DeadlinePassed}
 
 
@@ -129,7 +130,7 @@ class Callers:
         while not self._stop.is_set():
             values = [source.randint(-1000, 1000) for _ in range(source.randint(1, 20))]
             version = source.choice([1, 2])
-            headers = source.choice([{}, {"accept-encoding": "gzip"}, {"accept-encoding": "zstd"}])
+            headers = {**source.choice(_CODINGS), "user-id": f"u{source.randrange(100)}"}
 
             def call(values: list[int] = values, version: int = version, headers: dict[str, str] = headers) -> int:
                 path = f"/v1/models/split/versions/{version}:predict"

@@ -130,11 +130,12 @@ def _stop_supervisor(chaos: "Chaos") -> None:
 
 @fault("out of descriptors as a worker is killed", *UNAVAILABLE)
 def _no_descriptors(chaos: "Chaos") -> None:
+    victim = chaos.source.choice(chaos.workers())
     supervisor = psutil.Process(chaos.server.process.pid)
     soft, hard = supervisor.rlimit(psutil.RLIMIT_NOFILE)
     supervisor.rlimit(psutil.RLIMIT_NOFILE, (supervisor.num_fds(), hard))
     try:
-        chaos.signal(chaos.source.choice(chaos.workers()), signal.SIGKILL)
+        chaos.signal(victim, signal.SIGKILL)
         time.sleep(1.5)
     finally:
         supervisor.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
