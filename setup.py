@@ -132,6 +132,7 @@ setup(
             "onnx>=1.17,<2",
             "pytest>=8.3,<10",
             "pytest-timeout>=2.3,<3",
+            "pytest-xdist>=3.6,<4",
             *TRACES,
             "ruff>=0.9,<1",
             "selenium>=4.20,<5",

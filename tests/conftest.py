@@ -1,6 +1,7 @@
 """Fixtures that take long to make, once for all tests."""
 
 import base64
+import fcntl
 import json
 import os
 import subprocess
@@ -62,54 +63,63 @@ def serving_api() -> Iterator[ServingApi]:
     api.close()
 
 
-def made_by(module: str, folder: Path) -> Path:
-    """The folder, filled by a module of `tests.support` in a process of its own."""
-    subprocess.run(
-        [sys.executable, "-m", f"tests.support.{module}", str(folder)],
-        check=True,
-        capture_output=True,
-        env={**os.environ, **_QUIET},
-    )
+def made_by(module: str, factory: pytest.TempPathFactory) -> Path:
+    """A folder that a module of `tests.support` has filled, in a process of its own; all that test share it."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, done = shared / module, shared / f"{module}.done"
+    with (shared / f"{module}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            subprocess.run(
+                [sys.executable, "-m", f"tests.support.{module}", str(folder)],
+                check=True,
+                capture_output=True,
+                env={**os.environ, **_QUIET},
+            )
+            done.touch()
     return folder
 
 
 @pytest.fixture(scope="session")
 def fused_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.fused_models`."""
-    return made_by("fused_models", tmp_path_factory.mktemp("fused"))
+    return made_by("fused_models", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.tensorflow_models`."""
-    return made_by("tensorflow_models", tmp_path_factory.mktemp("tensorflow"))
+    return made_by("tensorflow_models", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def row_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.row_models`."""
-    return made_by("row_models", tmp_path_factory.mktemp("rows"))
+    return made_by("row_models", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def batching_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.batching_models`."""
-    return made_by("batching_models", tmp_path_factory.mktemp("batching"))
+    return made_by("batching_models", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def serving_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.serving_models`."""
-    return made_by("serving_models", tmp_path_factory.mktemp("serving"))
+    return made_by("serving_models", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def signature_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.signature_models`."""
-    return made_by("signature_models", tmp_path_factory.mktemp("signatures"))
+    return made_by("signature_models", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def narrow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `tests.support.narrow_models`."""
-    return made_by("narrow_models", tmp_path_factory.mktemp("narrow"))
+    return made_by("narrow_models", tmp_path_factory)
