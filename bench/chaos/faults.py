@@ -160,6 +160,18 @@ def _replace_version(chaos: "Chaos") -> None:
     shutil.rmtree(folder / str(last))
 
 
+@fault("ten versions within a second")
+def _many_versions(chaos: "Chaos") -> None:
+    folder = chaos.folder / "latest"
+    (last,) = sorted(int(path.name) for path in folder.iterdir())
+    for version in range(last + 1, last + 11):
+        onnx_models.write_scale(folder / str(version), version)
+        time.sleep(0.05)
+    chaos.server.wait_state("latest", last + 10, "AVAILABLE", _WAIT_S)
+    for version in range(last, last + 10):
+        shutil.rmtree(folder / str(version))
+
+
 @fault("version copied in halves")
 def _copy_in_halves(chaos: "Chaos") -> None:
     source, target = chaos.folder / "ads/1", chaos.folder / "ads/2"
