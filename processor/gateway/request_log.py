@@ -1,12 +1,11 @@
 """The request log: sampled calls with their answers, as TFRecord files of PredictionLogs.
 
-Each gateway writes files of its own, `MODEL-PID-TIME.tfrecord`; of all that are in the folder the oldest go when they
-take more than is allowed. A file that is being written ends in `.partial`.
+Each gateway writes files of its own (`log_files` names them); of a model's files in the folder the oldest go when they
+take more than is allowed.
 """
 
 import contextlib
 import logging
-import os
 import queue
 import random
 import threading
@@ -18,6 +17,7 @@ from typing import BinaryIO
 
 from processor.call import Call
 from processor.errors import RequestError
+from processor.gateway import log_files
 from processor.methods import Method
 from processor.routes import LogRoute
 from processor.wire.prediction_log import to_log
@@ -27,7 +27,6 @@ _logger = logging.getLogger(__name__)
 
 _WAITING_MAX = 256
 _FILE_BYTES = 32 << 20
-_FILE_S = 600.0
 _LOOK_S = 1.0
 
 
@@ -38,9 +37,9 @@ class _File:
         folder.mkdir(parents=True, exist_ok=True)
         self.started_s = time.monotonic()
         self.bytes = 0
-        stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.monotonic_ns() % 10**9:09d}"
-        self._final = folder / f"{model.replace('/', '_')}-{os.getpid()}-{stamp}.tfrecord"
-        self._path = self._final.with_suffix(".tfrecord.partial")
+        log_files.end_abandoned(folder, model)
+        self._final = log_files.new_path(folder, model)
+        self._path = self._final.with_name(self._final.name + log_files.PARTIAL)
         self._file: BinaryIO = self._path.open("wb")
 
     def write(self, record: bytes) -> None:
@@ -100,7 +99,7 @@ class RequestLog:
                     break
                 self._write(*item)
             for model, file in list(self._files.items()):
-                if time.monotonic() - file.started_s > _FILE_S:
+                if time.monotonic() - file.started_s > log_files.FILE_S:
                     self._end(model)
         for model in list(self._files):
             self._end(model)
@@ -117,7 +116,7 @@ class RequestLog:
             self._count(call.model, "written")
             if file.bytes >= min(_FILE_BYTES, settings.bytes_max // 4):
                 self._end(call.model)
-                _trim(Path(settings.folder), call.model, settings.bytes_max)
+                log_files.trim(Path(settings.folder), call.model, settings.bytes_max)
         except (OSError, RequestError) as error:
             # The disk may be full: calls go on, and the count says how many are missing.
             self._count(call.model, "failed")
@@ -128,18 +127,3 @@ class RequestLog:
             self._files.pop(model).close()
         except OSError as error:
             _logger.warning("[%s] a file of the request log is lost: %s", model, error)
-
-
-def _trim(folder: Path, model: str, bytes_max: int) -> None:
-    """Removes the oldest ended files until the rest takes no more than is allowed."""
-    found = []
-    for path in folder.glob(f"{model.replace('/', '_')}-*.tfrecord"):
-        with contextlib.suppress(FileNotFoundError):
-            stat = path.stat()
-            found.append((stat.st_mtime_ns, stat.st_size, path))
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if total <= bytes_max:
-            return
-        path.unlink(missing_ok=True)
-        total -= size

@@ -1,6 +1,7 @@
 """The request log: what it keeps, what it drops, and who reads it back: TensorFlow's own messages, warm-up, replay."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ import pytest
 from corelane.client import Client
 from processor.call import Call
 from processor.channel import Cancellation
-from processor.gateway.request_log import RequestLog, _trim
+from processor.gateway import log_files
+from processor.gateway.request_log import RequestLog
 from processor.methods import Method
 from processor.routes import LogRoute
 from processor.wire import inference, messages, records, tensors
@@ -90,17 +92,58 @@ def test_only_a_share_is_written_and_files_are_bounded(tmp_path: Path) -> None:
     assert log.take_counts() == [("log", "m", 0, "written", 50)]
 
 
-def test_the_oldest_files_go(tmp_path: Path) -> None:
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_oldest_files_of_a_model_go(tmp_path: Path) -> None:
+    """And no other's, whatever the others are called."""
+    time = "20260101T000000-00000000"
+    others = ["m-2", "m-1-20260101T000000-000000000", "m.tfrecord", "other", "M", "m%2F", "n"]
     for number in range(6):
-        (tmp_path / f"m-1-{number}.tfrecord").write_bytes(b"x" * 100)
-    (tmp_path / "other-1-0.tfrecord").write_bytes(b"x" * 1000)
-    (tmp_path / "m-1-9.tfrecord.partial").write_bytes(b"x" * 1000)
-    _trim(tmp_path, "m", 350)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *(f"m-1-{number}.tfrecord" for number in (3, 4, 5)),
-        "m-1-9.tfrecord.partial",
-        "other-1-0.tfrecord",
+        path = tmp_path / f"m-1-{time}{number}.tfrecord"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (number, number))
+    (tmp_path / f"m-1-{time}9.tfrecord.partial").write_bytes(b"x" * 1000)
+    for other in others:
+        (tmp_path / log_files.new_path(tmp_path, other)).write_bytes(b"x" * 1000)
+    (tmp_path / "notes-m-1.tfrecord").write_bytes(b"x" * 1000)
+    before = _names(tmp_path)
+    log_files.trim(tmp_path, "m", 350)
+    assert set(before) - set(_names(tmp_path)) == {f"m-1-{time}{number}.tfrecord" for number in range(3)}
+    log_files.trim(tmp_path, "m-2", 0)
+    assert [name for name in before if name not in _names(tmp_path)][3:] == [
+        name for name in before if name.startswith(f"m-2-{os.getpid()}-")
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a/b", "a_b"), ("a/b", "a%2Fb"), ("x" * 256, "x" * 255 + "y"), ("ä", "a"), ("..", "."), ("m-1", "m")],
+)
+def test_no_two_models_share_files(tmp_path: Path, one: str, other: str) -> None:
+    for model in (one, other):
+        path = log_files.new_path(tmp_path, model)
+        path.write_bytes(b"x")
+        assert path.parent == tmp_path
+    assert len(_names(tmp_path)) == 2
+    log_files.trim(tmp_path, one, 0)
+    assert len(_names(tmp_path)) == 1
+    log_files.trim(tmp_path, other, 0)
+    assert _names(tmp_path) == []
+
+
+def test_what_a_killed_gateway_left_is_ended(tmp_path: Path) -> None:
+    paths = [tmp_path / f"m-{number}-20260101T000000-000000000.tfrecord.partial" for number in range(4)]
+    whole = records.to_record(b"one") + records.to_record(b"two")
+    for path, data in zip(paths, [whole, whole + b"cut", b"cut", whole], strict=True):
+        path.write_bytes(data)
+    for path in paths[:3]:
+        os.utime(path, (0, 0))
+    log_files.end_abandoned(tmp_path, "m")
+    ended = [path.with_suffix("") for path in paths]
+    assert _names(tmp_path) == [ended[0].name, ended[1].name, paths[3].name], "the last may still be written"
+    assert [[*records.read(path)] for path in ended[:2]] == [[b"one", b"two"]] * 2
 
 
 def test_a_folder_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> None:
