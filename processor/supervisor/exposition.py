@@ -2,7 +2,7 @@
 
 TensorFlow Serving's names (`:tensorflow:...`) are by model, over all versions since the server started, in microseconds
 and with its buckets; a request counts there once, shadow traffic not at all. Ours (`corelane_...`) are by version, in
-seconds. A version's counters begin anew with its worker, as Prometheus expects of counters.
+seconds. Counters go on over a worker's end; a version's series end with its last worker, and go on if it loads again.
 """
 
 from bisect import bisect_left
@@ -21,7 +21,8 @@ from prometheus_client.core import (
 from processor.histogram import BOUNDS_US
 from processor.methods import Assignment, Entry, Method
 from processor.routes import DIFFERENCE_POWERS
-from processor.supervisor.meters import Histogram, Snapshot, VersionNumbers
+from processor.supervisor.counts import ENDS, Histogram
+from processor.supervisor.meters import Snapshot, VersionNumbers
 from processor.version import VERSION
 from processor.wire.status import CODE_NAMES
 
@@ -86,11 +87,8 @@ def _tensorflow(snapshot: Snapshot) -> Iterator[Metric]:
     yield run
 
     warm_up = _histogram(":tensorflow:serving:model_warmup_latency", "Microseconds of warm-up.", "model_path status")
-    for path, times_s in sorted(totals.warm_ups.items()):
-        slots = [0] * (len(BOUNDS_US) + 1)
-        for time_s in times_s:
-            slots[bisect_left(BOUNDS_US, time_s * 1e6)] += 1
-        _add_us(warm_up, [path, "OK"], (slots, round(sum(times_s) * 1e9)))
+    for path, histogram in sorted(totals.warm_ups.items()):
+        _add_us(warm_up, [path, "OK"], histogram)
     yield warm_up
 
     load = Metric(":tensorflow:cc:saved_model:load_latency", "Microseconds of loading.", "unknown")
@@ -114,7 +112,7 @@ def _requests(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
     )
     ended = CounterMetricFamily(
         "corelane_queue_requests",
-        "Requests in the version's queue by what came of them; rejected: it was full.",
+        "Requests in the version's queue by what came of them; rejected: it was full; interrupted: the worker died.",
         labels=["model", "version", "result"],
     )
     signatures = CounterMetricFamily(
@@ -126,28 +124,29 @@ def _requests(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
         "corelane_through_python", "Requests that ran under Python's lock.", labels=["model", "version"]
     )
     runs = CounterMetricFamily(
-        "corelane_engine_runs", "Runs of the engine; batches count once.", labels=["model", "version"]
+        "corelane_engine_runs",
+        "Runs of the engine for requests that stayed out of Python; batches count once.",
+        labels=["model", "version"],
     )
     parts = CounterMetricFamily(
         "corelane_native_seconds",
         "Time of sessions, on requests that stayed out of Python, by what for.",
         labels=["model", "version", "part"],
     )
-    for one in versions:
-        who = [one.model, str(one.version)]
-        for method, entry, code, number in one.details["codes"]:
+    for version in versions:
+        who, counts = [version.model, str(version.version)], version.counts
+        for (method, entry, code), number in counts.codes.items():
             calls.add_metric([*who, _APIS[Method(method)], Entry(entry).name.lower(), CODE_NAMES[code]], number)
-        for assignment, number in zip(Assignment, one.details["assigned"], strict=True):
-            assigned.add_metric([*who, assignment.name.lower()], number)
-        for result in ("answered", "failed", "expired", "cancelled", "rejected"):
-            ended.add_metric([*who, result], one.statistics[result])
-        for signature, answered, failed, _ in one.details["signatures"]:
-            signatures.add_metric([*who, signature, "answered"], answered)
-            signatures.add_metric([*who, signature, "failed"], failed)
-        python.add_metric(who, one.statistics["through_python"])
-        runs.add_metric(who, one.statistics["runs"])
+        for assignment in Assignment:
+            assigned.add_metric([*who, assignment.name.lower()], counts.assigned[assignment])
+        for result in (*ENDS, "rejected"):
+            ended.add_metric([*who, result], counts.numbers[result])
+        for (signature, result), number in counts.signatures.items():
+            signatures.add_metric([*who, signature, result], number)
+        python.add_metric(who, counts.numbers["through_python"])
+        runs.add_metric(who, counts.numbers["runs"])
         for part in ("decode", "engine", "encode"):
-            parts.add_metric([*who, part], one.statistics[f"{part}_ns"] / 1e9)
+            parts.add_metric([*who, part], counts.numbers[f"{part}_ns"] / 1e9)
     yield from (calls, assigned, ended, signatures, python, runs, parts)
 
 
@@ -164,13 +163,13 @@ def _times(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
         "gate": _histogram("corelane_gate_wait_seconds", "Sessions' waits for a core of the pool.", "model version"),
     }
     signatures = _histogram("corelane_signature_run_seconds", "On a session.", "model version signature")
-    for one in versions:
-        who = [one.model, str(one.version)]
-        for method, entry, histogram in one.details["latency"]:
+    for version in versions:
+        who, counts = [version.model, str(version.version)], version.counts
+        for (method, entry), histogram in counts.latency.items():
             _add_s(latency, [*who, _APIS[Method(method)], Entry(entry).name.lower()], histogram)
         for name, family in whole.items():
-            _add_s(family, who, one.details[name])
-        for signature, _, _, histogram in one.details["signatures"]:
+            _add_s(family, who, counts.times[name])
+        for signature, histogram in counts.signature_runs.items():
             _add_s(signatures, [*who, signature], histogram)
     yield from (latency, *whole.values(), signatures)
 
@@ -183,8 +182,8 @@ def _gauges(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
                 family.add_metric([one.model, str(one.version)], value)
         return family
 
-    yield gauge("queued_requests", "Waiting for a session.", (one.statistics["queued"] for one in versions))
-    yield gauge("running_requests", "On a session.", (one.statistics["running"] for one in versions))
+    yield gauge("queued_requests", "Waiting for a session.", (one.queued for one in versions))
+    yield gauge("running_requests", "On a session.", (one.running for one in versions))
     yield gauge("queue_capacity", "Requests that may wait.", (one.queue_capacity for one in versions))
     yield gauge("sessions", "Of the SessionGroup.", (one.sessions for one in versions))
     yield gauge("cpus", "Hardware threads that sessions run on.", (one.cpus for one in versions))
@@ -202,7 +201,7 @@ def _gauges(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
         "corelane_version_info", "What serves a version.", labels=["model", "version", "role", "engine", "precision"]
     )
     for one in versions:
-        cpu.add_metric([one.model, str(one.version)], one.cpu_s)
+        cpu.add_metric([one.model, str(one.version)], one.counts.cpu_s)
         info.add_metric([one.model, str(one.version), one.role, one.engine, one.precision], 1)
     yield from (cpu, info)
 

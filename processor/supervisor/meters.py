@@ -7,12 +7,15 @@ text of it elsewhere.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from processor.histogram import BOUNDS_US
 from processor.methods import Entry
+from processor.supervisor.counts import Counts, Histogram, merge, no_durations
 from processor.supervisor.lifecycle import Phase
 from processor.supervisor.runtime import cpu_s, memory_bytes
 
@@ -20,8 +23,13 @@ if TYPE_CHECKING:
     from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.worker import Worker
 
-# (counts by `processor.histogram.BOUNDS_US`, sum in ns)
-Histogram = tuple[list[int], int]
+VersionKey = tuple[str, int]  # model and version
+
+# What is kept of versions without a worker, of each model, and of models that left the manifest: the latest of them.
+_VERSIONS_MAX = 16
+_MODELS_MAX = 16
+# Gateways count a call that lost its worker after the worker's end.
+_LATE_COUNTS_S = 5.0
 
 
 @dataclass(slots=True)
@@ -31,9 +39,9 @@ class Totals:
     codes: Counter[tuple[str, int]] = field(default_factory=Counter)
     latency: dict[tuple[str, int, int], Histogram] = field(default_factory=dict)  # model, method, entry
     run: dict[tuple[str, str], Histogram] = field(default_factory=dict)  # model, engine
-    load_us: Counter[str] = field(default_factory=Counter)  # by model's path
+    load_us: Counter[str] = field(default_factory=Counter)  # by version's path
     loads: Counter[tuple[str, str]] = field(default_factory=Counter)  # path, "success" or "fail"
-    warm_ups: dict[str, list[float]] = field(default_factory=dict)  # seconds each, by path
+    warm_ups: dict[str, Histogram] = field(default_factory=dict)  # by path
 
     def add(self, model: str, engine: str, details: Mapping[str, Any]) -> None:
         """A worker's counts."""
@@ -42,21 +50,23 @@ class Totals:
                 self.codes[model, code] += count
         for method, entry, histogram in details["latency"]:
             if entry != Entry.SHADOW:
-                _merge(self.latency, (model, method, entry), histogram)
-        _merge(self.run, (model, engine), details["run"])
+                merge(self.latency, (model, method, entry), histogram)
+        merge(self.run, (model, engine), details["run"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionNumbers:
-    """A version's newest worker. Times in seconds; None is "not known" or "none"."""
+    """A version that serves: counts over all its workers, and the state of the newest. Times in seconds; None is "not
+    known" or "none"."""
 
     model: str
     version: int
     role: str
     engine: str
     precision: str
-    statistics: Mapping[str, Any]
-    details: Mapping[str, Any]
+    counts: Counts
+    queued: int
+    running: int
     sessions: int
     shares: bool
     cpus: int
@@ -64,7 +74,6 @@ class VersionNumbers:
     pool_weight: float
     gate_held: int
     gate_waiting: int
-    cpu_s: float
     memory_bytes: int | None
     load_s: float
     slo_p99_s: float | None
@@ -101,32 +110,124 @@ class Snapshot:
 
 
 class Meters:
-    """Counts that outlive workers. Belongs to the event loop's thread."""
+    """Counts that outlive workers. Belongs to the event loop's thread.
+
+    Invariant: what is kept of versions and models that are no more is bounded."""
 
     def __init__(self) -> None:
         self.past = Totals()
         self.refused: Counter[tuple[str, int]] = Counter()
-        self.restarts: Counter[tuple[str, int]] = Counter()
+        self.restarts: Counter[VersionKey] = Counter()
         self.shadows: Counter[tuple[str, int, str]] = Counter()  # model, version, what came of it
         self.logged: Counter[tuple[str, str]] = Counter()  # model, what came of a call drawn for the request log
         self.differences: Counter[tuple[str, int, str]] = Counter()  # model, version, power of ten
+        self._versions: dict[VersionKey, Counts] = {}  # of ended workers
+        self._late: list[tuple[float, Worker]] = []  # ended, and since when, but gateways may still count
+        self._paths: dict[VersionKey, str] = {}  # of versions that were loaded or tried, the latest last
 
     def loaded(self, worker: Worker, warm_up_s: float) -> None:
-        path = worker.instance.spec.folder
+        path = self._seen(worker)
         self.past.load_us[path] += round(worker.load_s * 1e6)
         self.past.loads[path, "success"] += 1
-        self.past.warm_ups.setdefault(path, []).append(warm_up_s)
+        slots, _ = no_durations()
+        slots[bisect_left(BOUNDS_US, warm_up_s * 1e6)] = 1
+        merge(self.past.warm_ups, path, (slots, round(warm_up_s * 1e9)))
 
     def ended(self, worker: Worker, failed: bool) -> None:
         """Of a worker that is gone; `failed`: by a fault."""
-        spec = worker.instance.spec
+        spec, path = worker.instance.spec, self._seen(worker)
         if worker.instance.phase is Phase.LOADING:
             if failed:
-                self.past.loads[spec.folder, "fail"] += 1
+                self.past.loads[path, "fail"] += 1
             return
-        self.past.add(spec.model, worker.engine, worker.channel.details())
+        self._late.append((time.monotonic(), worker))
         if failed:
             self.restarts[spec.model, spec.version] += 1
+
+    def _seen(self, worker: Worker) -> str:
+        spec = worker.instance.spec
+        self._paths.pop((spec.model, spec.version), None)
+        self._paths[spec.model, spec.version] = spec.folder
+        return spec.folder
+
+    def forget(self, live: Collection[VersionKey], models: Collection[str]) -> None:
+        """Drops what is kept of versions that are not `live`, but for each model's latest, and of models that are not
+        among `models`, but for the latest."""
+        self._fold()
+        kept: Counter[str] = Counter()
+        left: set[str] = set()  # models that left, and of which something is kept
+        for key in reversed(list(self._paths)):
+            model = key[0]
+            if key in live:
+                continue
+            if model not in models and model not in left and len(left) < _MODELS_MAX:
+                left.add(model)
+            kept[model] += 1
+            if kept[model] > _VERSIONS_MAX or (model not in models and model not in left):
+                del self._paths[key]
+        known = self._paths.keys() | set(live)
+        self._versions = {key: counts for key, counts in self._versions.items() if key in known}
+        for by_version in (self.shadows, self.differences):
+            for named in [named for named in by_version if named[:2] not in known]:
+                del by_version[named]
+        for crashed in [key for key in self.restarts if key not in known]:
+            del self.restarts[crashed]
+        names = {model for model, _ in known} | set(models) | {""}
+        past = self.past
+        by_model: tuple[dict[Any, Any], ...] = (past.codes, past.latency, past.run, self.refused, self.logged)
+        for counts in by_model:
+            for named in [named for named in counts if named[0] not in names]:
+                del counts[named]
+        paths = set(self._paths.values())
+        for path in [path for path in past.warm_ups if path not in paths]:
+            del past.warm_ups[path]
+        for path in [path for path in past.load_us if path not in paths]:
+            del past.load_us[path]
+        for tried in [tried for tried in past.loads if tried[0] not in paths]:
+            del past.loads[tried]
+
+    def _fold(self) -> None:
+        """Adds up those workers that nobody counts for any more."""
+        late_s = time.monotonic() - _LATE_COUNTS_S
+        for since_s, worker in list(self._late):
+            if since_s < late_s:
+                self._late.remove((since_s, worker))
+                spec, details = worker.instance.spec, worker.channel.details()
+                self.past.add(spec.model, worker.engine, details)
+                counts = self._versions.setdefault((spec.model, spec.version), Counts())
+                counts.add(worker.channel.statistics(), details, ended=True)
+                counts.cpu_s += worker.cpu_s
+
+    def totals(self, workers: Iterable[Worker]) -> Totals:
+        """By model, of all workers that there were, of which these are left."""
+        past = self.past
+        totals = Totals(
+            codes=past.codes.copy(),
+            latency=dict(past.latency),
+            run=dict(past.run),
+            load_us=past.load_us.copy(),
+            loads=past.loads.copy(),
+            warm_ups=dict(past.warm_ups),
+        )
+        for worker in (*workers, *(worker for _, worker in self._late)):
+            if worker.instance.phase is not Phase.LOADING:
+                totals.add(worker.instance.spec.model, worker.engine, worker.channel.details())
+        for (model, code), count in self.refused.items():
+            totals.codes[model, code] += count
+        return totals
+
+    def of_version(self, model: str, version: int, workers: Iterable[Worker]) -> Counts:
+        """Over all workers of a version that there were; `workers` are those that are left, of any version."""
+        counts = self._versions[model, version].copy() if (model, version) in self._versions else Counts()
+        left = [(worker, False) for worker in workers if worker.instance.phase is not Phase.LOADING]
+        for worker, ended in [*left, *((worker, True) for _, worker in self._late)]:
+            spec = worker.instance.spec
+            if (spec.model, spec.version) == (model, version):
+                if not ended:
+                    worker.cpu_s = max(worker.cpu_s, cpu_s(worker.child.pid))
+                counts.add(worker.channel.statistics(), worker.channel.details(), ended=ended)
+                counts.cpu_s += worker.cpu_s
+        return counts
 
     def heard(self, counts: list[tuple[str, str, int, str, int]]) -> None:
         """What a gateway counted that no channel could."""
@@ -143,33 +244,16 @@ class Meters:
 
 def take(supervisor: Supervisor) -> Snapshot:
     """Everything as it is now."""
-    totals = Totals()
-    past = supervisor.meters.past
-    totals.codes.update(past.codes)
-    totals.latency |= past.latency
-    totals.run |= past.run
-    totals.load_us, totals.loads, totals.warm_ups = past.load_us, past.loads, dict(past.warm_ups)
-    versions = []
-    newest = {id(worker) for worker, _ in supervisor.served()}
-    for worker in supervisor.workers:
-        if worker.instance.phase is Phase.LOADING:
-            continue
-        details = worker.channel.details()
-        totals.add(worker.instance.spec.model, worker.engine, details)
-        if id(worker) in newest:
-            versions.append(_numbers(supervisor, worker, details))
-    for (model, code), count in supervisor.meters.refused.items():
-        totals.codes[model, code] += count
     plan = supervisor.scheduling.plan
     wanted = supervisor.wanted()
     return Snapshot(
-        versions=versions,
+        versions=[_numbers(supervisor, worker) for worker, _ in supervisor.served()],
         states=[
             (model.name, report.version, report.state.value)
             for model in supervisor.manifest.models
             for report in supervisor.version_reports(model.name, wanted)
         ],
-        totals=totals,
+        totals=supervisor.meters.totals(supervisor.workers),
         refused=dict(supervisor.meters.refused),
         restarts=dict(supervisor.meters.restarts),
         shadows=dict(supervisor.meters.shadows),
@@ -194,8 +278,8 @@ def take(supervisor: Supervisor) -> Snapshot:
     )
 
 
-def _numbers(supervisor: Supervisor, worker: Worker, details: Mapping[str, Any]) -> VersionNumbers:
-    spec = worker.instance.spec
+def _numbers(supervisor: Supervisor, worker: Worker) -> VersionNumbers:
+    spec, now = worker.instance.spec, worker.channel.statistics()
     plan = supervisor.scheduling.plan
     found = plan.version(spec.name) if plan else None
     settings = supervisor.manifest.model(spec.model)
@@ -208,8 +292,9 @@ def _numbers(supervisor: Supervisor, worker: Worker, details: Mapping[str, Any])
         role=settings.settings_of(spec.version).role if settings else "",
         engine=worker.engine,
         precision=worker.precision["name"],
-        statistics=worker.channel.statistics(),
-        details=details,
+        counts=supervisor.meters.of_version(spec.model, spec.version, supervisor.workers),
+        queued=now["queued"],
+        running=now["running"],
         sessions=len(worker.placed["sessions"]) if worker.placed else spec.sessions,
         shares=found.shares if found else False,
         cpus=len(found.cpus) if found else 0,
@@ -217,19 +302,9 @@ def _numbers(supervisor: Supervisor, worker: Worker, details: Mapping[str, Any])
         pool_weight=spec.pool_weight,
         gate_held=supervisor.workers.gate.held(worker.member),
         gate_waiting=supervisor.workers.gate.waiting(worker.member),
-        cpu_s=cpu_s(worker.child.pid),
         memory_bytes=memory_bytes(worker.child.pid),
         load_s=worker.load_s,
         slo_p99_s=None if slo_ms is None else slo_ms / 1000,
         p99_s=None if p99_ms is None else p99_ms / 1000,
         predicted_p99_s=None if predicted_ms is None else predicted_ms / 1000,
     )
-
-
-def _merge(into: dict[Any, Histogram], key: Any, histogram: Histogram) -> None:
-    counts, sum_ns = histogram
-    known = into.get(key)
-    if known is None:
-        into[key] = (counts, sum_ns)
-    else:
-        into[key] = ([old + new for old, new in zip(known[0], counts, strict=True)], known[1] + sum_ns)

@@ -6,13 +6,13 @@ from typing import Any
 
 from processor.histogram import quantile_us
 from processor.methods import Assignment
+from processor.supervisor.counts import ENDS
 from processor.supervisor.lifecycle import State, VersionReport
 from processor.supervisor.runtime import cpu_s, memory_bytes
 from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.worker import Worker
 
 SCHEMA = 1
-_ASSIGNMENTS = [assignment.name.lower() for assignment in Assignment]
 
 
 def status(supervisor: Supervisor) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                         for (model, number, what), count in supervisor.meters.shadows.items()
                         if (model, number) == (settings.name, report.version)
                     },
-                    **_worker(supervisor.workers.serving(settings.name, report.version)),
+                    **_worker(supervisor, supervisor.workers.serving(settings.name, report.version)),
                 }
             )
         models.append(
@@ -84,12 +84,13 @@ def _state(supervisor: Supervisor, model: str, report: VersionReport) -> str:
     return report.state.value
 
 
-def _worker(worker: Worker | None) -> dict[str, Any]:
+def _worker(supervisor: Supervisor, worker: Worker | None) -> dict[str, Any]:
     if worker is None:
         return {"pid": None}
     spec = worker.instance.spec
-    counts = worker.channel.statistics()
-    p50, p99 = (quantile_us(counts["total_us"], fraction) for fraction in (0.5, 0.99))
+    now = worker.channel.statistics()
+    counts = supervisor.meters.of_version(spec.model, spec.version, supervisor.workers)
+    p50, p99 = (quantile_us(now["total_us"], fraction) for fraction in (0.5, 0.99))
     return {
         "pid": worker.child.pid,
         "engine": worker.engine,
@@ -103,21 +104,13 @@ def _worker(worker: Worker | None) -> dict[str, Any]:
         "load_s": worker.load_s,
         "cpu_s": cpu_s(worker.child.pid),
         "memory_bytes": memory_bytes(worker.child.pid),
+        # Since the server started, over all workers of the version; what waits and runs is this one's.
         "requests": {
-            name: counts[name]
-            for name in (
-                "accepted",
-                "answered",
-                "failed",
-                "expired",
-                "cancelled",
-                "rejected",
-                "queued",
-                "running",
-                "through_python",
-            )
+            **{name: counts.numbers[name] for name in ("accepted", *ENDS, "rejected", "through_python")},
+            "queued": now["queued"],
+            "running": now["running"],
         },
-        "assigned": dict(zip(_ASSIGNMENTS, worker.channel.details()["assigned"], strict=True)),
+        "assigned": {assignment.name.lower(): counts.assigned[assignment] for assignment in Assignment},
         "p50_ms": None if p50 is None else p50 / 1000,
         "p99_ms": None if p99 is None else p99 / 1000,
     }

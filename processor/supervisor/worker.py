@@ -28,3 +28,4 @@ class Worker:
     placed: control.Message | None = None  # its sessions' cores, as it was told last
     error: str = ""  # why it failed or was killed, if it or we said so
     drain_sent: bool = False
+    cpu_s: float = 0.0  # that it had used when it was last looked at

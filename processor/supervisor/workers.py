@@ -126,6 +126,7 @@ class Workers:
         self.troubles = {spec: trouble for spec, trouble in self.troubles.items() if spec in specs}
         names = {model.name for model in models}
         self._ended = {name: ended for name, ended in self._ended.items() if name in names}
+        self._meters.forget({(i.spec.model, i.spec.version) for i in self.instances}, names)
 
     def reclaim(self, owner: int) -> None:
         """Takes back what a gateway that has ended held of the workers."""

@@ -2,9 +2,13 @@
 
 import dataclasses
 import json
+import os
 import re
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +16,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from corelane.client import Client
+from processor._native import SharedChannel
 from processor.errors import InvalidRequest, ModelNotFound
 from processor.histogram import BOUNDS_US
-from processor.supervisor import exposition
+from processor.supervisor import exposition, meters
+from processor.supervisor.lifecycle import Phase
 from processor.supervisor.meters import Process, Snapshot, Totals
 from tests.support import onnx_models
 from tests.support.http import ask
@@ -220,3 +226,74 @@ def test_the_dashboard_asks_for_metrics_that_are_there(server: Server) -> None:
     suffixes = ("", "_total", "_bucket")
     assert not [name for name in asked if not any(name.removesuffix(suffix) in served for suffix in suffixes)]
     assert len(asked) > 20
+
+
+def test_counters_go_on_over_a_crash(tmp_path: Path) -> None:
+    for version in (1, 2):
+        onnx_models.write_scale(tmp_path / f"a/{version}", version)
+    models = "models: [{name: a, path: a, versions: [{version: 1, traffic: 50}, {version: 2, traffic: 50}]}]"
+    with serving(tmp_path, models, listen=WITH_REST) as server, Client(server.grpc) as client:
+        for version in (1, 2):
+            server.wait_state("a", version, "AVAILABLE")
+        for _ in range(20):
+            client.predict("a", {"x": [1.0]}, timeout_s=20)
+        with pytest.raises(InvalidRequest):
+            client.predict("a", {"z": [1.0]}, version=1, timeout_s=20)
+        before, shares = scraped(server), _shares(server)
+        assert sum(shares.values()) == 20
+        pid = server.version("a", 1)["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: server.version("a", 1).get("pid") not in (None, pid), "the next worker")
+        server.wait_state("a", 1, "AVAILABLE")
+        assert _shares(server) == shares
+        client.predict("a", {"x": [1.0]}, version=1, timeout_s=20)
+        for wait_s in (0.0, 6.0):  # before and after the dead worker's counts are added up
+            end_s = time.monotonic() + wait_s
+            wait_until(lambda end_s=end_s: time.monotonic() >= end_s, "the counts to settle")
+            after = scraped(server)
+            for key, number in before.items():
+                name, labels = key
+                if re.search(r"(_total|_count|_sum|_bucket)$", name) and "gateway" not in name:
+                    assert after[key] >= number, (name, dict(labels), number, after.get(key))
+            calls = {"model": "a", "version": 1, "api": "Predict", "entrypoint": "grpc"}
+            assert value(after, "corelane_requests_total", **calls, code="OK") == shares[1] + 1
+            assert value(after, "corelane_requests_total", **calls, code="INVALID_ARGUMENT") == 1
+            assert value(after, "corelane_worker_crashes_total", model="a", version=1) == 1
+            assert server.version("a", 1)["requests"]["accepted"] == shares[1] + 2
+
+
+def _shares(server: Server) -> dict[int, int]:
+    return {version: server.version("a", version)["assigned"]["split"] for version in (1, 2)}
+
+
+def ended_worker(model: str, version: int, folder: str) -> Any:
+    """A worker of the supervisor's whose process is no more."""
+    channel = SharedChannel.create(instance=1, slots=2, message_bytes_max=1 << 10, queue_timeout_ns=0)
+    spec = SimpleNamespace(model=model, version=version, folder=folder)
+    return SimpleNamespace(
+        instance=SimpleNamespace(spec=spec, phase=Phase.AVAILABLE), channel=channel, engine="e", load_s=1.0, cpu_s=0.0
+    )
+
+
+def test_what_is_kept_of_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meters, "_LATE_COUNTS_S", -1.0)
+    kept = meters.Meters()
+    for model in ("served", *(f"gone{number}" for number in range(50))):
+        for version in range(1, 41):
+            worker = ended_worker(model, version, f"/{model}/{version}")
+            kept.loaded(worker, 0.5)
+            kept.heard([("shadow", model, version, "same", 1), ("difference", model, version, "-3", 1)])
+            kept.heard([("refused", model, 5, "", 1), ("log", model, 0, "written", 1)])
+            kept.ended(worker, failed=True)
+            kept.forget({("served", 1)}, {"served"})
+    totals = kept.totals([])
+    versions = {("served", 1), *(("served", version) for version in range(25, 41))}
+    versions |= {(f"gone{number}", version) for number in range(34, 50) for version in range(25, 41)}
+    names = {model for model, _ in versions}
+    assert kept.restarts.keys() == versions
+    assert {key[:2] for key in kept.shadows} == {key[:2] for key in kept.differences} == versions
+    assert totals.warm_ups.keys() == totals.load_us.keys() == {f"/{model}/{version}" for model, version in versions}
+    assert {model for model, _ in kept.refused} == {model for model, _ in kept.logged} == names
+    assert {model for model, _ in totals.run} == names
+    assert kept.logged["served", "written"] == 40, "a model's counts are over all its versions"
+    assert totals.warm_ups["/served/40"][1] == 500_000_000
