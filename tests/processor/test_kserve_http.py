@@ -25,7 +25,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, tensorflow_models: Path) ->
     entries = [f"{{name: {name}, path: {tensorflow_models / name}}}" for name in ("tf2", "types")]
     entries.append("{name: scale, path: scale, versions: [{version: 1}, {version: 2, label: canary}]}")
     with serving(folder, f"models: [{', '.join(entries)}]", listen=WITH_REST) as running:
-        running.wait_state("scale", 2, "AVAILABLE")
+        for version in (1, 2):
+            running.wait_state("scale", version, "AVAILABLE")
         yield running
 
 
