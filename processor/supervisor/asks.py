@@ -35,7 +35,7 @@ async def answer(supervisor: Supervisor, gateway: Child, message: control.Messag
 
 async def _reload(supervisor: Supervisor, body: str) -> str:
     """HandleReloadConfigRequest: as `apply`, then waits until the models that are new, or have another path or other
-    versions, serve what is there or have failed. All models, if nobody looks at folders but when asked."""
+    versions, serve what is there or have failed; and for all models, if folders are looked at only when asked."""
     request = messages.parse(messages.ReloadConfigRequest, bytes.fromhex(body))
     available: dict[str, set[int]] = {}
     for worker in supervisor.workers:
@@ -47,7 +47,8 @@ async def _reload(supervisor: Supervisor, body: str) -> str:
     for warning in advice.name_warnings([model for model in models if model.name not in before]):
         _logger.warning("%s", warning)
     changed = [model for model in models if before.get(model.name) != (model.path, model.versions)]
-    await _serve(supervisor, changed if supervisor.polls else models)
+    await _until_served(supervisor, changed if supervisor.polls else models)
+    _check_served(supervisor, changed)
     return ""
 
 
@@ -55,7 +56,9 @@ async def _load(supervisor: Supervisor, name: str) -> str:
     """RepositoryModelLoad: looks at the model's folder, and returns when what should be served of it is."""
     _check_known(supervisor, name)
     supervisor.load(name)
-    await _serve(supervisor, [model for model in supervisor.manifest.models if model.name == name])
+    models = [model for model in supervisor.manifest.models if model.name == name]
+    await _until_served(supervisor, models)
+    _check_served(supervisor, models)
     return ""
 
 
@@ -74,11 +77,15 @@ def _check_known(supervisor: Supervisor, name: str) -> None:
         raise ModelNotFound(f"model '{name}' is not in the manifest; add it there")
 
 
-async def _serve(supervisor: Supervisor, models: Sequence[ModelSettings]) -> None:
-    """Returns when these models serve what is in their folders now. ModelsNotAvailable, with the reasons, if nothing of
-    one can be served, or is not in the time that a load may take."""
+async def _until_served(supervisor: Supervisor, models: Sequence[ModelSettings]) -> None:
+    """Returns when these models serve what is in their folders now or cannot, or the time that a load may take is
+    over."""
     limit_s = max((model.load_timeout_s for model in models), default=0.0)
     await supervisor.done([model.name for model in models], limit_s)
+
+
+def _check_served(supervisor: Supervisor, models: Sequence[ModelSettings]) -> None:
+    """ModelsNotAvailable, with the reasons, if nothing that is in the folder of one now is served."""
     wanted = {model.name: model for model in supervisor.wanted()}
     routed = {instance.revision for instance in supervisor.workers.instances if instance.routed}
     broken = [

@@ -194,6 +194,8 @@ def test_binary_data_that_does_not_fit(server: Server) -> None:
     assert "the body has 3 more bytes" in send(b"\0" * 3).json["error"]
     assert "Inference-Header-Content-Length is 9999" in send(b"", 9999).json["error"]
     assert "Inference-Header-Content-Length is -1" in send(b"", -1).json["error"]
+    digits = {"Inference-Header-Content-Length": "9" * 5000}  # more than Python reads as a number
+    assert infer(server, text, **digits).status == 400
 
 
 def test_output_that_is_no_text_has_to_be_binary(server: Server) -> None:
