@@ -92,6 +92,7 @@ class FolderWatch:
 
     def look(self, policy: VersionPolicy) -> ModelFolder:
         """The folders that `policy` may choose from: for the latest n, down to the n-th that is surely complete."""
+        is_first, self._has_looked = not self._has_looked, True
         try:
             numbered, duplicates = numbered_folders(self._path)
         except FileNotFoundError:
@@ -112,8 +113,7 @@ class FolderWatch:
             sure = sum(folder.waiting_for is None and not folder.doubt for folder in folders)
             if policy.kind == "latest" and sure >= policy.latest:
                 break
-            folders.append(self._look_at(version, numbered[version]))
-        self._has_looked = True
+            folders.append(self._look_at(version, numbered[version], is_first))
         return ModelFolder(versions=tuple(folders), duplicates=tuple(duplicates))
 
     def _forget(self, numbered: Collection[int]) -> None:
@@ -121,7 +121,7 @@ class FolderWatch:
             for version in known.keys() - numbered:
                 del known[version]
 
-    def _look_at(self, version: int, path: Path) -> VersionFolder:
+    def _look_at(self, version: int, path: Path, is_first: bool) -> VersionFolder:
         fingerprints = self._fingerprints.setdefault(version, Fingerprints(self._monotonic_s, self._stat))
         try:
             look = fingerprints.look(path)
@@ -133,7 +133,7 @@ class FolderWatch:
                 version=version, path=path, fingerprint="", waiting_for=reason, is_stalled=still_s >= self._doubt_s
             )
         still_s = self._still_s(version, look.fingerprint)
-        if not self._has_looked:
+        if is_first:
             still_s = max(still_s, self._wall_s() - look.changed_s)
         missing = _missing_piece(look.sizes)
         doubt = _partial_copy(look.sizes)

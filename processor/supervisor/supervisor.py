@@ -205,9 +205,9 @@ class Supervisor:
         self.manifest = manifest
         self.manifest_error = ""
         _logger.info("manifest applied: %s", ", ".join(model.name for model in manifest.models) or "no models")
-        self._change_models(manifest.models)
         for name in self._watches:
             self._look_again(name)
+        self._change_models(manifest.models)
         self.notifier.reloaded(f"{len(manifest.models)} models")
 
     def change_model(self, changed: ModelSettings) -> None:
@@ -223,10 +223,10 @@ class Supervisor:
 
     def load(self, name: str) -> None:
         """Serves a model again that was unloaded, and what is in its folder now."""
+        self._look_again(name)
         found = self.unloaded.pop(name, None)
         if found is not None:
             self._change_models((*self.manifest.models, found))
-        self._look_again(name)
 
     def _change_models(self, models: tuple[ModelSettings, ...]) -> None:
         self.manifest = dataclasses.replace(self.manifest, models=models)

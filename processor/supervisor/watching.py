@@ -75,7 +75,9 @@ class ModelWatch:
                 is_waiting = last is not None and any(version.waiting_for for version in last.versions)
                 interval_s = self._finishing_s if is_waiting else self._interval_s
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._asked.wait(), None if interval_s == math.inf else interval_s)
+                    # Not wait_for, which loses a cancellation that comes with what it waits for (before Python 3.12).
+                    async with asyncio.timeout(None if interval_s == math.inf else interval_s):
+                        await self._asked.wait()
 
 
 FileMark = tuple[int, int, int] | None

@@ -44,9 +44,10 @@ def warm_up(engine: Engine, sessions: list[Any], folder: Path, bytes_max: int) -
 
 def _check_runs(engine: Engine, session: Any, signatures: list[Signature], refusals: list[RequestError]) -> None:
     """LoadError if no signature runs with any inputs that can be made up, and the version is at fault each time. What
-    it lacks is no fault if it has signatures that change state: they may bring it."""
+    it lacks is no fault if it has signatures that change state, which may bring it; nor is a fused plan's original,
+    without which it serves the shapes that it was made for."""
     faults: tuple[type[RequestError], ...] = (EngineFailed, FailedPrecondition)
-    if any(signature.effect for signature in engine.signatures().values()):
+    if engine.name == "fused" or any(signature.effect for signature in engine.signatures().values()):
         faults = (EngineFailed,)
     if not all(isinstance(error, faults) for error in refusals):
         return
