@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from processor.knobs import Knobs
@@ -60,24 +60,24 @@ class ModelWatch:
 
     async def _run(self) -> None:
         last: ModelFolder | None = None
-        # A thread of its own: a path on a file system that hangs holds up no other model.
-        with ThreadPoolExecutor(1, thread_name_prefix=f"watch {self._name}") as thread:
-            while True:
-                policy = self._policy(self._name)
-                if policy is not None:
-                    self._looking = self._asked.is_set()
-                    self._asked.clear()
-                    folder = await asyncio.get_running_loop().run_in_executor(thread, self._watch.look, policy)
-                    was_asked, self._looking = self._looking, False
-                    if folder != last or was_asked:
-                        last = folder
-                        self._on_change(self._name, folder)
-                is_waiting = last is not None and any(version.waiting_for for version in last.versions)
-                interval_s = self._finishing_s if is_waiting else self._interval_s
-                with contextlib.suppress(TimeoutError):
-                    # Not wait_for, which loses a cancellation that comes with what it waits for (before Python 3.12).
-                    async with asyncio.timeout(None if interval_s == math.inf else interval_s):
-                        await self._asked.wait()
+        while True:
+            policy = self._policy(self._name)
+            if policy is not None:
+                self._looking = self._asked.is_set()
+                self._asked.clear()
+                # A thread of its own: a path on a file system that hangs holds up no other model.
+                look = functools.partial(self._watch.look, policy)
+                folder = await tasks.on_daemon_thread(look, f"watch {self._name}")
+                was_asked, self._looking = self._looking, False
+                if folder != last or was_asked:
+                    last = folder
+                    self._on_change(self._name, folder)
+            is_waiting = last is not None and any(version.waiting_for for version in last.versions)
+            interval_s = self._finishing_s if is_waiting else self._interval_s
+            with contextlib.suppress(TimeoutError):
+                # Not wait_for, which loses a cancellation that comes with what it waits for (before Python 3.12).
+                async with asyncio.timeout(None if interval_s == math.inf else interval_s):
+                    await self._asked.wait()
 
 
 FileMark = tuple[int, int, int] | None

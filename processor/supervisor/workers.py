@@ -24,7 +24,8 @@ _logger = logging.getLogger("corelane")
 
 _Value = TypeVar("_Value")
 
-_REMEMBERED_MAX = 16  # versions of a model that ended, so that clients can ask what became of them
+_ENDED_MAX = 16  # versions of a model that ended are remembered so that clients can ask what became of them
+_SERVED_MAX = 1024  # and those that served, to know when they come back from other files
 
 
 class Workers:
@@ -240,7 +241,7 @@ class Workers:
             spec, revision = worker.instance.spec, worker.instance.revision
             if self._has_other_files(revision):
                 worker.notes = [*worker.notes, "loaded anew: the files changed after they were loaded before"]
-            _remember(self._served.setdefault(spec.model, {}), spec.version, revision)
+            _remember(self._served.setdefault(spec.model, {}), spec.version, revision, _SERVED_MAX)
             # Failed loads are over; crashes are counted on.
             trouble = self.troubles.get(revision)
             if trouble is not None and not trouble.was_available:
@@ -272,13 +273,13 @@ class Workers:
         self._meters.ended(worker, failed=bool(error))
         if error:
             _logger.error("[%s] %s", spec.name, error)
-        _remember(self._ended.setdefault(spec.model, {}), spec.version, error)
+        _remember(self._ended.setdefault(spec.model, {}), spec.version, error, _ENDED_MAX)
         self._on_change()
 
 
-def _remember(versions: dict[int, _Value], version: int, value: _Value) -> None:
-    """Of the versions that were told last."""
+def _remember(versions: dict[int, _Value], version: int, value: _Value, versions_max: int) -> None:
+    """Keeps the versions that were told last."""
     versions.pop(version, None)
     versions[version] = value
-    if len(versions) > _REMEMBERED_MAX:
+    if len(versions) > versions_max:
         del versions[next(iter(versions))]

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tensorflow_models: Path) ->
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    models = ", ".join(f"{{name: {name}, path: {name}}}" for name in MODELS)
+    models = ", ".join(f"{{name: {name}, queue: {{timeout_ms: 2000}}, path: {name}}}" for name in MODELS)
     models = models.replace("path: half", "path: half, engine: tensorflow")
     with serving(folder, f"models: [{models}]", listen=WITH_REST) as running:
         yield running

@@ -2,13 +2,14 @@
 
 import asyncio
 import math
+import threading
 from pathlib import Path
 
 import pytest
 
 from processor.knobs import Knobs
 from processor.manifest import VersionPolicy
-from processor.supervisor.folders import ModelFolder
+from processor.supervisor.folders import FolderWatch, ModelFolder
 from processor.supervisor.watching import ModelWatch
 
 
@@ -88,3 +89,29 @@ def test_a_watch_ends_though_it_was_asked_in_the_same_moment(tmp_path: Path) -> 
                 await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_a_look_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a mount whose server is gone: neither the loop, nor the end of the process."""
+    release = threading.Event()
+
+    def hang(watch: FolderWatch, policy: VersionPolicy) -> ModelFolder:
+        release.wait()
+        return ModelFolder()
+
+    monkeypatch.setattr(FolderWatch, "look", hang)
+
+    async def run() -> None:
+        watched = Watched(tmp_path, math.inf)
+        while not (threads := [one for one in threading.enumerate() if one.name == "watch m"]):
+            await asyncio.sleep(0)
+        assert all(thread.daemon for thread in threads)
+        watched.watch.cancel()
+        while any("watch of" in task.get_name() for task in asyncio.all_tasks()):
+            await asyncio.sleep(0)
+        assert threads[0].is_alive()
+
+    try:
+        asyncio.run(asyncio.wait_for(run(), 60))
+    finally:
+        release.set()
