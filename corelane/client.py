@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from processor.errors import Cancelled, InvalidRequest, Unavailable
 from processor.tensors import NUMPY_TYPES
+from processor.version_numbers import parse_version
 from processor.wire import messages, tensors
 from processor.wire.status import error_of_call
 
@@ -159,7 +160,7 @@ class Client:
             raise InvalidRequest("name a version or a label, not both")
         spec.name = model
         if version is not None:
-            spec.version.value = version
+            spec.version.value = parse_version(str(version))
         if label is not None:
             spec.version_label = label
 

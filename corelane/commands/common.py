@@ -10,6 +10,7 @@ from typing import Any
 
 from processor.errors import ControlError
 from processor.manifest import ListenSettings
+from processor.version_numbers import not_a_version, version_number
 
 _TIMEOUT_S = 10
 
@@ -40,6 +41,14 @@ def add_admin(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="the server's admin address (default: $CORELANE_ADMIN, else %(default)s)",
     )
+
+
+def version_argument(text: str) -> int:
+    """The type of an argument that names a version."""
+    version = version_number(text)
+    if version is None:
+        raise argparse.ArgumentTypeError(not_a_version(text))
+    return version
 
 
 def call_admin(address: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from corelane.commands.report import add_html, show
 from processor.errors import ControlError, LoadError
 from processor.knobs import cache_folder
 from processor.manifest import ModelSettings, load_manifest
+from processor.manifest.paths import numbered_folders
 from processor.supervisor.demands import demand_of
 from processor.worker.choice import chosen_before
 from scheduler import Demand, Profile, Settings, allocate, uniform_host
@@ -94,11 +95,7 @@ def _demands(model: ModelSettings, rates: Mapping[str, float], rows: int) -> lis
 
 def _folders(model: ModelSettings) -> dict[int, Path]:
     """The version folders that the manifest would serve."""
-    there = (
-        {int(child.name): child for child in model.path.iterdir() if child.name.isdecimal()}
-        if model.path.is_dir()
-        else {}
-    )
+    there = numbered_folders(model.path)[0] if model.path.is_dir() else {}
     if model.versions.kind == "listed":
         wanted = [entry.version for entry in model.versions.listed]
     elif model.versions.kind == "latest":

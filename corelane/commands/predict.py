@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from corelane.client import Client
-from corelane.commands.common import add_command, add_json
+from corelane.commands.common import add_command, add_json, version_argument
 from processor.errors import InvalidRequest
 from processor.manifest import ListenSettings
 from processor.tensors import NUMPY_TYPES
@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--server", default=ListenSettings().grpc, metavar="HOST:PORT", help="default: %(default)s")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, help="ask this version")
+    which.add_argument("--version", type=version_argument, help="ask this version")
     which.add_argument("--label", help="ask the version with this label")
     parser.add_argument("--ca", metavar="FILE", help="call by TLS; the authority that signed the server's certificate")
     parser.add_argument("--cert", metavar="FILE", help="this client's certificate, for mutual TLS; with --key")

@@ -12,6 +12,8 @@ from processor.engines import EngineOptions
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.manifest import DivergenceSettings
+from processor.manifest.paths import numbered_folders
+from processor.version_numbers import is_number
 from processor.worker.allocator import worker_environment
 from processor.worker.choice import choose
 
@@ -89,10 +91,10 @@ def version_folder(path: Path) -> Path:
     """A version's folder, or the highest of a model's. LoadError if there is none."""
     if not path.is_dir():
         raise LoadError(f"{path} is no folder")
-    numbered = [child for child in path.iterdir() if child.is_dir() and child.name.isdecimal()]
-    if path.name.isdecimal() or not numbered:
+    numbered, _ = numbered_folders(path)
+    if is_number(path.name) or not numbered:
         return path.resolve()
-    return max(numbered, key=lambda child: int(child.name)).resolve()
+    return numbered[max(numbered)].resolve()
 
 
 def _take_the_workers_allocator() -> None:

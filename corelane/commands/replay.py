@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from corelane.commands.common import add_command, add_json, table
+from corelane.commands.common import add_command, add_json, table, version_argument
 from processor.errors import ControlError
 from processor.gateway.shadows import largest_difference
 from processor.manifest import ListenSettings
@@ -44,7 +44,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--server", default=ListenSettings().grpc, metavar="HOST:PORT", help="default: %(default)s")
     parser.add_argument("--model", help="send them to this model (default: as recorded)")
-    parser.add_argument("--version", type=int, help="send them to this version (default: any, whatever was recorded)")
+    parser.add_argument(
+        "--version", type=version_argument, help="send them to this version (default: any, whatever was recorded)"
+    )
     parser.add_argument("--rate", type=float, metavar="PER_SECOND", help="even arrivals (default: as fast as it goes)")
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="send everything N times")
     parser.add_argument("--callers", type=int, default=4, metavar="N", help="calls under way (default: %(default)s)")

@@ -4,8 +4,9 @@ import argparse
 import json
 from typing import Any
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin
+from corelane.commands.common import add_admin, add_command, add_json, call_admin, version_argument
 from processor.errors import ControlError
+from processor.version_numbers import version_number
 
 _PROMOTE = """\
 Gives all calls of a model to one of its versions, at once and without a failed request. It takes over role and label of
@@ -31,7 +32,7 @@ sticky_key in the manifest, an arm that grows keeps those that it has.
 def add_parser(commands: Any) -> None:
     promote = add_command(commands, "promote", run_promote, "give all calls of a model to one version", _PROMOTE)
     promote.add_argument("model", metavar="MODEL")
-    promote.add_argument("version", type=int, metavar="VERSION")
+    promote.add_argument("version", type=version_argument, metavar="VERSION")
     rollback = add_command(commands, "rollback", run_rollback, "undo the last promote or traffic", _ROLLBACK)
     rollback.add_argument("model", metavar="MODEL")
     traffic = add_command(commands, "traffic", run_traffic, "split the calls of a model", _TRAFFIC)
@@ -53,9 +54,12 @@ def run_rollback(options: argparse.Namespace) -> int:
 def run_traffic(options: argparse.Namespace) -> int:
     shares: dict[str, float] = {}
     for text in options.shares:
-        version, _, share = text.partition("=")
+        name, _, share = text.partition("=")
+        version = version_number(name)
         try:
-            shares[str(int(version))] = float(share)
+            if version is None:
+                raise ValueError
+            shares[str(version)] = float(share)
         except ValueError:
             raise ControlError(f"{text} should be a version and its percentage, such as 4=10") from None
     return _send(options, {"action": "split", "model": options.model, "shares": shares})

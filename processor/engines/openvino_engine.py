@@ -21,6 +21,7 @@ from processor.engines.openvino_checks import checks_of
 from processor.engines.openvino_library import library, properties_of
 from processor.engines.selection import the_only_file
 from processor.errors import EngineFailed, InvalidRequest, LoadError
+from processor.model_files import visible_files
 from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
 from processor.wire import tensors
 
@@ -53,7 +54,9 @@ class OpenVinoEngine(NativeEngine):
     def load(cls, folder: Path, options: EngineOptions) -> Engine:
         if options.op_libraries:
             raise LoadError("op_libraries are TensorFlow's; engine openvino cannot load them")
-        file = the_only_file(folder, "*.xml" if any(folder.glob("*.xml")) else "*.onnx", "OpenVINO IR or ONNX model")
+        file = the_only_file(
+            folder, "*.xml" if visible_files(folder, "*.xml") else "*.onnx", "OpenVINO IR or ONNX model"
+        )
         with as_plain_inputs(file) as (path, defaults):
             return cls._open(path, options, defaults)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from processor.engines.engine import Engine, EngineOptions
 from processor.errors import EngineMissing, LoadError
+from processor.model_files import visible_files
 
 PLAN = "plan.json"  # of a fused plan
 # engine: (module that must be importable, our module, class)
@@ -33,9 +34,9 @@ def choose_engine(folder: Path, wanted: str = "auto", installed: Callable[[str],
         return "fused"
     if (folder / "saved_model.pb").exists() or (folder / "saved_model.pbtxt").exists():
         return "tensorflow"
-    if any(folder.glob("*.onnx")):
+    if visible_files(folder, "*.onnx"):
         return "openvino" if installed("openvino") and not installed("onnxruntime") else "onnxruntime"
-    if any(folder.glob("*.xml")):
+    if visible_files(folder, "*.xml"):
         return "openvino"
     raise LoadError(
         f"{folder} holds no model: expected saved_model.pb (TensorFlow), *.onnx, *.xml with *.bin (OpenVINO), "
@@ -56,8 +57,8 @@ def load_engine(engine: str, folder: Path, options: EngineOptions) -> Engine:
 
 
 def the_only_file(folder: Path, pattern: str, what: str) -> Path:
-    """The one file in `folder` that matches; `model.*` wins among several. LoadError otherwise."""
-    files = sorted(folder.glob(pattern))
+    """The one visible file in `folder` that matches; `model.*` wins among several. LoadError otherwise."""
+    files = visible_files(folder, pattern)
     if len(files) == 1:
         return files[0]
     preferred = [file for file in files if file.stem == "model"]

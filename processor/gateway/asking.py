@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import Future
 
 from processor import control
+from processor.errors import DeadlinePassed
 from processor.wire.status import error_of_number
 
 
@@ -17,14 +18,20 @@ class Ask:
         self._numbers = itertools.count()
         self._open: dict[int, Future[control.Message]] = {}
 
-    def __call__(self, what: str, body: str) -> str:
-        """The supervisor's answer; the RequestError that it gave for one."""
+    def __call__(self, what: str, body: str, timeout_s: float | None = None) -> str:
+        """The supervisor's answer; the RequestError that it gave for one. DeadlinePassed if there is none in time: what
+        was asked for goes on."""
         future: Future[control.Message] = Future()
         with self._lock:
             number = next(self._numbers)
             self._open[number] = future
         self._client.send({"type": "ask", "id": number, "what": what, "body": body})
-        answer = future.result()
+        try:
+            answer = future.result(timeout_s)
+        except TimeoutError:
+            with self._lock:
+                self._open.pop(number, None)
+            raise DeadlinePassed("the deadline passed before it was done; it goes on") from None
         if answer["code"]:
             raise error_of_number(answer["code"], answer["body"])
         text: str = answer["body"]
@@ -33,5 +40,6 @@ class Ask:
     def answered(self, message: control.Message) -> None:
         """The supervisor's message with an answer."""
         with self._lock:
-            future = self._open.pop(message["id"])
-        future.set_result(message)
+            future = self._open.pop(message["id"], None)
+        if future is not None:
+            future.set_result(message)

@@ -88,9 +88,18 @@ def forwarding(how: Forwarding, method: Method, target_of: Callable[[bytes], Tar
 def answering(answer: Callable[[bytes], Any]) -> Behaviour:
     """Answers with the message that `answer` makes of a request's bytes."""
 
+    return answering_in_time(lambda request, timeout_s: answer(request))
+
+
+def answering_in_time(answer: Callable[[bytes, float | None], Any]) -> Behaviour:
+    """As `answering`; `answer` gets the seconds that the client will wait, too, or None if it has set no deadline."""
+
     def behave(request: bytes, context: grpc.ServicerContext) -> bytes:
+        remaining_s = context.time_remaining()
+        if remaining_s is not None and remaining_s >= _DEADLINE_S_MAX:
+            remaining_s = None
         try:
-            data: bytes = answer(request).SerializeToString()
+            data: bytes = answer(request, remaining_s).SerializeToString()
             return data
         except Exception as error:
             return failed(context, error)

@@ -8,7 +8,7 @@ from processor._native import peek_infer_target
 from processor.errors import InvalidRequest
 from processor.gateway import open_inference
 from processor.gateway.asking import Ask
-from processor.gateway.grpc_calls import Forwarding, Target, answering, forwarding
+from processor.gateway.grpc_calls import Forwarding, Target, answering, answering_in_time, forwarding
 from processor.gateway.signatures import Signatures
 from processor.methods import Entry, Method
 from processor.version import VERSION
@@ -35,16 +35,16 @@ def handlers(
         request = messages.parse(messages.RepositoryIndexRequest, data)
         return open_inference.repository_index(router, request.ready)
 
-    def load(data: bytes) -> object:
+    def load(data: bytes, timeout_s: float | None) -> object:
         request = messages.parse(messages.RepositoryModelLoadRequest, data)
         if request.parameters:
             raise InvalidRequest("loads with parameters are not offered; the manifest configures models")
-        ask("load", request.model_name)
+        ask("load", request.model_name, timeout_s)
         return messages.RepositoryModelLoadResponse()
 
-    def unload(data: bytes) -> object:
+    def unload(data: bytes, timeout_s: float | None) -> object:
         request = messages.parse(messages.RepositoryModelUnloadRequest, data)
-        ask("unload", request.model_name)
+        ask("unload", request.model_name, timeout_s)
         return messages.RepositoryModelUnloadResponse()
 
     behaviours = {
@@ -59,8 +59,8 @@ def handlers(
         "ModelMetadata": answering(model_metadata),
         "ModelInfer": forwarding(how, Method.INFER, _target),
         "RepositoryIndex": answering(index),
-        "RepositoryModelLoad": answering(load),
-        "RepositoryModelUnload": answering(unload),
+        "RepositoryModelLoad": answering_in_time(load),
+        "RepositoryModelUnload": answering_in_time(unload),
     }
     return {name: grpc.unary_unary_rpc_method_handler(behave) for name, behave in behaviours.items()}
 

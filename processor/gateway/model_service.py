@@ -6,7 +6,7 @@ import grpc
 
 from processor.errors import InvalidRequest, ModelNotFound
 from processor.gateway.asking import Ask
-from processor.gateway.grpc_calls import answering
+from processor.gateway.grpc_calls import answering, answering_in_time
 from processor.gateway.router import Router
 from processor.wire import messages
 
@@ -21,21 +21,21 @@ def handlers(router: Router, ask: Ask) -> dict[str, grpc.RpcMethodHandler]:
     def get_model_status(data: bytes) -> Any:
         return status(router, messages.parse(messages.GetModelStatusRequest, data))
 
-    def handle_reload_config(data: bytes) -> Any:
+    def handle_reload_config(data: bytes, timeout_s: float | None) -> Any:
         request = messages.parse(messages.ReloadConfigRequest, data)
         if request.config.WhichOneof("config") != "model_config_list":
             raise InvalidRequest(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
-        ask("reload", data.hex())
+        ask("reload", data.hex(), timeout_s)
         response = messages.ReloadConfigResponse()
         response.status.SetInParent()
         return response
 
     return {
         "GetModelStatus": grpc.unary_unary_rpc_method_handler(answering(get_model_status)),
-        "HandleReloadConfigRequest": grpc.unary_unary_rpc_method_handler(answering(handle_reload_config)),
+        "HandleReloadConfigRequest": grpc.unary_unary_rpc_method_handler(answering_in_time(handle_reload_config)),
     }
 
 
@@ -65,7 +65,8 @@ def status(router: Router, request: Any) -> Any:
         if not versions:
             raise ModelNotFound(f"Could not find version {wanted} of model {spec.name}")
     if not versions:
-        raise ModelNotFound(f"Could not find any versions of model {spec.name}")
+        why = f": {model.problem}" if model and model.problem else ""
+        raise ModelNotFound(f"Could not find any versions of model {spec.name}{why}")
     response = messages.GetModelStatusResponse()
     for route in versions:
         item = response.model_version_status.add(

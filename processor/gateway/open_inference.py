@@ -8,6 +8,7 @@ from processor.gateway.signatures import Signatures
 from processor.methods import Entry
 from processor.served import check_served
 from processor.tensors import DEFAULT_SIGNATURE
+from processor.version_numbers import is_number, parse_version
 from processor.wire import messages, tensors
 from processor.wire.inference import DATATYPES
 
@@ -16,11 +17,12 @@ EXTENSIONS = ("model_repository", "binary_tensor_data")
 
 
 def target_of(name: str, version: str) -> tuple[str, int | None, str | None]:
-    """A model, and the version or label that the protocol's text means. InvalidRequest without a name."""
+    """A model, and the version or label that the protocol's text means. InvalidRequest without a name, or for a number
+    that no version has."""
     if not name:
         raise InvalidRequest("the request names no model")
-    if version.isdecimal() and len(version) < 20:
-        return name, int(version), None
+    if is_number(version):
+        return name, parse_version(version), None
     return name, None, version or None
 
 

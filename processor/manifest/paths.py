@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from processor.version_numbers import VERSION_MAX, is_number, version_number
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _NOT_IN_A_PATH = {"": "it is empty", ".": "clients read it as this folder", "..": "clients read it as the folder above"}
 
@@ -38,17 +40,21 @@ def rest_problem(name: str) -> str | None:
 
 
 def numbered_folders(path: Path) -> tuple[dict[int, Path], list[str]]:
-    """The version folders under a model's path, and a sentence for each that is not served because another has its
-    number, such as 001 beside 1. OSError if the path cannot be read."""
+    """The version folders under a model's path, and a sentence for each that is not served because of its number:
+    another has it, such as 001 beside 1, or it is too large for one. OSError if the path cannot be read."""
     folders: dict[int, Path] = {}
-    duplicates = []
+    not_served = []
     with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()]
+        names = [entry.name for entry in entries if is_number(entry.name) and entry.is_dir()]
     # The shortest name of a number is the one without zeros before it.
     for name in sorted(names, key=lambda name: (int(name), len(name))):
-        taken = folders.setdefault(int(name), path / name)
+        version = version_number(name)
+        if version is None:
+            not_served.append(f"{path / name} is not served: a version is {VERSION_MAX} at most; rename it")
+            continue
+        taken = folders.setdefault(version, path / name)
         if taken.name != name:
-            duplicates.append(
-                f"{path} has version {int(name)} twice: {taken.name} is served, {name} is not; remove or rename one"
+            not_served.append(
+                f"{path} has version {version} twice: {taken.name} is served, {name} is not; remove or rename one"
             )
-    return folders, duplicates
+    return folders, not_served

@@ -29,6 +29,7 @@ from processor.manifest.settings import (
     VersionPolicy,
     VersionSettings,
 )
+from processor.version_numbers import VERSION_MAX
 
 
 def _problem(message: str) -> PydanticCustomError:
@@ -145,7 +146,7 @@ class _Strict(BaseModel):
 
 
 class _ListedVersion(_Strict):
-    version: int = Field(ge=0)
+    version: int = Field(ge=0, le=VERSION_MAX)
     role: Literal["baseline", "ab"] = "baseline"
     label: Annotated[str, Field(min_length=1)] | None = None
     traffic: float | None = Field(default=None, ge=0, le=100)

@@ -5,6 +5,7 @@ Facts of the flags and their defaults: tensorflow/serving, model_servers/main.cc
 
 import dataclasses
 import hashlib
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -369,8 +370,8 @@ def _log(config: Any, not_carried: list[str]) -> RequestLogSettings | None:
 
 
 def _watch_s(seconds: int) -> float:
-    # 0: look once; less: never. Neither ends what is served.
-    return float(seconds) if seconds > 0 else 1e9
+    # 0: look once, and when asked to reload. So is less, which TensorFlow Serving keeps for its tests.
+    return float(seconds) if seconds > 0 else math.inf
 
 
 def _read(path: str, message: Callable[[], Any]) -> Any:

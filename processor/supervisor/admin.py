@@ -18,6 +18,7 @@ import socket
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -36,6 +37,7 @@ from processor.supervisor.exposition import CONTENT_TYPE
 from processor.supervisor.report import report
 from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
+from processor.version_numbers import not_a_version, version_number
 
 # The page has everything in itself, and asks nobody but us.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
@@ -95,11 +97,11 @@ def application(supervisor: Supervisor) -> Starlette:
             body = await request.json()
             model, traffic = str(body["model"]), supervisor.traffic
             if body["action"] == "promote":
-                said = traffic.promote(supervisor, model, int(body["version"]))
+                said = traffic.promote(supervisor, model, _version(body["version"]))
             elif body["action"] == "rollback":
                 said = traffic.roll_back(supervisor, model)
             elif body["action"] == "split":
-                shares = {int(version): float(share) for version, share in body["shares"].items()}
+                shares = {_version(version): float(share) for version, share in body["shares"].items()}
                 said = traffic.split(supervisor, model, shares)
             else:
                 raise ValueError(f"there is no action {body['action']}")
@@ -147,6 +149,14 @@ class _OwnPagesOnly:
                 await JSONResponse({"problems": [problem]}, 403)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+def _version(value: Any) -> int:
+    """ValueError for what is none; a number of JSON's, or its text as a key has it."""
+    number = version_number(value if isinstance(value, str) else str(value))
+    if number is None:
+        raise ValueError(not_a_version(str(value)))
+    return number
 
 
 def _is_address(host: str) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from processor import control
 from processor.errors import ControlError, InvalidRequest, ModelNotFound, ModelsNotAvailable, RequestError
-from processor.manifest import advice
+from processor.manifest import ModelSettings, advice
 from processor.supervisor import exposition, meters
 from processor.supervisor.child import Child
 from processor.supervisor.lifecycle import Phase
@@ -33,29 +34,31 @@ async def answer(supervisor: Supervisor, gateway: Child, message: control.Messag
 
 
 async def _reload(supervisor: Supervisor, body: str) -> str:
-    """HandleReloadConfigRequest: as `apply`, then waits until the new models serve or have failed."""
+    """HandleReloadConfigRequest: as `apply`, then waits until the models that are new, or have another path or other
+    versions, serve what is there or have failed; and for all models, if folders are looked at only when asked."""
     request = messages.parse(messages.ReloadConfigRequest, bytes.fromhex(body))
     available: dict[str, set[int]] = {}
     for worker in supervisor.workers:
         if worker.instance.phase is Phase.AVAILABLE:
             available.setdefault(worker.instance.spec.model, set()).add(worker.instance.spec.version)
-    before = {model.name for model in supervisor.manifest.models}
+    before = {model.name: (model.path, model.versions) for model in supervisor.manifest.models}
     supervisor.apply(manifest_of(request, supervisor.manifest, available))
-    added = [model for model in supervisor.manifest.models if model.name not in before]
-    for warning in advice.name_warnings(added):
+    models = supervisor.manifest.models
+    for warning in advice.name_warnings([model for model in models if model.name not in before]):
         _logger.warning("%s", warning)
-    new = [model.name for model in added]
-    await supervisor.settled(new)
-    _check_serving(supervisor, new)
+    changed = [model for model in models if before.get(model.name) != (model.path, model.versions)]
+    await _until_served(supervisor, changed if supervisor.polls else models)
+    _check_served(supervisor, changed)
     return ""
 
 
 async def _load(supervisor: Supervisor, name: str) -> str:
-    """RepositoryModelLoad: returns when a version serves. A model that serves already is as it should be."""
+    """RepositoryModelLoad: looks at the model's folder, and returns when what should be served of it is."""
     _check_known(supervisor, name)
     supervisor.load(name)
-    await supervisor.settled([name])
-    _check_serving(supervisor, [name])
+    models = [model for model in supervisor.manifest.models if model.name == name]
+    await _until_served(supervisor, models)
+    _check_served(supervisor, models)
     return ""
 
 
@@ -74,11 +77,40 @@ def _check_known(supervisor: Supervisor, name: str) -> None:
         raise ModelNotFound(f"model '{name}' is not in the manifest; add it there")
 
 
-def _check_serving(supervisor: Supervisor, names: list[str]) -> None:
-    serving = supervisor.workers.routed_models()
-    broken = [name for name in names if name not in serving]
+async def _until_served(supervisor: Supervisor, models: Sequence[ModelSettings]) -> None:
+    """Returns when these models serve what is in their folders now or cannot, or the time that a load may take is
+    over."""
+    limit_s = max((model.load_timeout_s for model in models), default=0.0)
+    await supervisor.done([model.name for model in models], limit_s)
+
+
+def _check_served(supervisor: Supervisor, models: Sequence[ModelSettings]) -> None:
+    """ModelsNotAvailable, with the reasons, if nothing that is in the folder of one now is served."""
+    wanted = {model.name: model for model in supervisor.wanted()}
+    routed = {instance.revision for instance in supervisor.workers.instances if instance.routed}
+    broken = [
+        f"{model.name}{_why_not(supervisor, model.name)}"
+        for model in models
+        if model.name in wanted and not any(version.revision in routed for version in wanted[model.name].versions)
+    ]
     if broken:
-        raise ModelsNotAvailable(f"no version is available of {', '.join(broken)}; GetModelStatus says why")
+        raise ModelsNotAvailable(f"no version is available of {', '.join(broken)}")
+
+
+def _why_not(supervisor: Supervisor, name: str) -> str:
+    reasons = [
+        f"version {report.version}: {report.error}"
+        for report in supervisor.version_reports(name, supervisor.wanted())
+        if report.error
+    ]
+    folder = supervisor.folders.get(name)
+    if folder is None:
+        reasons = ["its folder could not be looked at yet"]
+    elif folder.problem:
+        reasons = [folder.problem]
+    if name in supervisor.workers.routed_models():
+        reasons.append("what was served before still is")
+    return f" ({'; '.join(reasons)})" if reasons else ""
 
 
 async def _metrics(supervisor: Supervisor, body: str) -> str:

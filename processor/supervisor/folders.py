@@ -1,28 +1,48 @@
 """Version folders on disk: which there are, and whether each is complete."""
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from processor.manifest import VersionPolicy
 from processor.manifest.paths import numbered_folders, remote_problem
+from processor.supervisor.fingerprints import Fingerprints, FolderLook
 
 _SHARD = re.compile(r"(?P<stem>.*\.data-)\d{5}-of-(?P<count>\d{5})$")
 _RSYNC_TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9]{6}$")
 _PARTIAL_SUFFIXES = (".tmp", ".part", ".partial", ".crdownload", ".swp")
 
+# What looks unfinished and stands still for so long is as it will be: this, or some times what any folder must.
+_DOUBT_S = 30.0
+_DOUBT_SETTLES = 5
+
+# Ops that a graph has only if values lie beside it, as a node names its op in binary and in text.
+_OPS_WITH_VALUES = ("RestoreV2", "VarHandleOp", "VariableV2", "Variable")
+_OP_MARKS = tuple(
+    mark for op in _OPS_WITH_VALUES for mark in (bytes([0x12, len(op)]) + op.encode(), f'op: "{op}"'.encode())
+)
+_CHUNK_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionFolder:
-    """A numbered folder. `fingerprint` changes with any file in it; `waiting_for` says why it is not complete."""
+    """A numbered folder. `fingerprint` changes with what its files hold. `waiting_for` says why it is not complete;
+    `is_stalled`: and nothing has changed for so long that nobody may be copying any more. `doubt`: it is taken as
+    complete although it does not look so, in words."""
 
     version: int
     path: Path
     fingerprint: str
     waiting_for: str | None = None
+    is_stalled: bool = False
+    doubt: str = ""
+
+    @property
+    def is_coming(self) -> bool:
+        """Whether its files may be on their way."""
+        return self.waiting_for is not None and not self.is_stalled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,28 +55,44 @@ class ModelFolder:
     duplicates: tuple[str, ...] = ()
 
     def warnings(self) -> tuple[str, ...]:
-        return self.duplicates if self.problem is None else (self.problem,)
+        if self.problem is not None:
+            return (*self.duplicates, self.problem)
+        return (*self.duplicates, *(folder.doubt for folder in self.versions if folder.doubt))
 
 
 class FolderWatch:
     """Looks at one model's path again and again, and remembers since when each folder has stood still.
 
-    A folder is complete when nothing in it has changed for `settle_s`, by the change times of its files (which a copy
-    that preserves times cannot set) or as seen here, and no piece is missing that its other files promise.
+    A folder is complete when nothing in it has changed for `settle_s` as seen here and no piece is missing that its
+    other files promise. What was there before the first look may be complete at once, by the change times of its
+    files (which a copy that preserves times cannot set); later, only what was seen counts, since a mount may make
+    times up. A doubt ends: files that are named like parts of a copy, or a graph with variables and no file of them,
+    hold a folder up until nothing in it has changed for 30 s, or five times `settle_s` if that is longer.
 
     Thread safety: none; one look at a time."""
 
     def __init__(
-        self, path: Path, settle_s: float, wall_s: Callable[[], float], monotonic_s: Callable[[], float]
+        self,
+        path: Path,
+        settle_s: float,
+        wall_s: Callable[[], float],
+        monotonic_s: Callable[[], float],
+        stat: Callable[[Path], os.stat_result] = os.stat,
     ) -> None:
         self._path = path
         self._settle_s = settle_s
+        self._doubt_s = max(_DOUBT_S, _DOUBT_SETTLES * settle_s)
         self._wall_s = wall_s
         self._monotonic_s = monotonic_s
-        self._seen: dict[tuple[int, str], float] = {}
+        self._stat = stat
+        self._has_looked = False
+        self._fingerprints: dict[int, Fingerprints] = {}
+        self._since: dict[int, tuple[str, float]] = {}
+        self._lacks_values: dict[int, tuple[str, bool]] = {}
 
     def look(self, policy: VersionPolicy) -> ModelFolder:
-        """The folders that `policy` may choose from: for the latest n, down to the n-th complete one."""
+        """The folders that `policy` may choose from: for the latest n, down to the n-th that is surely complete."""
+        is_first, self._has_looked = not self._has_looked, True
         try:
             numbered, duplicates = numbered_folders(self._path)
         except FileNotFoundError:
@@ -66,58 +102,105 @@ class FolderWatch:
         except OSError as error:
             return ModelFolder(problem=f"{self._path} cannot be read: {error.strerror}")
         if not numbered:
-            return ModelFolder(problem=f"{self._path} has no version folder: expected one named by a number, such as 1")
+            problem = f"{self._path} has no version folder: expected one named by a number, such as 1"
+            return ModelFolder(problem=problem, duplicates=tuple(duplicates))
+        self._forget(numbered)
         if policy.kind == "listed":
             listed = {entry.version for entry in policy.listed}
             numbered = {version: path for version, path in numbered.items() if version in listed}
         folders: list[VersionFolder] = []
         for version in sorted(numbered, reverse=True):
-            if policy.kind == "latest" and len([f for f in folders if f.waiting_for is None]) >= policy.latest:
+            sure = sum(folder.waiting_for is None and not folder.doubt for folder in folders)
+            if policy.kind == "latest" and sure >= policy.latest:
                 break
-            folders.append(self._look_at(version, numbered[version]))
+            folders.append(self._look_at(version, numbered[version], is_first))
         return ModelFolder(versions=tuple(folders), duplicates=tuple(duplicates))
 
-    def _look_at(self, version: int, path: Path) -> VersionFolder:
+    def _forget(self, numbered: Collection[int]) -> None:
+        for known in (self._fingerprints, self._since, self._lacks_values):
+            for version in known.keys() - numbered:
+                del known[version]
+
+    def _look_at(self, version: int, path: Path, is_first: bool) -> VersionFolder:
+        fingerprints = self._fingerprints.setdefault(version, Fingerprints(self._monotonic_s, self._stat))
         try:
-            files, changed_s = _files(path)
+            look = fingerprints.look(path)
+            lacks_values = self._lacks_values_of(version, path, look)
         except OSError as error:
             reason = f"{error.filename or path} cannot be read: {error.strerror}"
-            return VersionFolder(version=version, path=path, fingerprint="", waiting_for=reason)
-        fingerprint = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
-        since_s = self._seen.setdefault((version, fingerprint), self._monotonic_s())
-        still_s = max(self._monotonic_s() - since_s, self._wall_s() - changed_s)
-        waiting_for = _missing_piece(files)
+            still_s = self._still_s(version, reason)
+            return VersionFolder(
+                version=version, path=path, fingerprint="", waiting_for=reason, is_stalled=still_s >= self._doubt_s
+            )
+        still_s = self._still_s(version, look.fingerprint)
+        if is_first:
+            still_s = max(still_s, self._wall_s() - look.changed_s)
+        missing = _missing_piece(look.sizes)
+        doubt = _partial_copy(look.sizes)
+        if doubt is None and lacks_values:
+            doubt = "variables/ is missing: saved_model.pb has variables"
+        waiting_for = missing
+        if waiting_for is None and still_s < self._doubt_s:
+            waiting_for = doubt
         if waiting_for is None and still_s < self._settle_s:
             waiting_for = "still being written"
-        return VersionFolder(version=version, path=path, fingerprint=fingerprint, waiting_for=waiting_for)
+        told = ""
+        if waiting_for is None and doubt is not None:
+            told = f"{path}: {doubt}; nothing has changed for {self._doubt_s:g} s, so it is loaded as it is"
+        return VersionFolder(
+            version=version,
+            path=path,
+            fingerprint=look.fingerprint,
+            waiting_for=waiting_for,
+            is_stalled=waiting_for is not None and still_s >= self._doubt_s,
+            doubt=told,
+        )
+
+    def _still_s(self, version: int, seen: str) -> float:
+        """For how long a version has been seen as it is."""
+        now_s = self._monotonic_s()
+        if self._since.get(version, ("", 0.0))[0] != seen:
+            self._since[version] = (seen, now_s)
+        return now_s - self._since[version][1]
+
+    def _lacks_values_of(self, version: int, path: Path, look: FolderLook) -> bool:
+        """Whether a SavedModel's graph has variables that no file of its folder has values of. The graph is read again
+        only if a file has changed."""
+        graph = next((name for name in ("saved_model.pb", "saved_model.pbtxt") if name in look.sizes), None)
+        if graph is None or any(name.startswith("variables/") for name in look.sizes):
+            return False
+        known = self._lacks_values.get(version)
+        if known is None or known[0] != look.fingerprint:
+            known = self._lacks_values[version] = (look.fingerprint, _has_variables(path / graph))
+        return known[1]
 
 
-def _files(path: Path) -> tuple[dict[str, tuple[int, int, int]], float]:
-    """Each file's (size, modification ns, inode) by its relative name, and when the newest change of any was."""
-    files: dict[str, tuple[int, int, int]] = {}
-    changed_s = path.stat().st_ctime
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for folder, _, names in os.walk(path, onerror=refuse):
-        changed_s = max(changed_s, os.stat(folder).st_ctime)
-        for name in names:
-            file = Path(folder, name)
-            stat = file.stat()
-            files[str(file.relative_to(path))] = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-            changed_s = max(changed_s, stat.st_ctime)
-    return files, changed_s
+def _has_variables(graph: Path) -> bool:
+    longest = max(map(len, _OP_MARKS))
+    before = b""
+    with graph.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            text = before + chunk
+            if any(mark in text for mark in _OP_MARKS):
+                return True
+            before = text[-longest:]
+    return False
 
 
-def _missing_piece(files: Mapping[str, tuple[int, int, int]]) -> str | None:
+def _partial_copy(files: Collection[str]) -> str | None:
+    """The first file that is named as a copy under way is."""
+    for name in sorted(files):
+        base = os.path.basename(name)
+        if base.endswith(_PARTIAL_SUFFIXES) or _RSYNC_TEMPORARY.fullmatch(base):
+            return f"{name} is a partial copy"
+    return None
+
+
+def _missing_piece(files: Collection[str]) -> str | None:
     """What the files that are there promise and is not there."""
     if not files:
         return "the folder is empty"
     for name in sorted(files):
-        base = os.path.basename(name)
-        if base.endswith(_PARTIAL_SUFFIXES) or _RSYNC_TEMPORARY.match(base):
-            return f"{name} is a partial copy"
         shard = _SHARD.match(name)
         if shard:
             count = int(shard["count"])

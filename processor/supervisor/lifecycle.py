@@ -32,6 +32,14 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A version with these settings, from files with this fingerprint: what a worker is a worker of."""
+
+    spec: WorkerSpec
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """A version that should be served, from complete files with this fingerprint."""
 
@@ -39,35 +47,49 @@ class Wanted:
     fingerprint: str
     load_timeout_ns: int
 
+    @property
+    def revision(self) -> Revision:
+        return Revision(spec=self.spec, fingerprint=self.fingerprint)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedModel:
     """`keep_unwanted`: versions that are not wanted stay until all wanted ones are available (`latest`, `all`), and
-    not just until one is (a list is the operator's word)."""
+    not just until one is (a list is the operator's word). `held`: versions whose files are not complete now; what
+    serves them stays, and nothing is started. `is_seen`: its folder was looked at since there was a reason to; without
+    that, nothing is started. `is_coming`: the files of a version may be on their way."""
 
     name: str
     versions: tuple[Wanted, ...] = ()
     keep_unwanted: bool = True
+    held: frozenset[int] = frozenset()
+    is_seen: bool = True
+    is_coming: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A worker process. `routed`: every gateway has been told of it."""
+    """A worker process. `fingerprint` is of the files that it was started to load; `routed`: every gateway has been
+    told of it."""
 
     id: int
     spec: WorkerSpec
+    fingerprint: str
     phase: Phase
     since_ns: int
     load_timeout_ns: int
     routed: bool = False
 
+    @property
+    def revision(self) -> Revision:
+        return Revision(spec=self.spec, fingerprint=self.fingerprint)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """What went wrong with a spec the last time. `retry_ns` is when it is tried again, None only if files change;
-    `was_available`: the worker that failed served; `served`: it or one before it did, from the same files."""
+    """What went wrong with a revision the last time. `retry_ns` is when it is tried again, None: not at all;
+    `was_available`: the worker that failed served; `served`: it or one before it did."""
 
-    fingerprint: str
     attempts: int
     error: str
     retry_ns: int | None
@@ -110,7 +132,7 @@ class Limits:
 def decide(
     models: Sequence[WantedModel],
     instances: Sequence[Instance],
-    troubles: Mapping[WorkerSpec, Trouble],
+    troubles: Mapping[Revision, Trouble],
     limits: Limits,
     now_ns: int,
 ) -> list[Action]:
@@ -124,7 +146,9 @@ def decide(
 
     for instance in alive:
         model = wanted_models.get(instance.spec.model)
-        if model is not None and any(wanted.spec == instance.spec for wanted in model.versions):
+        if model is not None and any(wanted.revision == instance.revision for wanted in model.versions):
+            continue
+        if model is not None and instance.phase is Phase.AVAILABLE and instance.spec.version in model.held:
             continue
         if instance.phase is Phase.LOADING:
             actions.append(Kill(instance=instance.id, reason=NO_LONGER_WANTED))
@@ -134,41 +158,37 @@ def decide(
     recent = sum(
         instance.phase is Phase.LOADING and now_ns - instance.since_ns < limits.slow_load_ns for instance in alive
     )
-    running = {instance.spec for instance in alive if instance.phase is not Phase.DRAINING}
+    running = {instance.revision for instance in alive if instance.phase is not Phase.DRAINING}
     for model in models:
-        for wanted in model.versions:
+        for wanted in model.versions if model.is_seen else ():
             if recent >= limits.loads_max:
                 return actions
-            if wanted.spec not in running and _may_start(wanted, troubles.get(wanted.spec), now_ns):
+            if wanted.revision not in running and _may_start(troubles.get(wanted.revision), now_ns):
                 actions.append(Start(wanted=wanted))
                 recent += 1
     return actions
 
 
-def load_failed(
-    fingerprint: str, last: Trouble | None, error: str, crashed: bool, limits: Limits, now_ns: int
-) -> Trouble:
-    """After a failed load. One that crashed is tried again a few times, since memory may have been short; one that the
-    engine refused is tried again when its files change."""
-    attempts = 1 if last is None or last.was_available or last.fingerprint != fingerprint else last.attempts + 1
+def load_failed(last: Trouble | None, error: str, crashed: bool, limits: Limits, now_ns: int) -> Trouble:
+    """After a failed load, with the `last` trouble of the same revision. One that crashed is tried again a few times,
+    since memory may have been short; one that the engine refused is not: other files are another revision."""
+    attempts = 1 if last is None or last.was_available else last.attempts + 1
     retry = now_ns + _backoff_ns(attempts, limits) if crashed and attempts < limits.crashed_loads_max else None
     return Trouble(
-        fingerprint=fingerprint,
         attempts=attempts,
         error=error,
         retry_ns=retry,
         was_available=False,
-        served=last is not None and last.served and last.fingerprint == fingerprint,
+        served=last is not None and last.served,
     )
 
 
-def crashed(fingerprint: str, last: Trouble | None, error: str, up_ns: int, limits: Limits, now_ns: int) -> Trouble:
+def crashed(last: Trouble | None, error: str, up_ns: int, limits: Limits, now_ns: int) -> Trouble:
     """After a worker that served has died: tried again at once, then after longer and longer waits."""
     in_a_row = last is not None and last.was_available and up_ns < limits.healthy_ns
     attempts = last.attempts + 1 if last is not None and in_a_row else 1
     wait_ns = 0 if attempts == 1 else _backoff_ns(attempts - 1, limits)
     return Trouble(
-        fingerprint=fingerprint,
         attempts=attempts,
         error=error,
         retry_ns=now_ns + wait_ns,
@@ -199,8 +219,8 @@ def _may_go(instance: Instance, model: WantedModel | None, alive: Sequence[Insta
         return True
     if not model.versions:
         return False  # the files vanished, the manifest did not change: serve what there is
-    serving = {i.spec for i in alive if i.phase is Phase.AVAILABLE and i.routed}
-    ready = [wanted.spec in serving for wanted in model.versions]
+    serving = {i.revision for i in alive if i.phase is Phase.AVAILABLE and i.routed}
+    ready = [wanted.revision in serving for wanted in model.versions]
     same_version = [
         done for wanted, done in zip(model.versions, ready, strict=True) if wanted.spec.version == instance.spec.version
     ]
@@ -209,17 +229,14 @@ def _may_go(instance: Instance, model: WantedModel | None, alive: Sequence[Insta
     return all(ready) if model.keep_unwanted else any(ready)
 
 
-def _may_start(wanted: Wanted, trouble: Trouble | None, now_ns: int) -> bool:
-    if trouble is None:
-        return True
-    if trouble.retry_ns is not None:
-        return now_ns >= trouble.retry_ns
-    return wanted.fingerprint != trouble.fingerprint
+def _may_start(trouble: Trouble | None, now_ns: int) -> bool:
+    return trouble is None or (trouble.retry_ns is not None and now_ns >= trouble.retry_ns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionReport:
-    """What `status` says of a version. `restarting`: it served, and its next worker is on the way."""
+    """What `status` says of a version. `restarting`: it served, and its next worker is on the way. The `error` of an
+    available one is why it is not served from the files that are there now."""
 
     version: int
     state: State
@@ -231,12 +248,14 @@ def report(
     wanted: Sequence[Wanted],
     waiting: Mapping[int, str],
     instances: Sequence[Instance],
-    troubles: Mapping[WorkerSpec, Trouble],
+    troubles: Mapping[Revision, Trouble],
     ended: Mapping[int, str],
 ) -> list[VersionReport]:
     """The state of each version of one model, whose `instances` these are. `waiting` has the versions whose files are
     not complete and why, `ended` those that were served and their last error."""
-    trouble_of = {w.spec.version: troubles.get(w.spec) for w in wanted}
+    trouble_of = {w.spec.version: troubles.get(w.revision) for w in wanted}
+    serving = {instance.revision for instance in instances if instance.phase is Phase.AVAILABLE}
+    replaced = {w.spec.version for w in wanted if w.revision not in serving}
     reports = []
     for version in sorted({*trouble_of, *waiting, *ended, *(instance.spec.version for instance in instances)}):
         phases = [instance.phase for instance in instances if instance.spec.version == version]
@@ -247,6 +266,10 @@ def report(
         )
         if Phase.AVAILABLE in phases:
             state = State.AVAILABLE
+            if version in waiting:
+                error = f"its files have changed, and what was loaded before is served: {waiting[version]}"
+            elif error and version in replaced:
+                error = f"files or settings have changed, and what was loaded before is served: {error}"
         elif Phase.LOADING in phases:
             state = State.LOADING
         elif Phase.DRAINING in phases:
@@ -263,9 +286,18 @@ def report(
     return reports
 
 
-def is_settled(model: WantedModel, instances: Sequence[Instance], troubles: Mapping[WorkerSpec, Trouble]) -> bool:
+def is_settled(model: WantedModel, instances: Sequence[Instance], troubles: Mapping[Revision, Trouble]) -> bool:
     """Whether the model has a version available, or nothing is left to try until its files change."""
     if any(i.phase is Phase.AVAILABLE and i.routed and i.spec.model == model.name for i in instances):
         return True
-    found = [troubles.get(wanted.spec) for wanted in model.versions]
-    return all(trouble is not None and trouble.retry_ns is None for trouble in found)
+    return is_done(model, (), troubles)
+
+
+def is_done(model: WantedModel, instances: Sequence[Instance], troubles: Mapping[Revision, Trouble]) -> bool:
+    """Whether every version that should be served is, from the files that are there now, or has failed for good. Not
+    before the folder was looked at, nor while files may be on their way."""
+    if not model.is_seen or model.is_coming:
+        return False
+    routed = {instance.revision for instance in instances if instance.routed}
+    failed = {revision for revision, trouble in troubles.items() if trouble.retry_ns is None}
+    return all(wanted.revision in routed or wanted.revision in failed for wanted in model.versions)

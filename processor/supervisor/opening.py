@@ -4,6 +4,7 @@
 models are there: clients and probes of a server started by its flags take an open port for a model that answers.
 """
 
+import dataclasses
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -31,14 +32,10 @@ async def open_when_loaded(supervisor: "Supervisor") -> None:
 def is_loaded(supervisor: "Supervisor", waited_s: float) -> bool:
     """Whether every model has a version available, has failed for good, or has none to load. Versions whose files are
     not complete yet are waited for, `_INCOMPLETE_S` at most."""
-    serving = {i.spec.model for i in supervisor.workers.instances if i.phase is Phase.AVAILABLE}
-    for model in supervisor.wanted():
-        if not supervisor.is_settled(model):
-            return False
-        incomplete = any(version.waiting_for for version in supervisor.folders[model.name].versions)
-        if incomplete and model.name not in serving and waited_s < _INCOMPLETE_S:
-            return False
-    return True
+    models = supervisor.wanted()
+    if waited_s >= _INCOMPLETE_S:
+        models = [dataclasses.replace(model, is_coming=False) for model in models]
+    return all(supervisor.is_settled(model) for model in models)
 
 
 async def announce_ready(supervisor: "Supervisor") -> None:

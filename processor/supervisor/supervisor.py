@@ -5,6 +5,7 @@ applied, time passed) ends in `_reconcile`, which asks the pure policy of `lifec
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -19,7 +20,7 @@ from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
 from processor.ports import ReservedPort
-from processor.supervisor import lifecycle, opening, runtime, tasks, watching
+from processor.supervisor import lifecycle, opening, runtime, tasks
 from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
 from processor.supervisor.folders import ModelFolder
@@ -31,6 +32,7 @@ from processor.supervisor.scheduling import Scheduling, Served, limited, pin, se
 from processor.supervisor.systemd import Notifier
 from processor.supervisor.traffic import Traffic
 from processor.supervisor.wanted import waiting_versions, wanted_models
+from processor.supervisor.watching import ModelWatch, watch_file
 from processor.supervisor.worker import Worker
 from processor.supervisor.workers import Workers
 from scheduler import Host
@@ -72,10 +74,11 @@ class Supervisor:
             ),
             meters=self.meters,
             on_available=self._on_available,
+            on_crash=self._look_again,
             on_change=self._reconcile,
         )
         self._pinned: dict[int, tuple[int, ...]] = {}  # gateways' cores, by process
-        self._watches: dict[str, tuple[Path, asyncio.Task]] = {}
+        self._watches: dict[str, ModelWatch] = {}
         self._stopping = False
         self._stop_asked = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -119,7 +122,7 @@ class Supervisor:
             self._spawn(opening.announce_ready(self), "the ready line")
             if self._manifest_path is not None:
                 interval_s, own = self._knobs.watch_interval_s, self.traffic.own_mark
-                watch = watching.watch_file(self._manifest_path, interval_s, self._reload_file, own)
+                watch = watch_file(self._manifest_path, interval_s, self._reload_file, own)
                 self._spawn(watch, "the manifest watch")
             await self._wait_for_stop()
             await self._shut_down()
@@ -137,6 +140,11 @@ class Supervisor:
         self._stop_asked.set()
 
     @property
+    def polls(self) -> bool:
+        """Whether folders are looked at without being asked for."""
+        return self._knobs.watch_interval_s < float("inf")
+
+    @property
     def ready(self) -> bool:
         """Whether every model has a version available or has failed for good, and clients can call."""
         return self._is_ready(self.wanted())
@@ -145,8 +153,6 @@ class Supervisor:
         return self.gateways.up and all(self.is_settled(model) for model in wanted)
 
     def is_settled(self, model: WantedModel) -> bool:
-        if model.name not in self.folders:
-            return False
         return lifecycle.is_settled(model, self.workers.instances, self.workers.troubles)
 
     async def _wait_for_stop(self) -> None:
@@ -165,7 +171,7 @@ class Supervisor:
         self.workers.stopping()
         for task in self._tasks:
             task.cancel()
-        for _, watch in self._watches.values():
+        for watch in self._watches.values():
             watch.cancel()
         end_s = time.monotonic() + self.manifest.host.drain_s
         await self.gateways.stop(self.manifest.host.drain_s)
@@ -199,6 +205,8 @@ class Supervisor:
         self.manifest = manifest
         self.manifest_error = ""
         _logger.info("manifest applied: %s", ", ".join(model.name for model in manifest.models) or "no models")
+        for name in self._watches:
+            self._look_again(name)
         self._change_models(manifest.models)
         self.notifier.reloaded(f"{len(manifest.models)} models")
 
@@ -214,7 +222,8 @@ class Supervisor:
             self._change_models(tuple(model for model in self.manifest.models if model is not found))
 
     def load(self, name: str) -> None:
-        """Serves a model again that was unloaded."""
+        """Serves a model again that was unloaded, and what is in its folder now."""
+        self._look_again(name)
         found = self.unloaded.pop(name, None)
         if found is not None:
             self._change_models((*self.manifest.models, found))
@@ -227,25 +236,31 @@ class Supervisor:
     def _follow_manifest(self) -> None:
         """Watches the folders of the manifest's models, and no others."""
         paths = {model.name: model.path for model in self.manifest.models}
-        for name, (path, task) in list(self._watches.items()):
-            if paths.get(name) != path:
-                task.cancel()
+        for name, watch in list(self._watches.items()):
+            if paths.get(name) != watch.path:
+                watch.cancel()
                 del self._watches[name]
                 self.folders.pop(name, None)
         for name, path in paths.items():
             if name not in self._watches:
-                watch = watching.watch_folder(
+                self._watches[name] = ModelWatch(
                     name,
                     path,
                     self._knobs,
                     policy=lambda name: model.versions if (model := self.manifest.model(name)) else None,
                     on_change=self._on_folder,
                 )
-                self._watches[name] = (path, tasks.start(watch, f"watch of {path}"))
+
+    def _look_again(self, name: str) -> None:
+        """Has a model's folder looked at before anything more of it is started."""
+        if name in self._watches:
+            self._watches[name].look_again()
 
     def _on_folder(self, name: str, folder: ModelFolder) -> None:
+        told = self.folders.get(name, ModelFolder()).warnings()
         for warning in folder.warnings():
-            _logger.warning("[%s] %s", name, warning)
+            if warning not in told:
+                _logger.warning("[%s] %s", name, warning)
         self.folders[name] = folder
         self._reconcile()
 
@@ -259,9 +274,18 @@ class Supervisor:
             for line in str(error).splitlines():
                 _logger.error("the manifest is not applied: %s", line)
 
-    async def settled(self, names: Collection[str]) -> None:
-        """Returns when these models have a version available or have failed for good."""
-        await self.until(lambda: all(self.is_settled(m) for m in self.wanted() if m.name in names))
+    async def done(self, names: Collection[str], limit_s: float) -> None:
+        """Returns when every version of these models that should be served is, from what is in their folders now, or
+        has failed for good; after `limit_s` in any case."""
+        workers = self.workers
+
+        def all_done() -> bool:
+            models = [model for model in self.wanted() if model.name in names]
+            return all(lifecycle.is_done(model, workers.instances, workers.troubles) for model in models)
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self.until(all_done)
 
     async def published(self) -> None:
         """Returns when every gateway has taken over the newest routing table."""
@@ -279,7 +303,9 @@ class Supervisor:
     # Reconciliation
 
     def wanted(self) -> list[WantedModel]:
-        return wanted_models(self.manifest, self.folders, self.cores, self._profiles)
+        unseen = {name for name, watch in self._watches.items() if not watch.has_looked}
+        serving = self.workers.serving_versions()
+        return wanted_models(self.manifest, self.folders, serving, unseen, self.cores, self._profiles)
 
     def _reconcile(self) -> None:
         if self._stopping:
@@ -301,7 +327,8 @@ class Supervisor:
         async with self._changed:
             self._changed.notify_all()
 
-    def _on_available(self) -> None:
+    def _on_available(self, name: str) -> None:
+        self._look_again(name)  # the files may have changed while they were loaded
         self._schedule()
         self._reconcile()
 

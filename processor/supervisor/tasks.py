@@ -1,11 +1,15 @@
 """Tasks of the event loop whose failure somebody hears of."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine
-from typing import Any
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 _logger = logging.getLogger("corelane")
+
+_Result = TypeVar("_Result")
 
 
 def start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
@@ -13,6 +17,29 @@ def start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]
     task = asyncio.get_running_loop().create_task(coroutine, name=name)
     task.add_done_callback(_report)
     return task
+
+
+async def on_daemon_thread(function: Callable[[], _Result], name: str) -> _Result:
+    """What `function` returns, on a thread of its own. If that never ends (on a file system that hangs, say), it keeps
+    neither whoever waits from being cancelled nor the process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_Result] = loop.create_future()
+
+    def settle(put: Callable[[Any], None], value: object) -> None:
+        if not future.done():
+            put(value)
+
+    def run() -> None:
+        put: Callable[[Any], None] = future.set_result
+        try:
+            value: object = function()
+        except Exception as error:
+            put, value = future.set_exception, error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, put, value)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await future
 
 
 def _report(task: asyncio.Task[None]) -> None:

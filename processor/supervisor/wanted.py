@@ -1,6 +1,6 @@
 """From the manifest and what is on disk to the versions that should run."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from processor.manifest import Manifest, ModelSettings
 from processor.supervisor.folders import ModelFolder, VersionFolder
@@ -9,24 +9,38 @@ from processor.worker.spec import WorkerSpec
 
 
 def wanted_models(
-    manifest: Manifest, folders: Mapping[str, ModelFolder], cores: int, profiles: str = ""
+    manifest: Manifest,
+    folders: Mapping[str, ModelFolder],
+    serving: Mapping[str, Collection[int]],
+    unseen: Collection[str],
+    cores: int,
+    profiles: str = "",
 ) -> list[WantedModel]:
-    """What should run, in the manifest's order: of each model, the complete folders that its policy chooses."""
-    return [
-        WantedModel(
-            name=model.name,
-            keep_unwanted=model.versions.kind != "listed",
-            versions=tuple(
-                Wanted(
-                    spec=_spec(manifest, model, folder, cores, profiles),
-                    fingerprint=folder.fingerprint,
-                    load_timeout_ns=int(model.load_timeout_s * 1e9),
-                )
-                for folder in _chosen(model, folders.get(model.name, ModelFolder()))
-            ),
+    """What should run, in the manifest's order: of each model, the folders that its policy chooses among the complete
+    ones and those that are `serving`. `unseen`: models whose folder is to be looked at first."""
+    models = []
+    for model in manifest.models:
+        folder = folders.get(model.name, ModelFolder())
+        chosen = _chosen(model, folder, serving.get(model.name, ()))
+        models.append(
+            WantedModel(
+                name=model.name,
+                keep_unwanted=model.versions.kind != "listed",
+                versions=tuple(
+                    Wanted(
+                        spec=_spec(manifest, model, version, cores, profiles),
+                        fingerprint=version.fingerprint,
+                        load_timeout_ns=int(model.load_timeout_s * 1e9),
+                    )
+                    for version in chosen
+                    if version.waiting_for is None
+                ),
+                held=frozenset(version.version for version in chosen if version.waiting_for is not None),
+                is_seen=model.name in folders and model.name not in unseen,
+                is_coming=any(version.is_coming for version in folder.versions),
+            )
         )
-        for model in manifest.models
-    ]
+    return models
 
 
 def waiting_versions(model: ModelSettings, folder: ModelFolder) -> dict[int, str]:
@@ -39,12 +53,18 @@ def waiting_versions(model: ModelSettings, folder: ModelFolder) -> dict[int, str
     return waiting
 
 
-def _chosen(model: ModelSettings, folder: ModelFolder) -> list[VersionFolder]:
-    complete = [found for found in folder.versions if found.waiting_for is None]
-    complete.sort(key=lambda found: found.version, reverse=True)
-    if model.versions.kind == "latest":
-        complete = complete[: model.versions.latest]
-    return sorted(complete, key=lambda found: found.version)
+def _chosen(model: ModelSettings, folder: ModelFolder, serving: Collection[int]) -> list[VersionFolder]:
+    """One whose files change while it serves is still that version. One in doubt takes no other's place before it
+    serves: it may well not load."""
+    chosen: list[VersionFolder] = []
+    sure = 0
+    for version in sorted(folder.versions, key=lambda found: found.version, reverse=True):
+        if model.versions.kind == "latest" and sure >= model.versions.latest:
+            break
+        if version.waiting_for is None or version.version in serving:
+            chosen.append(version)
+            sure += version.version in serving or not version.doubt
+    return chosen[::-1]
 
 
 def _spec(manifest: Manifest, model: ModelSettings, folder: VersionFolder, cores: int, profiles: str) -> WorkerSpec:

@@ -1,38 +1,83 @@
 """Files that may change while the server runs: looked at again and again."""
 
 import asyncio
+import contextlib
+import functools
+import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from processor.knobs import Knobs
 from processor.manifest import VersionPolicy
-from processor.supervisor import runtime
+from processor.supervisor import runtime, tasks
 from processor.supervisor.folders import FolderWatch, ModelFolder
 
+_FINISHING_S_MIN = 0.05
 
-async def watch_folder(
-    name: str,
-    path: Path,
-    knobs: Knobs,
-    *,
-    policy: Callable[[str], VersionPolicy | None],
-    on_change: Callable[[str, ModelFolder], None],
-) -> None:
-    """Tells `on_change` what a model's folder holds, whenever that changes. No look without a policy."""
-    watch = FolderWatch(path, knobs.settle_s, time.time, time.monotonic)
-    last: ModelFolder | None = None
-    # A thread of its own: a path on a file system that hangs holds up no other model.
-    with ThreadPoolExecutor(1, thread_name_prefix=f"watch {name}") as thread:
+
+class ModelWatch:
+    """Looks at a model's folder until it is cancelled, and tells `on_change` what it holds whenever that changes.
+
+    It looks every `watch_interval_s` seconds, which may be infinite, and when it is asked to. A look that finds
+    unfinished versions is followed by others at a pace of its own, until there is nothing more to wait for.
+
+    Belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        knobs: Knobs,
+        *,
+        policy: Callable[[str], VersionPolicy | None],
+        on_change: Callable[[str, ModelFolder], None],
+    ) -> None:
+        """No look without a policy."""
+        self.path = path
+        self._name = name
+        self._interval_s = knobs.watch_interval_s
+        self._finishing_s = min(knobs.watch_interval_s, max(_FINISHING_S_MIN, knobs.settle_s / 2))
+        self._policy = policy
+        self._on_change = on_change
+        self._watch = FolderWatch(path, knobs.settle_s, time.time, time.monotonic)
+        self._asked = asyncio.Event()
+        self._asked.set()
+        self._looking = False
+        self._task = tasks.start(self._run(), f"watch of {path}")
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether a look has ended that began after it was asked for the last time."""
+        return not (self._asked.is_set() or self._looking)
+
+    def look_again(self) -> None:
+        """Asks for a look that begins after this."""
+        self._asked.set()
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        last: ModelFolder | None = None
         while True:
-            versions = policy(name)
-            if versions is not None:
-                folder = await asyncio.get_running_loop().run_in_executor(thread, watch.look, versions)
-                if folder != last:
+            policy = self._policy(self._name)
+            if policy is not None:
+                self._looking = self._asked.is_set()
+                self._asked.clear()
+                # A thread of its own: a path on a file system that hangs holds up no other model.
+                look = functools.partial(self._watch.look, policy)
+                folder = await tasks.on_daemon_thread(look, f"watch {self._name}")
+                was_asked, self._looking = self._looking, False
+                if folder != last or was_asked:
                     last = folder
-                    on_change(name, folder)
-            await asyncio.sleep(knobs.watch_interval_s)
+                    self._on_change(self._name, folder)
+            is_waiting = last is not None and any(version.waiting_for for version in last.versions)
+            interval_s = self._finishing_s if is_waiting else self._interval_s
+            with contextlib.suppress(TimeoutError):
+                # Not wait_for, which loses a cancellation that comes with what it waits for (before Python 3.12).
+                async with asyncio.timeout(None if interval_s == math.inf else interval_s):
+                    await self._asked.wait()
 
 
 FileMark = tuple[int, int, int] | None

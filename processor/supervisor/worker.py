@@ -17,7 +17,6 @@ class Worker:
     child: Child
     channel: SharedChannel
     member: int  # of the pool's gate
-    fingerprint: str
     epoch: int | None = None  # of the first routing table in which its phase shows
     engine: str = ""
     engine_why: str = ""

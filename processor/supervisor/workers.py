@@ -6,23 +6,26 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeVar
 
 from processor import control
 from processor._native import PoolGate, SharedChannel
 from processor.manifest import HostSettings
 from processor.supervisor import lifecycle
 from processor.supervisor.child import Child
-from processor.supervisor.lifecycle import Instance, Limits, Phase, Trouble, Wanted, WantedModel
+from processor.supervisor.lifecycle import Instance, Limits, Phase, Revision, Trouble, Wanted, WantedModel
 from processor.supervisor.meters import Meters
 from processor.supervisor.scheduling import pin
 from processor.supervisor.worker import Worker
 from processor.worker.allocator import environment_of
-from processor.worker.spec import WorkerSpec
 from scheduler import Host, Profile
 
 _logger = logging.getLogger("corelane")
 
-_ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
+_Value = TypeVar("_Value")
+
+_ENDED_MAX = 16  # versions of a model that ended are remembered so that clients can ask what became of them
+_SERVED_MAX = 1024  # and those that served, to know when they come back from other files
 
 
 class Workers:
@@ -39,22 +42,25 @@ class Workers:
         settings: HostSettings,
         limits: Limits,
         meters: Meters,
-        on_available: Callable[[], None],
+        on_available: Callable[[str], None],
+        on_crash: Callable[[str], None],
         on_change: Callable[[], None],
     ) -> None:
-        """`cores` bounds the sessions of a worker. `on_available` is called when one has loaded, `on_change` when one
-        has ended."""
+        """`cores` bounds the sessions of a worker. `on_available` is called when one of a model has loaded, `on_crash`
+        when one that served has died, `on_change` when one has ended."""
         self.gate = PoolGate.create()
-        self.troubles: dict[WorkerSpec, Trouble] = {}
+        self.troubles: dict[Revision, Trouble] = {}
         self.limits = limits
         self._host = host
         self._cores = cores
         self._settings = settings
         self._meters = meters
         self._on_available = on_available
+        self._on_crash = on_crash
         self._on_change = on_change
         self._workers: dict[int, Worker] = {}
         self._ended: dict[str, dict[int, str]] = {}
+        self._served: dict[str, dict[int, Revision]] = {}  # what a version was available as last
         self._numbers = itertools.count(1)
         self._stopping = False
 
@@ -90,6 +96,14 @@ class Workers:
         """The versions of a model that were served, and the last error of each."""
         return self._ended.get(model, {})
 
+    def serving_versions(self) -> dict[str, set[int]]:
+        """The versions of each model that have an available worker."""
+        versions: dict[str, set[int]] = {}
+        for instance in self.instances:
+            if instance.phase is Phase.AVAILABLE:
+                versions.setdefault(instance.spec.model, set()).add(instance.spec.version)
+        return versions
+
     # What is done
 
     def carry_out(self, actions: Sequence[lifecycle.Action], cpus_of_loads: Collection[int], quietly: bool) -> None:
@@ -122,9 +136,10 @@ class Workers:
 
     def forget(self, models: Sequence[WantedModel]) -> None:
         """Drops what is remembered of versions and models that are no longer wanted."""
-        specs = {version.spec for model in models for version in model.versions}
-        self.troubles = {spec: trouble for spec, trouble in self.troubles.items() if spec in specs}
+        revisions = {version.revision for model in models for version in model.versions}
+        self.troubles = {revision: trouble for revision, trouble in self.troubles.items() if revision in revisions}
         names = {model.name for model in models}
+        self._served = {name: served for name, served in self._served.items() if name in names}
         self._ended = {name: ended for name, ended in self._ended.items() if name in names}
         self._meters.forget({(i.spec.model, i.spec.version) for i in self.instances}, names)
 
@@ -182,6 +197,8 @@ class Workers:
             "cpus": list(self._host.cpus),
             "cores": self._cores,
         }
+        if self._has_other_files(wanted.revision):
+            _logger.warning("[%s] its files have changed since they were loaded: loading them anew", spec.name)
         _logger.info("[%s] loading %s", spec.name, spec.folder)
         child = Child(
             "processor.worker",
@@ -197,13 +214,18 @@ class Workers:
         instance = Instance(
             id=number,
             spec=spec,
+            fingerprint=wanted.fingerprint,
             phase=Phase.LOADING,
             since_ns=time.monotonic_ns(),
             load_timeout_ns=wanted.load_timeout_ns,
         )
-        self._workers[number] = Worker(
-            instance=instance, child=child, channel=channel, member=member, fingerprint=wanted.fingerprint
-        )
+        self._workers[number] = Worker(instance=instance, child=child, channel=channel, member=member)
+
+    def _has_other_files(self, revision: Revision) -> bool:
+        """Whether a version was available from the same folder last, when that held something else."""
+        spec = revision.spec
+        served = self._served.get(spec.model, {}).get(spec.version, revision)
+        return served.spec.folder == spec.folder and served.fingerprint != revision.fingerprint
 
     def _set_phase(self, worker: Worker, phase: Phase) -> None:
         worker.instance = dataclasses.replace(worker.instance, phase=phase, since_ns=time.monotonic_ns(), routed=False)
@@ -217,42 +239,48 @@ class Workers:
         elif message["type"] == "available":
             worker.engine, worker.engine_why = message["engine"], message["engine_why"]
             worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]
-            # `failed` attempts at another version of the files are over; crashes are counted on.
-            trouble = self.troubles.get(worker.instance.spec)
+            spec, revision = worker.instance.spec, worker.instance.revision
+            if self._has_other_files(revision):
+                worker.notes = [*worker.notes, "loaded anew: the files changed after they were loaded before"]
+            _remember(self._served.setdefault(spec.model, {}), spec.version, revision, _SERVED_MAX)
+            # Failed loads are over; crashes are counted on.
+            trouble = self.troubles.get(revision)
             if trouble is not None and not trouble.was_available:
-                del self.troubles[worker.instance.spec]
+                del self.troubles[revision]
             worker.profile = Profile.from_json(message["profile"])
             self._meters.loaded(worker, message["warm_up_s"])
             self._set_phase(worker, Phase.AVAILABLE)
-            self._on_available()
+            self._on_available(spec.model)
 
     def _on_exit(self, number: int, how: str, output: str) -> None:
         worker = self._workers.pop(number)
         instance, now_ns = worker.instance, time.monotonic_ns()
-        spec = instance.spec
+        spec, revision = instance.spec, instance.revision
         worker.channel.mark_dead()
         self.gate.remove(worker.member)
         if self._stopping:
             return
-        last = self.troubles.get(spec)
+        last = self.troubles.get(revision)
         last_words = f"; its last output: {output}" if output else ""
         error = ""
         if instance.phase is Phase.LOADING and worker.error != lifecycle.NO_LONGER_WANTED:
             error = worker.error or f"the worker {how} while loading{last_words}"
-            self.troubles[spec] = lifecycle.load_failed(
-                worker.fingerprint, last, error, not worker.error, self.limits, now_ns
-            )
+            self.troubles[revision] = lifecycle.load_failed(last, error, not worker.error, self.limits, now_ns)
         elif instance.phase is Phase.AVAILABLE:
             error = f"the worker {how}{last_words}"
-            self.troubles[spec] = lifecycle.crashed(
-                worker.fingerprint, last, error, now_ns - instance.since_ns, self.limits, now_ns
-            )
+            up_ns = now_ns - instance.since_ns
+            self.troubles[revision] = lifecycle.crashed(last, error, up_ns, self.limits, now_ns)
+            self._on_crash(spec.model)
         self._meters.ended(worker, failed=bool(error))
         if error:
             _logger.error("[%s] %s", spec.name, error)
-        ended = self._ended.setdefault(spec.model, {})
-        ended.pop(spec.version, None)
-        ended[spec.version] = error
-        if len(ended) > _ENDED_MAX:
-            del ended[next(iter(ended))]
+        _remember(self._ended.setdefault(spec.model, {}), spec.version, error, _ENDED_MAX)
         self._on_change()
+
+
+def _remember(versions: dict[int, _Value], version: int, value: _Value, versions_max: int) -> None:
+    """Keeps the versions that were told last."""
+    versions.pop(version, None)
+    versions[version] = value
+    if len(versions) > versions_max:
+        del versions[next(iter(versions))]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from processor.methods import Method
+from processor.version_numbers import version_number
 from processor.wire import inference, messages, records, tensors
 
 # The field of a PredictionLog for each call, and the method that it is of.
@@ -57,8 +58,9 @@ def _from_infer(request: bytes, response: bytes, entry: Any) -> None:
     entry.request.model_spec.name = asked.model_name
     if "signature_name" in asked.parameters:
         entry.request.model_spec.signature_name = asked.parameters["signature_name"].string_param
-    if asked.model_version.isdecimal():
-        entry.request.model_spec.version.value = int(asked.model_version)
+    version = version_number(asked.model_version)
+    if version is not None:
+        entry.request.model_spec.version.value = version
     entry.request.output_filter.extend(output.name for output in asked.outputs)
     for name, array in inference.decode_inputs(asked).items():
         tensors.encode(array, entry.request.inputs[name], as_content=True)

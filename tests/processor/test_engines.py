@@ -207,6 +207,7 @@ def write_string_ops(folder: Path, nodes: list[tuple[str, str, str, dict[str, An
         (["model.onnx"], True, "onnxruntime"),
         (["model.xml", "model.bin"], True, "openvino"),
         (["saved_model.pb", "model.onnx"], True, "tensorflow"),
+        (["._model.onnx", ".old.onnx", "model.xml", "model.bin"], True, "openvino"),
     ],
 )
 def test_auto_reads_the_folder(files: list[str], installed: bool, expected: str, tmp_path: Path) -> None:
@@ -234,6 +235,19 @@ def test_folders_without_one_model(tmp_path: Path) -> None:
         load("onnxruntime", tmp_path)
     (tmp_path / "a.onnx").rename(tmp_path / "model.onnx")
     load("onnxruntime", tmp_path)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_hidden_files_are_no_models(tmp_path: Path, engine: str) -> None:
+    """macOS leaves a ._ranker.onnx beside each ranker.onnx where it copies to."""
+    folder = onnx_models.write_scale(tmp_path / "1", 3)
+    (folder / "model.onnx").rename(folder / "ranker.onnx")
+    for name in ("._ranker.onnx", ".ranker.xml", ".DS_Store"):
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    assert choose_engine(folder) == "onnxruntime"
+    loaded = load(engine, folder)
+    found = loaded.run(loaded.make_session(), loaded.signatures()["serving_default"], {"x": np.float32([2])}, ["y"])
+    assert found["y"].tolist() == [6]
 
 
 def test_a_missing_engine_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

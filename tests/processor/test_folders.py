@@ -1,12 +1,14 @@
 """Version folders: which are seen, and when one counts as complete."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from processor.manifest import VersionPolicy, VersionSettings
-from processor.supervisor.folders import FolderWatch
+from processor.supervisor.folders import FolderWatch, VersionFolder
+from processor.wire import messages
 
 LATEST = VersionPolicy()
 ALL = VersionPolicy(kind="all")
@@ -38,8 +40,17 @@ def watch(path: Path, clock: Clock | None = None, fresh: bool = False) -> Folder
     return FolderWatch(path, 2.0, (lambda: 0.0) if fresh else clock.wall, clock.monotonic)
 
 
-def seen(path: Path, policy: VersionPolicy = ALL) -> dict[int, str | None]:
-    return {folder.version: folder.waiting_for for folder in watch(path).look(policy).versions}
+def seen(path: Path, policy: VersionPolicy = ALL, fresh: bool = False) -> dict[int, str | None]:
+    return {folder.version: folder.waiting_for for folder in watch(path, fresh=fresh).look(policy).versions}
+
+
+def looks(looking: FolderWatch, clock: Clock, seconds: int) -> list[VersionFolder]:
+    """What is seen of the only version, second after second."""
+    found = []
+    for _ in range(seconds):
+        found.extend(looking.look(ALL).versions)
+        clock.s += 1
+    return found
 
 
 def test_numbered_folders_only(tmp_path: Path) -> None:
@@ -65,6 +76,21 @@ def test_a_path_that_is_a_url() -> None:
     assert found.problem.startswith("s3://bucket/models is not on this host; only its file system is read")
 
 
+def test_numbers_that_no_version_has_hide_none(tmp_path: Path) -> None:
+    largest = 2**63 - 1
+    names = ("3", str(largest), f"000{largest}", str(largest + 1), "9" * 40, "+4", "1_0", "²", "４")
+    make(tmp_path, *(f"{name}/model.onnx" for name in names))
+    found = watch(tmp_path).look(ALL)
+    assert [folder.version for folder in found.versions] == [largest, 3]
+    assert sorted(found.warnings()) == sorted(
+        (
+            f"{tmp_path} has version {largest} twice: {largest} is served, 000{largest} is not; remove or rename one",
+            f"{tmp_path}/{largest + 1} is not served: a version is {largest} at most; rename it",
+            f"{tmp_path}/{'9' * 40} is not served: a version is {largest} at most; rename it",
+        )
+    )
+
+
 def test_policies(tmp_path: Path) -> None:
     make(tmp_path, *(f"{version}/model.onnx" for version in range(1, 6)))
     assert set(seen(tmp_path, LATEST)) == {5}
@@ -75,7 +101,9 @@ def test_policies(tmp_path: Path) -> None:
 
 def test_an_unfinished_latest_version_does_not_hide_the_one_before(tmp_path: Path) -> None:
     make(tmp_path, "1/model.onnx", "2/model.onnx.part")
-    assert seen(tmp_path, LATEST) == {1: None, 2: "model.onnx.part is a partial copy"}
+    waiting = {1: "still being written", 2: "model.onnx.part is a partial copy"}
+    assert seen(tmp_path, LATEST, fresh=True) == waiting
+    assert seen(tmp_path, LATEST) == {1: None, 2: None}  # it may not load
 
 
 @pytest.mark.parametrize(
@@ -83,9 +111,8 @@ def test_an_unfinished_latest_version_does_not_hide_the_one_before(tmp_path: Pat
     [
         ((), "the folder is empty"),
         (("model.onnx",), None),
-        (("model.onnx.tmp",), "model.onnx.tmp is a partial copy"),
-        ((".model.onnx.Xa81kQ",), ".model.onnx.Xa81kQ is a partial copy"),
         ((".DS_Store", "model.onnx"), None),
+        ((".DS_Store", "._model.onnx", ".nfs00000001a3"), "the folder is empty"),
         (("saved_model.pb", "variables/variables.index"), "variables/variables.data-* is missing"),
         (
             ("saved_model.pb", "variables/variables.data-00000-of-00001"),
@@ -111,6 +138,94 @@ def test_missing_pieces(tmp_path: Path, names: tuple[str, ...], waiting_for: str
     assert seen(tmp_path) == {1: waiting_for}
 
 
+@pytest.mark.parametrize(
+    ("name", "is_partial"),
+    [
+        ("model.onnx.tmp", True),
+        (".model.onnx.Xa81kQ", True),
+        (".model.sha256", True),
+        ("notes.partial", True),
+        ("template", False),
+        ("._m.Xa81kQ", False),
+    ],
+)
+def test_what_is_named_like_a_part_of_a_copy_is_waited_for_and_then_taken_as_it_is(
+    tmp_path: Path, name: str, is_partial: bool
+) -> None:
+    make(tmp_path / "1", "model.onnx", name)
+    clock = Clock()
+    looking = watch(tmp_path, clock, fresh=True)
+    found = looks(looking, clock, 31)
+    expected = f"{name} is a partial copy" if is_partial else "still being written"
+    assert [folder.waiting_for for folder in found] == [expected] * (30 if is_partial else 2) + [None] * (
+        1 if is_partial else 29
+    )
+    assert [folder.is_coming for folder in found] == [folder.waiting_for is not None for folder in found]
+    doubt = f"{tmp_path}/1: {name} is a partial copy; nothing has changed for 30 s, so it is loaded as it is"
+    assert looking.look(ALL).warnings() == ((doubt,) if is_partial else ())
+    make(tmp_path / "1", "another")  # a change begins it anew
+    assert looking.look(ALL).versions[0].waiting_for == expected
+
+
+def test_a_promised_piece_is_waited_for_without_end(tmp_path: Path) -> None:
+    make(tmp_path, "1/weights.data-00000-of-00002")
+    clock = Clock()
+    found = looks(watch(tmp_path, clock, fresh=True), clock, 100)
+    assert {folder.waiting_for for folder in found} == {"weights.data-00001-of-00002 is missing"}
+    assert [folder.is_coming for folder in found] == [True] * 30 + [False] * 70
+
+
+@pytest.mark.parametrize("name", ["tf2", "tf1", "ref", "table", "types"])
+def test_a_graph_says_that_its_variables_are_missing(tmp_path: Path, tensorflow_models: Path, name: str) -> None:
+    """The values of `table` are no variables; `types` has none at all, and cannot be told from it."""
+    shutil.copytree(tensorflow_models / name, tmp_path, dirs_exist_ok=True)
+    assert seen(tmp_path) == {1: None}
+    (tmp_path / "1/variables").rename(tmp_path / "variables")
+    clock = Clock()
+    looking = watch(tmp_path, clock, fresh=True)
+    waits = [folder.waiting_for for folder in looks(looking, clock, 31)]
+    assert waits == ["variables/ is missing: saved_model.pb has variables"] * 30 + [None]
+    (tmp_path / "variables").rename(tmp_path / "1/variables")
+    assert [folder.waiting_for for folder in looks(looking, clock, 3)] == ["still being written"] * 2 + [None]
+    assert looking.look(ALL).warnings() == ()
+
+
+def test_a_graph_without_variables_is_complete_without_them(tmp_path: Path) -> None:
+    graph = messages.GraphDef()
+    graph.node.add(name="RestoreV2", op="Placeholder")
+
+    def write() -> None:
+        saved = messages.SavedModel()
+        saved.meta_graphs.add().graph_def = graph.SerializeToString()
+        (tmp_path / "1").mkdir(exist_ok=True)
+        (tmp_path / "1/saved_model.pb").write_bytes(saved.SerializeToString())
+
+    write()
+    assert seen(tmp_path) == {1: None}
+    before = len(graph.SerializeToString())
+    graph.node.add(name="x" * ((1 << 20) - before - 21), op="VariableV2")  # across two reads
+    write()
+    written = (tmp_path / "1/saved_model.pb").read_bytes()
+    assert b"VariableV2" in written
+    assert b"VariableV2" not in written[: 1 << 20]
+    assert b"VariableV2" not in written[1 << 20 :]
+    assert seen(tmp_path, fresh=True) == {1: "variables/ is missing: saved_model.pb has variables"}
+    (tmp_path / "1/saved_model.pb").rename(tmp_path / "1/saved_model.pbtxt")
+    (tmp_path / "1/saved_model.pbtxt").write_text('node { name: "VarHandleOp" op: "NoOp" }')
+    assert seen(tmp_path, fresh=True) == {1: "still being written"}
+    (tmp_path / "1/saved_model.pbtxt").write_text('node { name: "a" op: "VarHandleOp" }')
+    assert seen(tmp_path, fresh=True) == {1: "variables/ is missing: saved_model.pb has variables"}
+
+
+def test_old_times_make_nothing_complete_that_came_while_we_looked(tmp_path: Path) -> None:
+    make(tmp_path, "1/model.onnx")
+    clock = Clock()
+    looking = watch(tmp_path, clock)
+    assert looking.look(ALL).versions[0].waiting_for is None
+    make(tmp_path, "2/model.onnx")
+    assert [folder.waiting_for for folder in looks(looking, clock, 3)[0::2]] == ["still being written"] * 2 + [None]
+
+
 def test_a_folder_must_stand_still(tmp_path: Path) -> None:
     make(tmp_path, "1/model.onnx")
     clock = Clock()
@@ -132,10 +247,10 @@ def test_the_fingerprint_changes_with_any_file(tmp_path: Path) -> None:
     prints.append(looking.look(ALL).versions[0].fingerprint)
     make(tmp_path, "1/extra")
     prints.append(looking.look(ALL).versions[0].fingerprint)
+    assert len(set(prints)) == 3
     os.utime(tmp_path / "1/extra", (1, 1))
-    prints.append(looking.look(ALL).versions[0].fingerprint)
-    assert len(set(prints)) == 4
-    assert looking.look(ALL).versions[0].fingerprint == prints[-1]
+    (tmp_path / "1/.DS_Store").write_text("desktop")
+    assert looking.look(ALL).versions[0].fingerprint == prints[-1]  # the same content
 
 
 def test_problems_of_the_path(tmp_path: Path) -> None:

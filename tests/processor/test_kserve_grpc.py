@@ -92,6 +92,9 @@ def test_native_requests_never_meet_python(server: Server, client: triton.Infere
     [
         ("nothing", "", {}, "StatusCode.NOT_FOUND", r"Servable not found for request: Latest\(nothing\)"),
         ("tf2", "9", {}, "StatusCode.NOT_FOUND", r"Servable not found for request: Specific\(tf2, 9\)"),
+        ("tf2", str(2**63 - 1), {}, "StatusCode.NOT_FOUND", f"request: Specific\\(tf2, {2**63 - 1}\\)"),
+        ("tf2", str(2**63), {}, "StatusCode.INVALID_ARGUMENT", f"'{2**63}' is no version"),
+        ("tf2", "٣", {}, "StatusCode.INVALID_ARGUMENT", "Unrecognized servable version label: ٣"),
         ("tf2", "beta", {}, "StatusCode.INVALID_ARGUMENT", "Unrecognized servable version label: beta"),
         ("tf2", "", {"signature_name": "s"}, "StatusCode.FAILED_PRECONDITION", 'signature key "s" not found'),
     ],

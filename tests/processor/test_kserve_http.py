@@ -25,7 +25,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, tensorflow_models: Path) ->
     entries = [f"{{name: {name}, path: {tensorflow_models / name}}}" for name in ("tf2", "types")]
     entries.append("{name: scale, path: scale, versions: [{version: 1}, {version: 2, label: canary}]}")
     with serving(folder, f"models: [{', '.join(entries)}]", listen=WITH_REST) as running:
-        running.wait_state("scale", 2, "AVAILABLE")
+        for version in (1, 2):
+            running.wait_state("scale", version, "AVAILABLE")
         yield running
 
 
@@ -193,6 +194,8 @@ def test_binary_data_that_does_not_fit(server: Server) -> None:
     assert "the body has 3 more bytes" in send(b"\0" * 3).json["error"]
     assert "Inference-Header-Content-Length is 9999" in send(b"", 9999).json["error"]
     assert "Inference-Header-Content-Length is -1" in send(b"", -1).json["error"]
+    digits = {"Inference-Header-Content-Length": "9" * 5000}  # more than Python reads as a number
+    assert infer(server, text, **digits).status == 400
 
 
 def test_output_that_is_no_text_has_to_be_binary(server: Server) -> None:

@@ -13,6 +13,7 @@ from processor.supervisor.lifecycle import (
     Kill,
     Limits,
     Phase,
+    Revision,
     Start,
     State,
     Trouble,
@@ -46,23 +47,31 @@ def spec(model: str, version: int, sessions: int = 1) -> WorkerSpec:
     )
 
 
-def wanted(model: str, *versions: int, sessions: int = 1, keep: bool = True) -> WantedModel:
+def revision(model: str, version: int, sessions: int = 1, files: str = "f") -> Revision:
+    return Revision(spec=spec(model, version, sessions), fingerprint=files)
+
+
+def wanted(
+    model: str, *versions: int, sessions: int = 1, keep: bool = True, files: str = "f", **state: Any
+) -> WantedModel:
     return WantedModel(
         name=model,
         keep_unwanted=keep,
         versions=tuple(
-            Wanted(spec=spec(model, version, sessions), fingerprint="f", load_timeout_ns=60 * SECOND)
+            Wanted(spec=spec(model, version, sessions), fingerprint=files, load_timeout_ns=60 * SECOND)
             for version in versions
         ),
+        **state,
     )
 
 
 def instance(
-    number: int, of: WorkerSpec, phase: Phase = Phase.AVAILABLE, routed: bool = True, since: int = 0
+    number: int, of: WorkerSpec, phase: Phase = Phase.AVAILABLE, routed: bool = True, since: int = 0, files: str = "f"
 ) -> Instance:
     return Instance(
         id=number,
         spec=of,
+        fingerprint=files,
         phase=phase,
         since_ns=since,
         load_timeout_ns=60 * SECOND,
@@ -70,10 +79,8 @@ def instance(
     )
 
 
-def failed(retry_ns: int | None = None, fingerprint: str = "f") -> Trouble:
-    return Trouble(
-        fingerprint=fingerprint, attempts=1, error="why", retry_ns=retry_ns, was_available=False, served=False
-    )
+def failed(retry_ns: int | None = None) -> Trouble:
+    return Trouble(attempts=1, error="why", retry_ns=retry_ns, was_available=False, served=False)
 
 
 def short(actions: list[Any]) -> list[str]:
@@ -109,21 +116,21 @@ def test_the_old_version_goes_when_every_gateway_knows_the_new_one() -> None:
 
 
 def test_a_failed_version_keeps_the_old_one() -> None:
-    check([wanted("a", 2)], [instance(1, spec("a", 1))], [], troubles={spec("a", 2): failed()})
+    check([wanted("a", 2)], [instance(1, spec("a", 1))], [], troubles={revision("a", 2): failed()})
     both = [instance(1, spec("a", 1)), instance(2, spec("a", 2))]
-    check([wanted("a", 2, 3)], both, [], troubles={spec("a", 3): failed()})
+    check([wanted("a", 2, 3)], both, [], troubles={revision("a", 3): failed()})
 
 
 def test_a_list_drops_what_it_no_longer_names_once_one_of_it_serves() -> None:
     both = [instance(1, spec("a", 1)), instance(2, spec("a", 2))]
-    check([wanted("a", 2, 3, keep=False)], both, ["drain 1"], troubles={spec("a", 3): failed()})
+    check([wanted("a", 2, 3, keep=False)], both, ["drain 1"], troubles={revision("a", 3): failed()})
 
 
 def test_a_changed_setting_replaces_the_worker_of_its_own_version_only() -> None:
     old = [instance(1, spec("a", 1)), instance(2, spec("a", 2))]
     model = wanted("a", 1, 2, sessions=2)
     check([model], [*old, instance(3, spec("a", 1, 2))], ["drain 1", "start a/2"])
-    check([model], [*old, instance(3, spec("a", 1, 2))], ["drain 1"], troubles={spec("a", 2, 2): failed()})
+    check([model], [*old, instance(3, spec("a", 1, 2))], ["drain 1"], troubles={revision("a", 2, 2): failed()})
 
 
 def test_files_that_vanish_are_served_on_and_a_removed_model_is_not() -> None:
@@ -133,10 +140,10 @@ def test_files_that_vanish_are_served_on_and_a_removed_model_is_not() -> None:
 
 
 def test_a_failed_load_is_tried_again_when_files_change_and_a_crash_when_its_time_comes() -> None:
-    check([wanted("a", 1)], [], [], troubles={spec("a", 1): failed()})
-    check([wanted("a", 1)], [], ["start a/1"], troubles={spec("a", 1): failed(fingerprint="older")})
-    check([wanted("a", 1)], [], [], troubles={spec("a", 1): failed(retry_ns=5)}, now=4)
-    check([wanted("a", 1)], [], ["start a/1"], troubles={spec("a", 1): failed(retry_ns=5)}, now=5)
+    check([wanted("a", 1)], [], [], troubles={revision("a", 1): failed()})
+    check([wanted("a", 1)], [], ["start a/1"], troubles={revision("a", 1, files="older"): failed(retry_ns=5)})
+    check([wanted("a", 1)], [], [], troubles={revision("a", 1): failed(retry_ns=5)}, now=4)
+    check([wanted("a", 1)], [], ["start a/1"], troubles={revision("a", 1): failed(retry_ns=5)}, now=5)
 
 
 def test_loads_and_drains_have_an_end() -> None:
@@ -148,22 +155,21 @@ def test_loads_and_drains_have_an_end() -> None:
 def test_crashes_are_retried_at_once_then_later_and_later() -> None:
     trouble, waits = None, []
     for _ in range(9):
-        trouble = lifecycle.crashed("f", trouble, "why", SECOND, LIMITS, 0)
+        trouble = lifecycle.crashed(trouble, "why", SECOND, LIMITS, 0)
         assert trouble.retry_ns is not None
         waits.append(trouble.retry_ns / SECOND)
     assert waits == [0, 0.5, 1, 2, 4, 8, 16, 30, 30]
-    after_health = lifecycle.crashed("f", trouble, "why", 100 * SECOND, LIMITS, 0)
+    after_health = lifecycle.crashed(trouble, "why", 100 * SECOND, LIMITS, 0)
     assert after_health.retry_ns == 0
 
 
 def test_crashed_loads_are_given_up_and_refused_ones_at_once() -> None:
     trouble, waits = None, []
     for _ in range(5):
-        trouble = lifecycle.load_failed("f", trouble, "why", True, LIMITS, 0)
+        trouble = lifecycle.load_failed(trouble, "why", True, LIMITS, 0)
         waits.append(trouble.retry_ns)
     assert waits == [0.5 * SECOND, SECOND, 2 * SECOND, 4 * SECOND, None]
-    assert lifecycle.load_failed("g", trouble, "why", True, LIMITS, 0).attempts == 1
-    assert lifecycle.load_failed("f", None, "why", False, LIMITS, 0).retry_ns is None
+    assert lifecycle.load_failed(None, "why", False, LIMITS, 0).retry_ns is None
 
 
 def test_report() -> None:
@@ -173,8 +179,8 @@ def test_report() -> None:
         instance(2, spec("a", 2)),
         instance(3, spec("a", 3), Phase.LOADING),
     ]
-    crashed = lifecycle.crashed("f", None, "died", SECOND, LIMITS, 0)
-    troubles = {spec("a", 3): crashed, spec("a", 4): failed()}
+    crashed = lifecycle.crashed(None, "died", SECOND, LIMITS, 0)
+    troubles = {revision("a", 3): crashed, revision("a", 4): failed()}
     reports = lifecycle.report(model.versions, {5: "still being written"}, instances, troubles, {0: ""})
     assert [(r.version, r.state, r.error, r.restarting) for r in reports] == [
         (0, State.END, "", False),
@@ -188,41 +194,102 @@ def test_report() -> None:
 
 def test_what_served_is_restarting_as_long_as_it_will_be_tried_again() -> None:
     one, loading = wanted("a", 1).versions, [instance(1, spec("a", 1), Phase.LOADING)]
-    trouble = lifecycle.crashed("f", None, "died", SECOND, LIMITS, 0)
+    trouble = lifecycle.crashed(None, "died", SECOND, LIMITS, 0)
     for _ in range(LIMITS.crashed_loads_max - 1):  # killed again while it loads
-        trouble = lifecycle.load_failed("f", trouble, "died", True, LIMITS, 0)
+        trouble = lifecycle.load_failed(trouble, "died", True, LIMITS, 0)
         for instances in ([], loading):
-            assert lifecycle.report(one, {}, instances, {spec("a", 1): trouble}, {})[0].restarting
-    trouble = lifecycle.load_failed("f", trouble, "died", True, LIMITS, 0)
+            assert lifecycle.report(one, {}, instances, {revision("a", 1): trouble}, {})[0].restarting
+    trouble = lifecycle.load_failed(trouble, "died", True, LIMITS, 0)
     assert trouble.retry_ns is None
-    assert not lifecycle.report(one, {}, [], {spec("a", 1): trouble}, {})[0].restarting
-    assert not lifecycle.load_failed("g", lifecycle.crashed("f", None, "", 0, LIMITS, 0), "", True, LIMITS, 0).served
+    assert not lifecycle.report(one, {}, [], {revision("a", 1): trouble}, {})[0].restarting
+
+
+def test_changed_files_are_loaded_beside_what_serves_and_then_take_its_place() -> None:
+    old, changed = instance(1, spec("a", 1)), wanted("a", 1, files="g")
+    check([changed], [old], ["start a/1"])
+    check([changed], [old, instance(2, spec("a", 1), Phase.LOADING, files="g")], [])
+    check([changed], [old, instance(2, spec("a", 1), routed=False, files="g")], [])
+    check([changed], [old, instance(2, spec("a", 1), files="g")], ["drain 1"])
+    check([changed], [old], [], troubles={revision("a", 1, files="g"): failed()})
+    check([wanted("a", 1)], [old], [], troubles={revision("a", 1, files="g"): failed()})  # changed back
+    loading = instance(1, spec("a", 1), Phase.LOADING)
+    check([changed], [loading], ["kill 1", "start a/1"])
+
+
+def test_what_serves_stays_while_its_files_change() -> None:
+    both = [instance(1, spec("a", 1)), instance(2, spec("a", 2))]
+    check([wanted("a", held=frozenset({2}))], both[1:], [])
+    check([wanted("a", 1, held=frozenset({2}))], both, [])
+    check([wanted("a", 3, held=frozenset({2}))], [*both, instance(3, spec("a", 3))], ["drain 1"])
+    check([wanted("a", held=frozenset({2}))], [instance(2, spec("a", 2), Phase.LOADING)], ["kill 2"])
+
+
+def test_nothing_is_started_from_a_folder_that_is_to_be_looked_at_first() -> None:
+    check([wanted("a", 1, is_seen=False), wanted("b", 1)], [], ["start b/1"])
+    check([wanted("a", 1, is_seen=False)], [instance(1, spec("a", 1))], [])
+
+
+def test_status_says_that_other_files_are_served_than_there_are() -> None:
+    serving = [instance(1, spec("a", 1))]
+
+    def error(model: WantedModel, waiting: dict[int, str], troubles: dict[Revision, Trouble]) -> str:
+        (found,) = lifecycle.report(model.versions, waiting, serving, troubles, {})
+        assert found.state is State.AVAILABLE
+        return found.error
+
+    assert error(wanted("a", 1), {}, {}) == ""
+    assert error(wanted("a", 1, files="g"), {}, {revision("a", 1, files="g"): failed()}) == (
+        "files or settings have changed, and what was loaded before is served: why"
+    )
+    assert error(wanted("a"), {1: "still being written"}, {}) == (
+        "its files have changed, and what was loaded before is served: still being written"
+    )
 
 
 def test_settled() -> None:
     assert lifecycle.is_settled(wanted("a", 1, 2), [instance(1, spec("a", 1))], {})
     assert not lifecycle.is_settled(wanted("a", 1), [instance(1, spec("a", 1), routed=False)], {})
-    assert not lifecycle.is_settled(wanted("a", 1), [], {spec("a", 1): failed(retry_ns=5)})
-    assert lifecycle.is_settled(wanted("a", 1), [], {spec("a", 1): failed()})
+    assert not lifecycle.is_settled(wanted("a", 1), [], {revision("a", 1): failed(retry_ns=5)})
+    assert lifecycle.is_settled(wanted("a", 1), [], {revision("a", 1): failed()})
     assert lifecycle.is_settled(wanted("a"), [], {})
+    assert not lifecycle.is_settled(wanted("a", is_seen=False), [], {})
+    assert not lifecycle.is_settled(wanted("a", is_coming=True), [], {})
+    assert not lifecycle.is_settled(wanted("a", 1, is_coming=True), [], {revision("a", 1): failed()})
+
+
+def test_done() -> None:
+    serving = [instance(1, spec("a", 1))]
+    assert lifecycle.is_done(wanted("a", 1), serving, {})
+    for model in (wanted("a", 1, 2), wanted("a", 1, files="g"), wanted("a", 1, sessions=2)):
+        assert not lifecycle.is_done(model, serving, {})
+        troubles = {version.revision: failed() for version in model.versions}
+        assert lifecycle.is_done(model, serving, troubles)
+    assert not lifecycle.is_done(wanted("a", 1), [instance(1, spec("a", 1), routed=False)], {})
+    assert not lifecycle.is_done(wanted("a", 1, is_seen=False), serving, {})
+    assert not lifecycle.is_done(wanted("a", 1, is_coming=True), serving, {})
+    assert lifecycle.is_done(wanted("a"), [], {})
 
 
 _goals = st.lists(
-    st.dictionaries(st.sampled_from("abc"), st.sets(st.integers(1, 4), min_size=1, max_size=3), max_size=3),
+    st.tuples(
+        st.dictionaries(st.sampled_from("abc"), st.sets(st.integers(1, 4), min_size=1, max_size=3), max_size=3),
+        st.sampled_from("fg"),
+    ),
     min_size=1,
     max_size=5,
 )
+_broken = st.sets(st.tuples(st.sampled_from("abc"), st.integers(1, 4), st.sampled_from("fg")), max_size=6)
 
 
-@given(_goals, st.sets(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size=4), st.randoms())
-def test_any_sequence_of_manifests_comes_to_rest_with_every_model_served_throughout(
-    goals: list[dict[str, set[int]]], broken: set[tuple[str, int]], random: Any
+@given(_goals, _broken, st.randoms())
+def test_any_sequence_of_manifests_and_files_comes_to_rest_with_every_model_served_throughout(
+    goals: list[tuple[dict[str, set[int]], str]], broken: set[tuple[str, int, str]], random: Any
 ) -> None:
     instances: dict[int, Instance] = {}
-    troubles: dict[WorkerSpec, Trouble] = {}
+    troubles: dict[Revision, Trouble] = {}
     number, now = 0, 0
-    for goal in goals:
-        models = [wanted(name, *sorted(versions)) for name, versions in sorted(goal.items())]
+    for goal, files in goals:
+        models = [wanted(name, *sorted(versions), files=files) for name, versions in sorted(goal.items())]
         served = {i.spec.model for i in instances.values() if i.phase is Phase.AVAILABLE and i.routed}
         for _ in range(200):
             now += SECOND
@@ -230,11 +297,11 @@ def test_any_sequence_of_manifests_comes_to_rest_with_every_model_served_through
             assert actions == decide(models, list(instances.values()), troubles, LIMITS, now)
             for action in actions:
                 if isinstance(action, Start):
-                    assert action.wanted.spec not in {
-                        i.spec for i in instances.values() if i.phase is not Phase.DRAINING
+                    assert action.wanted.revision not in {
+                        i.revision for i in instances.values() if i.phase is not Phase.DRAINING
                     }
                     number += 1
-                    instances[number] = instance(number, action.wanted.spec, Phase.LOADING, since=now)
+                    instances[number] = instance(number, action.wanted.spec, Phase.LOADING, since=now, files=files)
                 elif isinstance(action, Drain):
                     instances[action.instance] = dataclasses.replace(
                         instances[action.instance], phase=Phase.DRAINING, routed=False, since_ns=now
@@ -247,8 +314,9 @@ def test_any_sequence_of_manifests_comes_to_rest_with_every_model_served_through
             # The world moves: a load ends, a table arrives, a drain is done.
             for one in random.sample(sorted(instances), min(2, len(instances))):
                 found = instances[one]
-                if found.phase is Phase.LOADING and (found.spec.model, found.spec.version) in broken:
-                    troubles[found.spec] = failed()
+                source = (found.spec.model, found.spec.version, found.fingerprint)
+                if found.phase is Phase.LOADING and source in broken:
+                    troubles[found.revision] = failed()
                     del instances[one]
                 elif found.phase is Phase.LOADING:
                     instances[one] = dataclasses.replace(found, phase=Phase.AVAILABLE, since_ns=now)
@@ -261,7 +329,9 @@ def test_any_sequence_of_manifests_comes_to_rest_with_every_model_served_through
         else:
             raise AssertionError("it does not come to rest")
         for name, versions in goal.items():
-            running = {i.spec.version for i in instances.values() if i.spec.model == name}
-            loadable = {version for version in versions if (name, version) not in broken}
+            running = {(i.spec.version, i.fingerprint) for i in instances.values() if i.spec.model == name}
+            loadable = {(version, files) for version in versions if (name, version, files) not in broken}
             assert loadable <= running
+            if loadable and len(loadable) == len(versions):
+                assert running == loadable
         assert {i.spec.model for i in instances.values()} <= set(goal)

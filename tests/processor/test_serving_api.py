@@ -245,7 +245,7 @@ def test_reload_config(tmp_path: Path, serving_api: ServingApi) -> None:
         broken = reload(server, both, other, {"name": "none", "base_path": str(tmp_path / "none")})
         assert broken == {
             "code": "UNKNOWN",
-            "details": "no version is available of none; GetModelStatus says why",
+            "details": f"no version is available of none ({tmp_path / 'none'} does not exist)",
         }
         assert reload(server, other) == {"ok": {"status": {}}}
         wait_until(lambda: [m["name"] for m in server.status()["models"]] == ["other"], "only other")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from processor._native import Cancellation
 from processor.call import Call
-from processor.errors import InvalidRequest, ModelNotFound, RequestError, TooLarge, Unavailable
+from processor.errors import ModelNotFound, RequestError, TooLarge, Unavailable
 from processor.gateway.access import Access
 from processor.gateway.call_records import REQUEST_ID, CallRecords, id_of
 from processor.gateway.http.compression import compress, decompress
@@ -174,13 +174,6 @@ def recorded(records: CallRecords, question: Question, call: Call, run: Callable
                 started_s=started_s,
                 error=raised,
             )
-
-
-def number_in(text: str) -> int:
-    """A version in a path."""
-    if not text.isdecimal() or len(text) > 18:
-        raise InvalidRequest(f"'{text}' is no version")
-    return int(text)
 
 
 async def _watch(request: Request, cancellation: Cancellation) -> None:

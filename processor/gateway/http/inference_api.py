@@ -31,6 +31,7 @@ from processor.wire.infer_parameters import check_parameters, set_parameter
 
 _SIZE = "binary_data_size"
 _HEADER_LENGTH = "inference-header-content-length"
+_DIGITS_MAX = 18  # of a length in bytes
 _DTYPES = {datatype: dtype for dtype, datatype in inference.DATATYPES.items()}
 
 
@@ -133,7 +134,7 @@ def _parts(question: Question) -> tuple[bytes, bytes]:
     length = question.headers.get(_HEADER_LENGTH)
     if length is None:
         return question.body, b""
-    if not length.isdecimal() or int(length) > len(question.body):
+    if not length.isdecimal() or len(length) > _DIGITS_MAX or int(length) > len(question.body):
         raise InvalidRequest(f"Inference-Header-Content-Length is {length}; the body has {len(question.body)} bytes")
     return question.body[: int(length)], question.body[int(length) :]
 

@@ -16,11 +16,12 @@ from processor.errors import InvalidRequest
 from processor.gateway import model_service
 from processor.gateway.call_records import CallRecords
 from processor.gateway.http import json_examples, json_outputs, json_tensors, json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, number_in, recorded
+from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, recorded
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
 from processor.methods import Assignment, Entry, Method
 from processor.served import UNSERVED_SIGNATURES
+from processor.version_numbers import parse_version
 from processor.wire import messages, tensors
 from processor.wire.status import CODE_NAMES
 
@@ -134,7 +135,7 @@ class TensorFlowApi:
         key_name = self._router.sticky_key(model)
         return _Target(
             model=model,
-            version=None if version is None else number_in(version),
+            version=None if version is None else parse_version(version),
             label=label,
             key=None if key_name is None else question.headers.get(key_name),
         )
