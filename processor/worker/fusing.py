@@ -102,7 +102,7 @@ def compile_and_compare(
                     found = again
         if (recorded := folder / samples.RECORDED).is_file():
             (unfinished / samples.RECORDED).parent.mkdir()
-            shutil.copy(recorded, unfinished / samples.RECORDED)
+            shutil.copyfile(recorded, unfinished / samples.RECORDED)
         unfinished.rename(out)
     except NotFused as error:
         raise LoadError(f"{folder} is not fused: {error}") from error

@@ -106,9 +106,9 @@ class KeptPlan:
                     raise LoadError(f"the compilation left a table, {path.name}, that is not what its name says")
         for path in files:
             sync(path)
-        TableStore(self.cache / TABLES).adopt(tables)
         listed = {str(path.relative_to(plan)): (size, checksum(path)) for path, size in files.items()}
         write_whole(plan / KEPT, to_checked({"files": listed, "outcome": outcome}))
+        TableStore(self.cache / TABLES).adopt(tables)
         for path in folders:
             sync(path)
 
