@@ -11,6 +11,9 @@ from pathlib import Path
 from processor.errors import StartError
 
 PREFIX = "CORELANE_"
+CACHE = "CORELANE_CACHE"
+# Of a user without a home; a service manager makes it.
+_CACHE_OF_NOBODY = Path("/var/cache/corelane")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +28,26 @@ class Knobs:
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where profiles are kept: CORELANE_CACHE, else corelane in the user's cache folder."""
-    if chosen := environment.get("CORELANE_CACHE"):
-        return Path(chosen).resolve()
-    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corelane"
+    """Where plans, tables and profiles are kept: CORELANE_CACHE, else corelane in the user's cache folder. It need not
+    be there, nor be one that can be written. StartError for a relative one when the current folder is gone."""
+    if chosen := environment.get(CACHE):
+        try:
+            return Path(chosen).resolve()
+        except FileNotFoundError:
+            raise StartError(f"{CACHE} should be an absolute path: the current folder is gone") from None
+    if chosen := environment.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "corelane"
+    try:
+        return Path.home() / ".cache" / "corelane"
+    except RuntimeError:
+        return _CACHE_OF_NOBODY
 
 
 def read_knobs(environment: Mapping[str, str] = os.environ) -> Knobs:
     """StartError for a value that is no positive number, or a CORELANE_ variable that is no knob."""
     known = {PREFIX + field.name.upper(): field.name for field in fields(Knobs)}
     # Read elsewhere: defaults of the command line, cache_folder, logs.
-    other = {"CORELANE_ADMIN", "CORELANE_API_KEY", "CORELANE_CACHE", "CORELANE_LOG_FORMAT"}
+    other = {"CORELANE_ADMIN", "CORELANE_API_KEY", CACHE, "CORELANE_LOG_FORMAT"}
     values: dict[str, float] = {}
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or variable in other:

@@ -1,6 +1,7 @@
 """`corelane plan`."""
 
 import argparse
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -113,10 +114,11 @@ def _saved_profile(model: ModelSettings, folder: Path) -> Profile:
 
     engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries, model.saved_model_tags)
     wanted = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]
-    for precision in wanted:
-        path = profiling.path_of(cache_folder(), engine, loaded, precision, model.threads_per_session)
-        if (found := profiling.read(path)) is not None:
-            return found
+    path = profiling.path_of(cache_folder(), engine, loaded, model.threads_per_session)
+    with contextlib.closing(profiling.ProfileFile.open_to_read(path)) as kept:
+        for precision in wanted:
+            if (found := kept.read(precision)) is not None:
+                return found
     raise LoadError(
         f"{folder} was never profiled on this machine: run `corelane profile {folder}"
         + (f" --threads {model.threads_per_session}`" if model.threads_per_session > 1 else "`")

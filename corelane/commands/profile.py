@@ -1,6 +1,7 @@
 """`corelane profile`."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -52,13 +53,13 @@ def run(options: argparse.Namespace) -> int:
     given = folder = version_folder(options.path)
     print(f"loading {folder} ...", file=sys.stderr, flush=True)
     tags = tuple(options.saved_model_tags.split(","))
-    choice = choose(folder, options.engine, cache_folder(), tags=tags)
+    cache = cache_folder()
+    choice = choose(folder, options.engine, cache, tags=tags, precision=options.precision)
     engine_name, folder = choice.engine, Path(choice.folder)
     if engine_name == "tensorflow":
         _take_the_workers_allocator()
-    from processor.engines.tables import TABLES
     from processor.worker.precision import load_in_precision
-    from processor.worker.profiling import profile
+    from processor.worker.profiling import ProfileFile, profile
 
     engine, precision = load_in_precision(
         engine_name,
@@ -67,12 +68,13 @@ def run(options: argparse.Namespace) -> int:
             threads_per_session=options.threads,
             precision=options.precision,
             saved_model_tags=tags,
-            tables=cache_folder() / TABLES,
+            tables=choice.tables,
         ),
         DivergenceSettings(relative=options.max_divergence_relative, absolute=options.max_divergence_absolute),
         1 << 30,
     )
-    found = profile(engine, folder, precision.name, options.threads, cache_folder())
+    with contextlib.closing(ProfileFile.open(cache, engine_name, folder, options.threads)) as kept:
+        found = profile(engine, folder, precision.name, options.threads, kept)
     cost = found.cost
     if cost is None:
         raise LoadError("the model takes no request that can be made up; add assets.extra/tf_serving_warmup_requests")

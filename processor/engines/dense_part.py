@@ -33,7 +33,7 @@ class DensePart:
 
 def write_openvino(compiled: Compiled, signature: Signature, path: Path) -> DensePart:
     """Converts the rest of a signature to `path` (.xml, and .bin beside it). NotFused if OpenVINO cannot run it, or
-    would compute its integers and float64 otherwise than TensorFlow."""
+    would compute its integers and float64 otherwise than TensorFlow; OSError if there is no room for it."""
     import openvino
 
     if compiled.strings:
@@ -71,7 +71,11 @@ def write_openvino(compiled: Compiled, signature: Signature, path: Path) -> Dens
         ).run()
     except Inexact as error:
         raise NotFused(f"OpenVINO would not compute what remains as TensorFlow does: {error}") from error
-    openvino.save_model(converted, str(path), compress_to_fp16=False)
+    try:
+        openvino.save_model(converted, str(path), compress_to_fp16=False)
+    except RuntimeError as error:
+        # The disk is full, most likely; its words are those of a C++ stream.
+        raise OSError(f"OpenVINO cannot write {path.name}: {_first_line(error)}") from error
     return DensePart(inputs=order, nodes=len(converted.get_ops()))
 
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,16 +24,17 @@ _UNLIMITED = PredictSettings(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """What a version's manifest entry says to its engine. `precision` is settled before: "bf16"; "int8" for fused
-    plans, whose tables then have such rows; anything else for fp32. `tables` is where such plans share tables; without
-    it they are their own. `original` gives the SavedModel that a fused plan was made of, if the plan does not hold it;
-    LoadError if there is none any more. `batching`: signatures are to say whether their requests may run together."""
+    plans, whose tables then have such rows; anything else for fp32. `tables` are files of their tables in other
+    precisions, by name; what is not there the engine makes for itself. `original` gives the SavedModel that a fused
+    plan was made of, if the plan does not hold it; LoadError if there is none any more. `batching`: signatures are to
+    say whether their requests may run together."""
 
     sessions: int = 1
     threads_per_session: int = 1
     precision: str = "fp32"
     op_libraries: tuple[str, ...] = ()
     saved_model_tags: tuple[str, ...] = SERVE_TAGS
-    tables: Path | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
     batching: bool = False
     original: Callable[[], Path] | None = None
 

@@ -89,7 +89,7 @@ def compile_saved_model(
     reports = compilation.run(signatures, stop_after)
     (out / UNSERVED).write_text(json.dumps(unserved_signatures(meta_graph.signature_def)))
     if carry or any(report.why_not for report in reports):
-        shutil.copytree(folder, out / ORIGINAL, copy_function=_link)
+        _copy(folder, out / ORIGINAL)
     return reports
 
 
@@ -335,12 +335,23 @@ def _refuse_sizes_by_value(graph: Any) -> None:
             raise NotFused(f"values decide how many elements {node.op} ({node.name}) makes")
 
 
+def _copy(folder: Path, out: Path) -> None:
+    """The files, links followed. Their modes and times stay behind: a sandbox allows no change of those."""
+    for directory, _, names in os.walk(folder, followlinks=True):
+        target = out / Path(directory).relative_to(folder)
+        target.mkdir()
+        for name in names:
+            # A link that the sandbox does not follow, or that leads nowhere, is no file of the model's.
+            with contextlib.suppress(PermissionError, FileNotFoundError):
+                _link(os.path.join(directory, name), str(target / name))
+
+
 def _link(source: str, target: str) -> None:
     """One file under two names, where the file system can."""
     try:
         os.link(os.path.realpath(source), target)
     except OSError:
-        shutil.copy2(source, target)
+        shutil.copyfile(source, target)
 
 
 def _array(dtype: int, dims: Sequence[int], data: bytes | list[bytes]) -> np.ndarray:

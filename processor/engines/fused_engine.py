@@ -4,11 +4,12 @@ A plan answers requests of the shapes that its signatures say. Others are the or
 the plan when the first of them comes, and answers them natively from then on.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
+import os
 import resource
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from processor._native import FusedModel, FusedPart, Model, ModelSession, OpenVi
 from processor.engines.engine import EngineOptions, NativeEngine
 from processor.engines.openvino_library import library, properties_of
 from processor.engines.selection import PLAN, is_installed
-from processor.engines.tables import TableStore
+from processor.engines.tables import converted_rows, row_name, row_type
 from processor.errors import EngineFailed, EngineMissing, FailedPrecondition, LoadError
 from processor.tensors import SERVE_TAGS, Signature, TensorSpec
 from processor.wire import tensors
@@ -63,27 +64,26 @@ class FusedEngine(NativeEngine):
             unserved = json.loads(reasons.read_text()) if reasons.exists() else {}
         except (OSError, ValueError) as error:
             raise LoadError(f"{folder} holds no fused plan: {error}") from error
+        if not isinstance(plan, dict):
+            raise LoadError(f"{folder} holds no fused plan")
         if plan.get("schema") != SCHEMA:
             raise LoadError(f"{folder} is a fused plan of schema {plan.get('schema')}; compile it again for {SCHEMA}")
         tags = tuple(plan.get("tags", SERVE_TAGS))
         parts, signatures = [], {}
         original: NativeEngine | None = None
-        with tempfile.TemporaryDirectory() as own:
-            store = TableStore(options.tables or Path(own))
+        with contextlib.ExitStack() as own:
             try:
                 for entry in plan["signatures"]:
                     if "program" in entry:
                         signature = _signature(entry)
-                        parts.append(_part(folder, entry, signature, options, store))
+                        parts.append(_part(folder, entry, signature, options, own))
                     else:
                         original = original or _tensorflow(_original(folder, options), options, tags)
                         signature = original.signatures()[entry["name"]]
                         parts.append(_original_part(original, signature))
                     signatures[signature.name] = signature
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OSError) as error:
                 raise LoadError(f"{folder} is a damaged fused plan: {error}") from error
-            except OSError as error:
-                raise LoadError(f"{folder}: its tables cannot be kept in {options.tables}: {error}") from error
         engine = cls(FusedModel(parts), signatures, unserved, lambda: _load_beside(folder, options, tags))
         if original is not None:
             engine._take_original(original)
@@ -153,7 +153,7 @@ def _signature(entry: Mapping[str, Any]) -> Signature:
 
 
 def _part(
-    folder: Path, entry: Mapping[str, Any], signature: Signature, options: EngineOptions, store: TableStore
+    folder: Path, entry: Mapping[str, Any], signature: Signature, options: EngineOptions, own: contextlib.ExitStack
 ) -> FusedPart:
     inputs = [_slot(spec) for spec in signature.inputs.values()]
     outputs = [_slot(spec) for spec in signature.outputs.values()]
@@ -165,7 +165,7 @@ def _part(
         program={
             **program,
             "instructions": [_with_bytes(one) for one in program["instructions"]],
-            "tables": [store.in_precision(table, folder, options.precision) for table in program["tables"]],
+            "tables": [_in_precision(table, folder, options, own) for table in program["tables"]],
             "maps": [_with_bytes(one) for one in program["maps"]],
         },
         dense=_dense(folder, entry, signature, options),
@@ -176,6 +176,24 @@ def _part(
         rows_apart=not signature.joins_rows,
         finite_only=(folder / entry["dense"]).suffix == ".xml",
     )
+
+
+def _in_precision(
+    table: Mapping[str, Any], folder: Path, options: EngineOptions, own: contextlib.ExitStack
+) -> dict[str, Any]:
+    """A table of the plan in `folder`, in rows of the options' precision: the file that the options have, or else one
+    in memory, which `own` closes."""
+    original, kind = folder / table["file"], row_type(options.precision, table["dimension"])
+    if kind == "fp32":
+        path = str(original)
+    elif (path := options.tables.get(row_name(table["file"], kind), "")) == "":
+        descriptor = os.memfd_create("corelane-table")
+        own.callback(os.close, descriptor)
+        with open(descriptor, "wb", closefd=False) as file:
+            for _, rows in converted_rows(original, kind, table["dimension"]):
+                file.write(rows)
+        path = f"/proc/self/fd/{descriptor}"
+    return {**table, "file": path, "type": kind}
 
 
 def _dense(folder: Path, entry: Mapping[str, Any], signature: Signature, options: EngineOptions) -> Model:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-import tempfile
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -82,10 +82,11 @@ def as_plain_inputs(file: Path) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in defaults]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, file.name)
-        path.write_bytes(model.SerializeToString())
-        yield path, defaults
+    # In memory: a worker writes no files.
+    with os.fdopen(os.memfd_create("corelane-model"), "wb") as plain:
+        plain.write(model.SerializeToString())
+        plain.flush()
+        yield Path(f"/proc/self/fd/{plain.fileno()}"), defaults
 
 
 def with_defaults(signature: Signature, defaults: Mapping[str, np.ndarray]) -> Signature:

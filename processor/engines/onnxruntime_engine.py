@@ -16,6 +16,9 @@ from processor.engines.selection import the_only_file
 from processor.errors import EngineFailed, InvalidRequest, LoadError
 from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
 
+# A server of somebody's models tells nobody of them.
+onnxruntime.disable_telemetry_events()
+
 _TYPES = {
     "tensor(float)": "DT_FLOAT",
     "tensor(double)": "DT_DOUBLE",

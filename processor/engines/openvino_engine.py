@@ -58,21 +58,21 @@ class OpenVinoEngine(NativeEngine):
             folder, "*.xml" if visible_files(folder, "*.xml") else "*.onnx", "OpenVINO IR or ONNX model"
         )
         with as_plain_inputs(file) as (path, defaults):
-            return cls._open(path, options, defaults)
+            return cls._open(file, path, options, defaults)
 
     @classmethod
-    def _open(cls, file: Path, options: EngineOptions, defaults: Mapping[str, np.ndarray]) -> Engine:
-        """`defaults` are those of the inputs that may be left out."""
+    def _open(cls, file: Path, plain: Path, options: EngineOptions, defaults: Mapping[str, np.ndarray]) -> Engine:
+        """Opens `plain`, in which the inputs that may be left out have no defaults; those are `defaults`."""
         core = openvino.Core()
         try:
-            graph = core.read_model(file)
+            graph = core.read_model(plain)
             signature = with_defaults(_read_signature(graph), defaults)
             checks, needs_elements = checks_of(graph, options.precision)
             if options.batching:
                 signature = dataclasses.replace(signature, joins_rows=_joins_rows(graph))
             model = OpenVinoModel.load(
                 str(library()),
-                str(file),
+                str(plain),
                 list(properties_of(options).items()),
                 signature.name,
                 _slots(signature.inputs),

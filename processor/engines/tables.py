@@ -1,21 +1,30 @@
-"""Embedding tables of fused plans as files, named after their content: HASH.fp32, and HASH.bf16, HASH.int8 made of it.
+"""Embedding tables of fused plans as files, named after their content: HASH.fp32, and HASH-CRC.bf16, HASH-CRC.int8 made
+of it, CRC being their own checksum.
 
 Who maps the same file shares its memory, so that equal tables of different versions and workers are there once.
 """
 
+import contextlib
+import filecmp
+import hashlib
+import json
 import logging
 import os
-import tempfile
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
+import google_crc32c
 import numpy as np
+
+from processor.cache_files import MAKING, checksum, not_kept, scratch_folder, sync
+from processor.engines.selection import PLAN
 
 _logger = logging.getLogger(__name__)
 
 TABLES = "tables"  # where a store is kept in the cache
 _FP32 = ".fp32"
+_FILE = re.compile(r"tables/([0-9a-f]{32})\.fp32")
 _ROWS = 1 << 16  # converted at a time
 # Below that an int8 row, with its scale and offset, is larger than a bf16 one.
 _INT8_DIMENSION_MIN = 8
@@ -26,6 +35,11 @@ def row_type(precision: str, dimension: int) -> str:
     return "bf16" if precision == "int8" and dimension < _INT8_DIMENSION_MIN else precision
 
 
+def row_name(file: str, kind: str) -> str:
+    """What a plan's table is called among converted ones."""
+    return f"{Path(file).stem}.{kind}"
+
+
 class TableStore:
     """Thread safety: any number of processes may use one folder; files appear whole."""
 
@@ -33,52 +47,94 @@ class TableStore:
         self._folder = folder
 
     def adopt(self, files: Iterable[Path]) -> None:
-        """Makes a plan's tables one with equal ones here, where the file system has links. Tables that no plan has any
-        more go."""
+        """Makes a plan's tables one with equal ones here, where the file system has links; one here that is damaged is
+        replaced. Tables that no plan has any more go."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for file in files:
-            kept = self._folder / file.name
             file.chmod(0o444)
             try:
-                os.link(file, kept)
-            except FileExistsError:
-                linked = file.with_name(f".{file.name}.{os.getpid()}")
-                os.link(kept, linked)
-                linked.replace(file)
+                self._adopt(file)
             except OSError as error:
                 _logger.warning("tables of plans are not shared: no links in %s: %s", self._folder, error)
                 return
         for kept in self._folder.glob(f"*{_FP32}"):
-            if kept.stat().st_nlink == 1:
-                for one in self._folder.glob(f"{kept.stem}.*"):
-                    one.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process may do the same
+                if kept.stat().st_nlink == 1:
+                    for one in self._folder.glob(f"{kept.stem}[-.]*"):
+                        one.unlink(missing_ok=True)
 
-    def in_precision(self, table: Mapping[str, Any], folder: Path, precision: str) -> dict[str, Any]:
-        """A table of the plan in `folder`, in rows of that precision; converted if it was not before."""
-        original = folder / table["file"]
-        wanted = row_type(precision, table["dimension"])
-        kept = self._folder / f"{original.stem}.{wanted}"
-        if not kept.exists():
-            if wanted == "fp32":
-                kept = original
+    def _adopt(self, file: Path) -> None:
+        kept = self._folder / file.name
+        linked = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            os.link(file, kept)
+        except FileExistsError:
+            if filecmp.cmp(file, kept, shallow=False):
+                os.link(kept, linked)
+                linked.replace(file)
             else:
-                self._convert(original, kept, wanted, table["dimension"])
-        return {**table, "file": str(kept), "type": wanted}
+                _logger.warning("table %s is replaced: it was damaged", kept)
+                os.link(file, linked)
+                linked.replace(kept)
 
-    def _convert(self, original: Path, kept: Path, wanted: str, dimension: int) -> None:
+    def converted(self, plan: Path, precision: str) -> dict[str, str]:
+        """The files here of all tables of a plan in rows of that precision, by `row_name`: checked, or made now. What
+        cannot be kept is not among them, nor what belongs to no plan that can be understood."""
+        found: dict[str, str] = {}
+        try:
+            for signature in json.loads((plan / PLAN).read_bytes())["signatures"]:
+                for table in signature.get("program", {}).get("tables", ()):
+                    if not _FILE.fullmatch(table["file"]):
+                        raise ValueError(f"{table['file']} is no table's name")
+                    kind = row_type(precision, table["dimension"])
+                    name = row_name(table["file"], kind)
+                    if kind != "fp32" and name not in found:
+                        original = plan / table["file"]
+                        kept = self._find(original.stem, kind) or self._convert(original, kind, table["dimension"])
+                        found[name] = str(kept)
+        except OSError as error:
+            _logger.warning("%s", not_kept(f"tables in {precision}", self._folder, error))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _logger.warning("tables of %s are not converted: %s", plan, error)
+        return found
+
+    def _find(self, stem: str, kind: str) -> Path | None:
+        for kept in self._folder.glob(f"{stem}-*.{kind}"):
+            if kept.stem == f"{stem}-{checksum(kept):08x}":
+                return kept
+            _logger.warning("table %s is made anew: it was damaged", kept)
+            with contextlib.suppress(OSError):
+                kept.unlink()
+        return None
+
+    def _convert(self, original: Path, kind: str, dimension: int) -> Path:
+        """ValueError if the original is not what its name says: others are to share what is made of it."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        convert = bf16_rows if wanted == "bf16" else int8_rows
-        rows = np.memmap(original, np.float32, "r").reshape(-1, dimension)
-        with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
-            try:
-                for begin in range(0, len(rows), _ROWS):
-                    file.write(convert(rows[begin : begin + _ROWS]).tobytes())
-                file.flush()
-                Path(file.name).chmod(0o444)
-                Path(file.name).replace(kept)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        content, crc = hashlib.blake2b(digest_size=16), 0
+        with scratch_folder(self._folder.parent / MAKING) as scratch:
+            path = scratch / "table"
+            with path.open("wb") as file:
+                for rows, converted in converted_rows(original, kind, dimension):
+                    content.update(rows.tobytes())
+                    crc = google_crc32c.extend(crc, converted)
+                    file.write(converted)
+            if content.hexdigest() != original.stem:
+                raise ValueError(f"{original} is not what its name says")
+            path.chmod(0o444)
+            sync(path)
+            kept = self._folder / f"{original.stem}-{crc:08x}.{kind}"
+            path.replace(kept)
+            sync(self._folder)
+        return kept
+
+
+def converted_rows(original: Path, kind: str, dimension: int) -> Iterator[tuple[np.ndarray, bytes]]:
+    """Rows of a table, some at a time, and the same in fewer bits."""
+    convert = bf16_rows if kind == "bf16" else int8_rows
+    rows = np.memmap(original, np.float32, "r").reshape(-1, dimension)
+    for begin in range(0, len(rows), _ROWS):
+        some = rows[begin : begin + _ROWS]
+        yield some, convert(some).tobytes()
 
 
 def bf16_rows(rows: np.ndarray) -> np.ndarray:

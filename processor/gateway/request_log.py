@@ -13,10 +13,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from processor.call import Call
-from processor.errors import RequestError
 from processor.gateway import log_files
 from processor.methods import Method
 from processor.routes import LogRoute
@@ -31,7 +29,7 @@ _LOOK_S = 1.0
 
 
 class _File:
-    """Of one model, being written."""
+    """Of one model, being written: whole records at any time."""
 
     def __init__(self, folder: Path, model: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,16 +38,26 @@ class _File:
         log_files.end_abandoned(folder, model)
         self._final = log_files.new_path(folder, model)
         self._path = self._final.with_name(self._final.name + log_files.PARTIAL)
-        self._file: BinaryIO = self._path.open("wb")
+        self._file = self._path.open("wb", buffering=0)
 
     def write(self, record: bytes) -> None:
-        self._file.write(record)
-        self._file.flush()
+        """OSError leaves the file as it was."""
+        left = memoryview(record)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            self._file.seek(self.bytes)
+            self._file.truncate()
+            raise
         self.bytes += len(record)
 
     def close(self) -> None:
         self._file.close()
-        self._path.rename(self._final)
+        if self.bytes:
+            self._path.rename(self._final)
+        else:
+            self._path.unlink()
 
 
 class RequestLog:
@@ -64,6 +72,7 @@ class RequestLog:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._files: dict[str, _File] = {}
+        self._failing: Counter[str] = Counter()  # calls in a row that are not logged, by model
         self._thread = threading.Thread(target=self._write_all, name="request log", daemon=True)
         self._thread.start()
 
@@ -105,22 +114,30 @@ class RequestLog:
             self._end(model)
 
     def _write(self, call: Call, settings: LogRoute, answer: bytes) -> None:
+        """Whatever happens, calls go on, and the count says how many are missing; the log says so once."""
+        model = call.model
         try:
             log = to_log(call.method, call.request, answer, int(time.time()))
             if log is None:
                 return
-            if call.model not in self._files:
-                self._files[call.model] = _File(Path(settings.folder), call.model)
-            file = self._files[call.model]
+            if model not in self._files:
+                self._files[model] = _File(Path(settings.folder), model)
+            file = self._files[model]
             file.write(to_record(log))
-            self._count(call.model, "written")
+            self._count(model, "written")
+            if missing := self._failing.pop(model, 0):
+                _logger.info("[%s] calls are logged again; %d are missing", model, missing)
             if file.bytes >= min(_FILE_BYTES, settings.bytes_max // 4):
-                self._end(call.model)
-                log_files.trim(Path(settings.folder), call.model, settings.bytes_max)
-        except (OSError, RequestError) as error:
-            # The disk may be full: calls go on, and the count says how many are missing.
-            self._count(call.model, "failed")
-            _logger.warning("[%s] a call is not logged: %s", call.model, error)
+                self._end(model)
+                log_files.trim(Path(settings.folder), model, settings.bytes_max)
+        except Exception as error:  # the thread is all models'
+            self._count(model, "failed")
+            if not self._failing[model]:
+                mend = f": {settings.folder} should have room and be writable (request_log.folder)"
+                _logger.warning(
+                    "[%s] calls are not logged: %s%s", model, error, mend if isinstance(error, OSError) else ""
+                )
+            self._failing[model] += 1
 
     def _end(self, model: str) -> None:
         try:

@@ -6,13 +6,13 @@ Facts of the flags and their defaults: tensorflow/serving, model_servers/main.cc
 import dataclasses
 import hashlib
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 
+from processor.cache_files import not_kept, write_whole
 from processor.errors import InvalidRequest, StartError
 from processor.manifest.settings import (
     BatchingSettings,
@@ -258,13 +258,14 @@ def _tls(found: Any, cache: Path) -> TlsSettings:
         raise StartError("--ssl_config_file: client_verify needs custom_ca")
     digest = hashlib.sha256(found.SerializeToString()).hexdigest()[:16]
     folder = cache / "tls" / digest
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    written: dict[str, Path] = {}
-    for name, text in (("key", found.server_key), ("certificate", found.server_cert), ("client_ca", found.custom_ca)):
-        written[name] = folder / f"{name}.pem"
-        descriptor = os.open(written[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+    contents = (("key", found.server_key), ("certificate", found.server_cert), ("client_ca", found.custom_ca))
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, text in contents:
+            write_whole(folder / f"{name}.pem", text.encode(), mode=0o600)
+    except OSError as error:
+        raise StartError(f"--ssl_config_file: {not_kept('its contents', folder, error)}") from error
+    written = {name: folder / f"{name}.pem" for name, _ in contents}
     return TlsSettings(
         key=written["key"],
         certificate=written["certificate"],

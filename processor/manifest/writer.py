@@ -53,7 +53,9 @@ def _replace(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
+            file.flush()
             os.fchmod(descriptor, target.stat().st_mode)
+            os.fsync(descriptor)
         Path(temporary).replace(target)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

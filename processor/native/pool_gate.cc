@@ -1,5 +1,6 @@
 #include "pool_gate.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,9 +29,12 @@ GateHeader* MapMemory(int descriptor) {
 }  // namespace
 
 std::shared_ptr<PoolGate> PoolGate::Create() {
-  const int descriptor = memfd_create("corelane-pool", MFD_CLOEXEC);
+  const int descriptor = memfd_create("corelane-pool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0) return nullptr;
-  GateHeader* header = ftruncate(descriptor, sizeof(GateHeader)) == 0 ? MapMemory(descriptor) : nullptr;
+  // Sealed: a process that has the descriptor could else cut the memory off under the others.
+  const bool is_sized = ftruncate(descriptor, sizeof(GateHeader)) == 0 &&
+                        fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0;
+  GateHeader* header = is_sized ? MapMemory(descriptor) : nullptr;
   if (header == nullptr) {
     close(descriptor);
     return nullptr;

@@ -51,7 +51,7 @@ std::unique_ptr<SharedChannel> SharedChannel::Create(const ChannelOptions& optio
     *error = "so many messages of that size cannot be addressed";
     return nullptr;
   }
-  const int descriptor = memfd_create("corelane-channel", MFD_CLOEXEC);
+  const int descriptor = memfd_create("corelane-channel", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0) {
     *error = SystemError("memfd_create");
     return nullptr;
@@ -60,6 +60,11 @@ std::unique_ptr<SharedChannel> SharedChannel::Create(const ChannelOptions& optio
   channel->descriptor_ = descriptor;
   if (ftruncate(descriptor, static_cast<off_t>(payload + options.slots * 2 * area_bytes)) != 0) {
     *error = SystemError("ftruncate");
+    return nullptr;
+  }
+  // A process that has the descriptor could else cut the memory off under the others.
+  if (fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    *error = SystemError("F_ADD_SEALS");
     return nullptr;
   }
   channel->slots_ = options.slots;

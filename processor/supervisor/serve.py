@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 from processor import ports
+from processor.cache_files import why_unwritable
 from processor.errors import ControlError, StartError
-from processor.knobs import Knobs, read_knobs
+from processor.knobs import Knobs, cache_folder, read_knobs
 from processor.manifest import Manifest, advice, load_manifest
 from processor.manifest.tensorflow_flags import Converted, reread
 from processor.supervisor import tasks
@@ -46,6 +47,9 @@ def serve_flags(converted: Converted) -> None:
 def _serve(manifest: Manifest, manifest_path: Path | None, knobs: Knobs, flags: Converted | None = None) -> None:
     host = read_host()
     _check_worker_user(manifest)
+    # Workers of another user say it of their own.
+    if manifest.host.worker_user is None and (problem := why_unwritable(cache_folder())):
+        _logger.warning("%s", problem)
     for warning in advice.warnings(manifest):
         _logger.warning("%s", warning)
 

@@ -24,7 +24,11 @@ def environment_of(spec: WorkerSpec) -> dict[str, str]:
         engine = choose_engine(Path(spec.folder), spec.engine)
     except LoadError:
         engine = ""  # the worker will say so
-    return worker_environment() if engine == "tensorflow" else dict(os.environ)
+    found = worker_environment() if engine == "tensorflow" else dict(os.environ)
+    # A client's key is no model's business.
+    found.pop("CORELANE_API_KEY", None)
+    # A sandbox holds for the thread that asks for it, so NumPy may have made none before.
+    return {**found, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def environment_for(engine: str, environment: Mapping[str, str] = os.environ) -> dict[str, str] | None:

@@ -1,10 +1,12 @@
 """Which engine runs a version, once a SavedModel has been tried as a fused plan."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from processor.engines import choose_engine
+from processor.engines.onednn import best_isa, has_bf16
 from processor.engines.selection import PLAN, is_installed
 from processor.errors import LoadError
 from processor.tensors import SERVE_TAGS
@@ -15,18 +17,44 @@ _AUTO_LIMIT_S = 240.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The engine of a version, the folder that it loads, and why."""
+    """The engine of a version, the folder that it loads, and why; `tables` are those of the plan in other precisions
+    that the cache has (EngineOptions.tables)."""
 
     engine: str
     folder: str
     why: str
+    tables: dict[str, str] = field(default_factory=dict)
 
 
 def choose(
-    folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str] = (), tags: Sequence[str] = SERVE_TAGS
+    folder: Path,
+    wanted: str,
+    cache: Path,
+    op_libraries: Sequence[str] = (),
+    tags: Sequence[str] = SERVE_TAGS,
+    *,
+    precision: str = "fp32",
+    sandbox: str = "auto",
 ) -> Choice:
-    """A SavedModel for engine `fused` is compiled here, unless `cache` has its plan. With `auto` every SavedModel is
-    tried, and TensorFlow runs what is not fused. LoadError if nothing can run the version."""
+    """A SavedModel for engine `fused` is compiled, unless `cache` has its plan. With `auto` every SavedModel is
+    tried, and TensorFlow runs what is not fused. LoadError if nothing can run the version.
+
+    Runs nothing of the model in this process, nor reads what only an engine understands: `sandbox` is for the process
+    that compiles."""
+    choice = _choose(folder, wanted, cache, op_libraries, tags, sandbox)
+    if choice.engine == "fused" and precision != "fp32":
+        from processor.engines.tables import TABLES, TableStore
+
+        kind = precision if precision != "auto" else "bf16" if has_bf16(best_isa()) else "fp32"
+        return dataclasses.replace(
+            choice, tables=TableStore(cache / TABLES).converted(Path(choice.folder), kind) if kind != "fp32" else {}
+        )
+    return choice
+
+
+def _choose(
+    folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str], tags: Sequence[str], sandbox: str
+) -> Choice:
     engine = choose_engine(folder, wanted)
     if not _is_tried(folder, engine, wanted):
         why = "the files are made for it" if wanted == "auto" else "the manifest says so"
@@ -37,7 +65,9 @@ def choose(
     try:
         is_auto = wanted == "auto"
         limit_s = _AUTO_LIMIT_S if is_auto else None
-        plan, found = fusing.plan_of(folder, cache, op_libraries, limit_s, must_gain=is_auto, tags=tags)
+        plan, found = fusing.plan_of(
+            folder, cache, op_libraries, limit_s, must_gain=is_auto, tags=tags, sandbox=sandbox
+        )
     except LoadError as error:
         if wanted != "auto":
             raise

@@ -1,8 +1,8 @@
 """Fused plans for versions: compiled, compared with the original, and kept for the next load.
 
-`python -m processor.worker.fusing PARENT FOLDER OUT TAGS [OP_LIBRARY...]` is how a worker compiles: in a process of its
-own, so that TensorFlow's memory goes when the plan is there. TAGS are a list in JSON. It prints what became of it as
-JSON.
+`python -m processor.worker.fusing PARENT FOLDER OUT TAGS SANDBOX [OP_LIBRARY...]` is how a worker compiles: in a
+process of its own, so that TensorFlow's memory goes when the plan is there, and so that what runs the model writes
+nowhere but to OUT's folder. TAGS are a list in JSON. It prints what became of it as JSON.
 """
 
 import contextlib
@@ -11,31 +11,31 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from kernels.compiler import NotFused
 from processor.control import die_with_parent
 from processor.engines import EngineOptions, load_engine
 from processor.engines.fused_compiler import SignatureReport, compile_saved_model, package_versions
-from processor.engines.selection import PLAN, is_installed
-from processor.engines.tables import TABLES, TableStore
+from processor.engines.fused_engine import SCHEMA
+from processor.engines.selection import is_installed
 from processor.errors import CorelaneError, EngineMissing, LoadError
+from processor.knobs import CACHE
 from processor.tensors import SERVE_TAGS
 from processor.worker import samples
-from processor.worker.content import content_key
+from processor.worker.content import content_key, content_of
 from processor.worker.equality import Equality, compare
 from processor.worker.hints import hints_of
+from processor.worker.plan_cache import KeptPlan, Outcome
+from processor.worker.sandbox import contain
 from processor.worker.speed import Cost, compare_cost, gain, worst
 
 # With less than that at some batch, TensorFlow behind the features is tried; it takes memory that OpenVINO does not.
 _GAIN_ENOUGH = 1.5
 _GAIN_TO_CHANGE = 1.1
-_UNUSED_S = 14 * 86400
-_COMPILER = 7  # changes when plans of the same model do
+_COMPILER = 8  # changes when plans of the same model do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,10 @@ class Result:
     reports: Sequence[SignatureReport]
     equality: Equality
     costs: Sequence[Cost]
+
+
+class NotWritten(LoadError):
+    """A plan that there was no room for. That says nothing of the model."""
 
 
 class PlanDiffers(NotFused):
@@ -65,7 +69,8 @@ def compile_and_compare(
     tags: Sequence[str] = SERVE_TAGS,
 ) -> Result:
     """Writes the plan of the SavedModel in `folder` to `out`, with the SavedModel in it if told to `carry` it.
-    LoadError, and no plan, if it cannot be fused or does not answer as the original does.
+    LoadError, and no plan, if it cannot be fused or does not answer as the original does; NotWritten if `out` cannot be
+    written.
 
     OpenVINO runs what is behind the features, if it can; TensorFlow if it cannot, answers otherwise, or is found to be
     quicker at it."""
@@ -97,10 +102,12 @@ def compile_and_compare(
                     found = again
         if (recorded := folder / samples.RECORDED).is_file():
             (unfinished / samples.RECORDED).parent.mkdir()
-            shutil.copy(recorded, unfinished / samples.RECORDED)
+            shutil.copyfile(recorded, unfinished / samples.RECORDED)
         unfinished.rename(out)
     except NotFused as error:
         raise LoadError(f"{folder} is not fused: {error}") from error
+    except OSError as error:
+        raise NotWritten(f"{out} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.rmtree(other, ignore_errors=True)
@@ -148,31 +155,23 @@ def plan_of(
     *,
     must_gain: bool = False,
     tags: Sequence[str] = SERVE_TAGS,
+    sandbox: str = "auto",
 ) -> tuple[Path, str]:
-    """The plan of the SavedModel in `folder`, compiled now unless `cache` has it, and what is known of it in words.
-    LoadError if there is none, which is kept, too; or if it takes longer than `limit_s`, which is not; or if it must
-    gain something, and does not."""
-    plan, outcome = _kept(folder, cache, op_libraries, tags)
-    try:
-        if not outcome.is_file():
-            _compile_into(plan, outcome, folder, op_libraries, limit_s, tags)
-        found = json.loads(outcome.read_text())
-    except (OSError, ValueError) as error:
-        raise LoadError(f"a plan cannot be kept in {cache}: {error}") from error
-    os.utime(outcome)  # it is in use
-    if "error" in found:
-        raise LoadError(found["error"])
-    gained = _gained(found)
+    """The plan of the SavedModel in `folder`, compiled now unless `cache` has it whole, and what is known of it in
+    words. LoadError if there is none, which is kept, too; or if it takes longer than `limit_s` or cannot be kept, which
+    are not; or if it must gain something, and does not. The model runs in a process of its own, in a sandbox."""
+    kept = _kept(folder, cache, op_libraries, tags)
+    outcome = kept.read()
+    if outcome is None:
+        outcome = kept.make(lambda out: _compile_apart(folder, out, op_libraries, limit_s, tags, sandbox))
+    if "error" in outcome:
+        raise LoadError(outcome["error"])
+    gained = _gained(outcome)
     if must_gain and gained < 1:
         raise LoadError(
             f"a plan was made, but costs {1 / gained:.2f} times what TensorFlow does; engine: fused takes it"
         )
-    columns = max(report["columns"] for report in found["reports"])
-    accepted = found["equality"]["accepted"]
-    why = next((report["why_tensorflow"] for report in found["reports"] if report["why_tensorflow"]), "")
-    rest = f"; TensorFlow runs the rest: {why}" if why else ""
-    fast = f", {gained:.1f}x as fast" if found["costs"] else ""
-    return plan, f"{columns} columns fused; equal to TensorFlow on {accepted} requests{fast}{rest}"
+    return kept.folder, _describe(outcome)
 
 
 def kept_plan(
@@ -184,10 +183,11 @@ def kept_plan(
     tags: Sequence[str] = SERVE_TAGS,
 ) -> Path | None:
     """The plan of the SavedModel in `folder`, if it was compiled before, and gains something if it must."""
-    plan, outcome = _kept(folder, cache, op_libraries, tags)
-    if not (plan / PLAN).is_file() or not outcome.is_file():
+    kept = _kept(folder, cache, op_libraries, tags)
+    outcome = kept.read()
+    if outcome is None or "error" in outcome:
         return None
-    return plan if not must_gain or _gained(json.loads(outcome.read_text())) >= 1 else None
+    return kept.folder if not must_gain or _gained(outcome) >= 1 else None
 
 
 def original_of(
@@ -195,63 +195,38 @@ def original_of(
 ) -> Path:
     """`folder`, if the kept plan is still that of the SavedModel in it. LoadError if not: files that changed under a
     plan would answer as another model."""
-    if not folder.is_dir() or _kept(folder, cache, op_libraries, tags)[0] != plan:
+    if not folder.is_dir() or _kept(folder, cache, op_libraries, tags).folder != plan:
         raise LoadError(f"the files in {folder} are gone, or others than those that the plan was made of")
     return folder
 
 
-def _gained(outcome: dict[str, Any]) -> float:
+def _gained(outcome: Outcome) -> float:
     return gain([Cost(**cost) for cost in outcome["costs"]])
 
 
-def _kept(folder: Path, cache: Path, op_libraries: Sequence[str], tags: Sequence[str]) -> tuple[Path, Path]:
-    """Where a plan is kept, and what is known of it."""
-    key = content_key(folder, _COMPILER, tuple(package_versions().items()), tuple(op_libraries), tuple(tags))
-    return cache / "fused" / key, cache / "fused" / f"{key}.json"
+def _describe(outcome: Outcome) -> str:
+    """What is known of a plan, in words."""
+    columns = max(report["columns"] for report in outcome["reports"])
+    accepted = outcome["equality"]["accepted"]
+    why = next((report["why_tensorflow"] for report in outcome["reports"] if report["why_tensorflow"]), "")
+    rest = f"; TensorFlow runs the rest: {why}" if why else ""
+    fast = f", {_gained(outcome):.1f}x as fast" if outcome["costs"] else ""
+    return f"{columns} columns fused; equal to TensorFlow on {accepted} requests{fast}{rest}"
 
 
-def _compile_into(
-    plan: Path,
-    outcome: Path,
-    folder: Path,
-    op_libraries: Sequence[str],
-    limit_s: float | None,
-    tags: Sequence[str],
-) -> None:
-    plan.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = plan.parent / f".{plan.name}.{os.getpid()}"
-    try:
-        found = _compile_apart(folder, unfinished, op_libraries, limit_s, tags)
-        if "error" not in found:
-            _forget_unused(plan.parent)
-            TableStore(plan.parent.parent / TABLES).adopt((unfinished / "tables").iterdir())
-            # If another worker was quicker, its plan is as good.
-            with contextlib.suppress(OSError):
-                unfinished.rename(plan)
-    finally:
-        for left in plan.parent.glob(f"*{unfinished.name}*"):
-            shutil.rmtree(left, ignore_errors=True)
-    written = outcome.with_suffix(f".{os.getpid()}")
-    written.write_text(json.dumps(found))
-    written.replace(outcome)
-
-
-def _forget_unused(folder: Path) -> None:
-    """Models are trained anew every day; their plans would fill the disk."""
-    for outcome in folder.glob("*.json"):
-        with contextlib.suppress(FileNotFoundError):  # another process may do the same
-            if time.time() - outcome.stat().st_mtime > _UNUSED_S:
-                shutil.rmtree(outcome.with_suffix(""), ignore_errors=True)
-                outcome.unlink()
+def _kept(folder: Path, cache: Path, op_libraries: Sequence[str], tags: Sequence[str]) -> KeptPlan:
+    versions = tuple(package_versions().items())
+    return KeptPlan(cache, content_key(folder, _COMPILER, SCHEMA, versions, tuple(op_libraries), tuple(tags)))
 
 
 def _compile_apart(
-    folder: Path, out: Path, op_libraries: Sequence[str], limit_s: float | None, tags: Sequence[str]
-) -> dict[str, Any]:
-    arguments = [str(os.getpid()), str(folder), str(out), json.dumps(list(tags)), *op_libraries]
+    folder: Path, out: Path, op_libraries: Sequence[str], limit_s: float | None, tags: Sequence[str], sandbox: str
+) -> Outcome:
+    arguments = [str(os.getpid()), str(folder), str(out), json.dumps(list(tags)), sandbox, *op_libraries]
     command = [sys.executable, "-P", "-m", "processor.worker.fusing", *arguments]
     # OpenVINO's Python crashes with the allocator of TensorFlow's workers.
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    environment |= {"HOME": str(out.parent), "TMPDIR": str(out.parent), "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=limit_s)
     except subprocess.TimeoutExpired as error:
@@ -259,20 +234,33 @@ def _compile_apart(
             f"compiling {folder} takes longer than {limit_s:.0f} s; `engine: fused` has as long as load_timeout_s"
         ) from error
     try:
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
+        found: Outcome = json.loads(done.stdout.splitlines()[-1])
+        if not found.keys() & {"error", "not_written"}:
+            _describe(found)
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError):
         # It died: that is not the model's word, and so not kept.
         last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise LoadError(f"compiling {folder} ended with {done.returncode}: {last[0][:300]}") from None
+    if "not_written" in found:
+        raise LoadError(f"a plan cannot be kept: {found['not_written']}; set {CACHE} to a folder that can be written")
     return found
 
 
 def main(arguments: Sequence[str]) -> None:
-    parent, folder, out, tags, *op_libraries = arguments
+    parent, folder, out, tags, sandbox, *op_libraries = arguments
     die_with_parent(int(parent))
+    content = content_of(Path(folder))
+    contain(
+        sandbox,
+        [Path(folder), *content.linked, *map(Path, op_libraries)],
+        writable=[Path(out).parent],
+        listed=content.folders,
+    )
     try:
         # The version's folder is there as long as the plan is served; a copy of it would double what a model takes.
         found = asdict(compile_and_compare(Path(folder), Path(out), op_libraries, carry=False, tags=json.loads(tags)))
+    except NotWritten as error:
+        found = {"not_written": str(error)}
     except CorelaneError as error:
         found = {"error": str(error)}
     print(json.dumps(found))

@@ -9,13 +9,12 @@ from pathlib import Path
 
 from processor import _native
 from processor.engines import EngineOptions
-from processor.engines.tables import TABLES
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.manifest import DivergenceSettings
 from processor.worker.choice import Choice
 from processor.worker.precision import Precision, load_in_precision
-from processor.worker.profiling import profile
+from processor.worker.profiling import ProfileFile, profile
 from processor.worker.session_group import SessionGroup
 from processor.worker.spec import WorkerSpec
 from processor.worker.warm_up import warm_up
@@ -37,17 +36,13 @@ class LoadedVersion:
     notes: list[str]
 
 
-def _cache(spec: WorkerSpec) -> Path | None:
-    return Path(spec.profile_folder) if spec.profile_folder else None
-
-
 def _original_of(plan: Path, spec: WorkerSpec) -> Path:
     """The SavedModel of a plan that was compiled for this version."""
     if plan == Path(spec.folder):
         raise LoadError(f"{plan} does not hold it; compile the plan again")
     from processor.worker.fusing import original_of
 
-    cache = _cache(spec) or cache_folder()
+    cache = Path(spec.profile_folder) if spec.profile_folder else cache_folder()
     return original_of(plan, Path(spec.folder), cache, spec.op_libraries, spec.saved_model_tags)
 
 
@@ -59,8 +54,33 @@ def load_version(
     cores_max: int,
     gate: _native.PoolGate | None = None,
     member: int = 0,
+    kept: ProfileFile | None = None,
 ) -> LoadedVersion:
-    """Loads and warms up; starts no thread that will run requests. LoadError says what is wrong with the version."""
+    """Loads and warms up; starts no thread that will run requests. LoadError says what is wrong with the version.
+    `kept` is where its profile is read, or written. With `auto` TensorFlow runs a version whose plan cannot be loaded:
+    that is made of the version, and is not the version."""
+    try:
+        return _load(spec, choice, channel, allowed, cores_max, gate, member, kept)
+    except LoadError as error:
+        if spec.engine != "auto" or choice.folder == spec.folder:
+            raise
+        _logger.warning("the plan in %s cannot be loaded, and TensorFlow runs the version: %s", choice.folder, error)
+        why = f"its plan cannot be loaded: {error}"
+    gc.collect()
+    original = Choice(engine="tensorflow", folder=spec.folder, why=why)
+    return _load(spec, original, channel, allowed, cores_max, gate, member, None)
+
+
+def _load(
+    spec: WorkerSpec,
+    choice: Choice,
+    channel: _native.SharedChannel,
+    allowed: Sequence[int],
+    cores_max: int,
+    gate: _native.PoolGate | None,
+    member: int,
+    kept: ProfileFile | None,
+) -> LoadedVersion:
     started_s = time.monotonic()
     folder = Path(choice.folder)
     options = EngineOptions(
@@ -69,7 +89,7 @@ def load_version(
         precision=spec.precision,
         op_libraries=spec.op_libraries,
         saved_model_tags=spec.saved_model_tags,
-        tables=None if (cache := _cache(spec)) is None else cache / TABLES,
+        tables=choice.tables,
         batching=spec.batch_rows_max > 0,
         original=lambda: _original_of(folder, spec),
     )
@@ -80,7 +100,7 @@ def load_version(
         warming_s = time.monotonic()
         warm_up(engine, sessions, folder, spec.message_bytes_max)
         warm_up_s = time.monotonic() - warming_s
-        measured = profile(engine, folder, precision.name, spec.threads_per_session, _cache(spec))
+        measured = profile(engine, folder, precision.name, spec.threads_per_session, kept)
     except MemoryError as error:
         raise LoadError("the load ran out of memory") from error
     gc.collect()

@@ -16,19 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kernels
-import processor
-import scheduler
 from processor import control, logs
 from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.worker.allocator import environment_for
+from processor.worker.content import content_of
 from processor.worker.sandbox import contain
 from processor.worker.spec import SessionPlacement, WorkerSpec
 
 if TYPE_CHECKING:
     from processor.worker.loading import LoadedVersion
+    from processor.worker.profiling import ProfileFile
     from processor.worker.session_group import SessionGroup
 
 _logger = logging.getLogger(__name__)
@@ -36,6 +35,7 @@ _logger = logging.getLogger(__name__)
 _OOM_SCORE = 500  # if memory runs out, a worker goes, and not the supervisor
 _DRAIN_LOOK_S = 0.01
 _LOAD_FAILED = 3
+_NO_FOLDER = "/nonexistent"  # for libraries that keep something in the home folder, or look for a temporary one
 _NICE_BESIDE_POOL = 10  # a tenth of the weight of nice 0
 
 
@@ -51,12 +51,13 @@ def main(arguments: list[str]) -> None:
     spec = WorkerSpec(**plain)
     _limit(spec)
     if "choice" not in first:
-        # What follows reads the model, and a compilation runs it.
-        _contain(client, spec, first["sandbox"])
         _choose(client, spec, first, arguments)
+    kept = _contain(client, spec, first)
     channel = SharedChannel.map(first["channel"], first["instance"])
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
-    loading = threading.Thread(target=lambda: loaded.put(_load(client, spec, channel, first)), name="load", daemon=True)
+    loading = threading.Thread(
+        target=lambda: loaded.put(_load(client, spec, channel, first, kept)), name="load", daemon=True
+    )
     drain_asked = threading.Event()
     placements: queue.Queue[control.Message] = queue.Queue()
 
@@ -90,18 +91,29 @@ def main(arguments: list[str]) -> None:
     os._exit(0)
 
 
-def _contain(client: control.ControlClient, spec: WorkerSpec, mode: str) -> None:
-    folder = Path(spec.folder)
-    cache = Path(spec.profile_folder) if spec.profile_folder else cache_folder()
+def _cache(spec: WorkerSpec) -> Path:
+    return Path(spec.profile_folder) if spec.profile_folder else cache_folder()
+
+
+def _contain(client: control.ControlClient, spec: WorkerSpec, first: control.Message) -> ProfileFile | None:
+    """What follows runs the model. It writes no file but the one that is open already, which is where its profile is
+    kept."""
+    folder, choice = Path(spec.folder), first["choice"]
+    kept = None
     with _failing(client, spec):
-        cache.mkdir(parents=True, exist_ok=True)
-        linked = {path.resolve().parent for path in folder.rglob("*") if path.is_symlink()}
-        programs = [Path(module.__path__[0]) for module in (processor, scheduler, kernels)]
-        held = contain(mode, [folder, *linked, *programs, *map(Path, spec.op_libraries)], [cache])
-    if held:
-        # Libraries that keep something in the home folder (OpenVINO's telemetry does) fail where they may not.
-        os.environ["HOME"] = str(cache)
-        _logger.info("contained: %s", "; ".join(held))
+        from processor.worker.profiling import ProfileFile
+
+        if spec.profile_folder:
+            kept = ProfileFile.open(_cache(spec), choice["engine"], Path(choice["folder"]), spec.threads_per_session)
+        content = content_of(folder)
+        for link, reason in content.refused.items():
+            _logger.warning("link %s in %s is not followed: %s", link, folder, reason)
+        files = [Path(choice["folder"]), *map(Path, choice["tables"].values()), *map(Path, spec.op_libraries)]
+        held = contain(first["sandbox"], [folder, *content.linked, *files], listed=content.folders)
+        if held:
+            os.environ["HOME"] = os.environ["TMPDIR"] = _NO_FOLDER
+            _logger.info("contained: %s", "; ".join(held))
+    return kept
 
 
 def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Message, arguments: list[str]) -> None:
@@ -113,8 +125,15 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
         with _failing(client, spec):
             from processor.worker.choice import choose as choice_of
 
-            cache = Path(spec.profile_folder) if spec.profile_folder else cache_folder()
-            choice = choice_of(Path(spec.folder), spec.engine, cache, spec.op_libraries, spec.saved_model_tags)
+            choice = choice_of(
+                Path(spec.folder),
+                spec.engine,
+                _cache(spec),
+                spec.op_libraries,
+                spec.saved_model_tags,
+                precision=spec.precision,
+                sandbox=first["sandbox"],
+            )
             first["choice"] = dataclasses.asdict(choice)
 
     thread = threading.Thread(target=choose, name="choose")
@@ -179,7 +198,11 @@ def _lower_priority(quietly: bool) -> None:
 
 
 def _load(
-    client: control.ControlClient, spec: WorkerSpec, channel: SharedChannel, first: control.Message
+    client: control.ControlClient,
+    spec: WorkerSpec,
+    channel: SharedChannel,
+    first: control.Message,
+    kept: ProfileFile | None,
 ) -> LoadedVersion:
     """The loaded version; tells the supervisor why, and ends the process, if there is none."""
     # Threads that an engine makes inherit the priority, so it is lowered only where none of them will run requests.
@@ -192,5 +215,8 @@ def _load(
 
         gate = PoolGate.map(first["gate"])
         choice = Choice(**first["choice"])
-        return load_version(spec, choice, channel, first["cpus"], first["cores"], gate, first["member"])
+        version = load_version(spec, choice, channel, first["cpus"], first["cores"], gate, first["member"], kept)
+        if kept is not None:
+            kept.close()
+        return version
     raise AssertionError("the process has ended")

@@ -1,10 +1,13 @@
 """What a request of a version costs: measured when it is loaded, kept for the next time.
 
 A profile is measured on the path that requests take, from their bytes to the response's, by batch size. It depends on
-the model's files, the engine, the precision, the threads and the machine; all of these make its key.
+the model's files, the engine, the precision, the threads and the machine; all of these but the precision make its key.
 """
 
-import json
+import contextlib
+import errno
+import fcntl
+import hashlib
 import logging
 import os
 import platform
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from processor._native import PredictResult, PredictSession, PredictSettings
+from processor.cache_files import from_checked, not_kept, to_checked
 from processor.engines import Engine, NativeEngine
 from processor.errors import RequestError
 from processor.methods import Method
@@ -26,6 +30,7 @@ from processor.wire import messages, tensors
 from processor.worker import samples
 from processor.worker.content import content_key
 from processor.worker.inference import Inference
+from processor.worker.plan_cache import KEPT
 from scheduler import Profile
 
 _logger = logging.getLogger(__name__)
@@ -34,6 +39,91 @@ BATCHES = (1, 10, 100)
 _RUNS_MIN, _RUNS_MAX = 5, 50
 _SECONDS_MAX = 0.3  # by batch size
 _BYTES_MAX = 1 << 30
+_FILE_BYTES_MAX = 1 << 20
+
+
+class ProfileFile:
+    """Where the profiles of a version are kept, by precision: a file that is opened before the model may run and
+    written after, when the process may open none any more. A write that is cut short shows in the checksum.
+
+    Thread safety: one thread; any number of processes."""
+
+    def __init__(self, descriptor: int | None, can_write: bool) -> None:
+        self._descriptor = descriptor
+        self._can_write = can_write
+
+    @classmethod
+    def open(cls, cache: Path, engine: str, folder: Path, threads: int) -> "ProfileFile":
+        """Makes the file if it is not there; where it cannot, nothing is kept, and the log says so."""
+        path = path_of(cache, engine, folder, threads)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return cls(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), can_write=True)
+        except OSError as error:
+            _logger.warning("%s", not_kept("profiles", cache, error))
+        return cls.open_to_read(path)
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> "ProfileFile":
+        try:
+            return cls(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), can_write=False)
+        except OSError:
+            return cls(None, can_write=False)
+
+    def read(self, precision: str) -> Profile | None:
+        with self._locked(fcntl.LOCK_SH):
+            found = self._profiles().get(precision)
+        return None if found is None else Profile.from_json(found)
+
+    def write(self, found: Profile) -> None:
+        if not self._can_write or self._descriptor is None:
+            return
+        with self._locked(fcntl.LOCK_EX):
+            data = to_checked({**self._profiles(), found.precision: found.to_json()})
+            try:
+                os.ftruncate(self._descriptor, 0)
+                written = os.pwrite(self._descriptor, data, 0)
+                if written < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(self._descriptor)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._descriptor, 0)
+                _logger.warning("a profile is not kept: %s", error)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor = None
+
+    @contextlib.contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        if self._descriptor is None:
+            yield
+            return
+        with contextlib.suppress(OSError):  # without locks a write may be lost, which is found out
+            fcntl.flock(self._descriptor, kind)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _profiles(self) -> dict[str, Any]:
+        """By precision; none if the file is damaged."""
+        if self._descriptor is None:
+            return {}
+        try:
+            data = os.pread(self._descriptor, _FILE_BYTES_MAX, 0)
+            found = from_checked(data) if data else {}
+            for precision, entry in found.items():
+                if Profile.from_json(entry).precision != precision:
+                    raise ValueError("it is another precision's")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _logger.warning("profiles are measured anew: %s", error)
+            return {}
+        assert isinstance(found, dict)
+        return found
 
 
 def profile(
@@ -41,49 +131,31 @@ def profile(
     folder: Path,
     precision: str,
     threads: int,
-    cache: Path | None,
+    kept: ProfileFile | None,
     *,
     batches: tuple[int, ...] = BATCHES,
 ) -> Profile:
-    """The version's profile, from `cache` if it was measured before."""
-    path = None if cache is None else path_of(cache, engine.name, folder, precision, threads)
-    if path is not None and (known := read(path)) is not None:
+    """The version's profile, as it is kept if it was measured before."""
+    if kept is not None and (known := kept.read(precision)) is not None:
         return known
     points = tuple(_measure(engine, folder, threads, batches))
     found = Profile(engine=engine.name, precision=precision, threads=threads, points=points)
-    if path is not None and points:
-        _write(path, found)
+    if kept is not None and points:
+        kept.write(found)
     return found
 
 
-def path_of(cache: Path, engine: str, folder: Path, precision: str, threads: int) -> Path:
-    """Where a version's profile is kept."""
-    return cache / "profiles" / f"{key(engine, folder, precision, threads)}.json"
+def path_of(cache: Path, engine: str, folder: Path, threads: int) -> Path:
+    """Where a version's profiles are kept."""
+    return cache / "profiles" / f"{key(engine, folder, threads)}.json"
 
 
-def key(engine: str, folder: Path, precision: str, threads: int) -> str:
-    """Changes with the content of the files, and with the machine."""
-    return content_key(folder, Profile.SCHEMA, engine, precision, threads, _machine())
-
-
-def read(path: Path) -> Profile | None:
-    try:
-        return Profile.from_json(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        _logger.warning("profile %s is measured anew: %s", path, error)
-        return None
-
-
-def _write(path: Path, found: Profile) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(json.dumps(found.to_json()))
-        unfinished.replace(path)
-    except OSError as error:
-        _logger.warning("the profile cannot be kept: %s", error)
+def key(engine: str, folder: Path, threads: int) -> str:
+    """Changes with the content of the files, and with the machine. That of a kept plan is in the list of its files."""
+    about = (Profile.SCHEMA, engine, threads, _machine())
+    with contextlib.suppress(OSError):
+        return hashlib.blake2b((folder / KEPT).read_bytes() + repr(about).encode(), digest_size=16).hexdigest()
+    return content_key(folder, *about)
 
 
 def _machine() -> tuple[str, ...]:

@@ -1,9 +1,11 @@
-"""What a worker may do, once it knows what it serves: a model is a program, and may be somebody else's.
+"""What a worker may do, once it is about to run its model: a model is a program, and may be somebody else's.
 
-Three layers, each as far as the kernel has it. Landlock: files are read below the version's folder, the programs'
-folders and the system's libraries, written below the cache and the temporary folders only; no TCP. seccomp: no sockets
-but those within the machine, no tracing of other processes, no mounting, no io_uring (which would open sockets past the
-filter). No new privileges, ever. All of it holds for every thread and child from here on, and cannot be undone.
+Three layers, each as far as the kernel has it. Landlock: the files of the version, the programs' and the system's
+libraries are read, one by one where a folder also holds what is nobody's business; nothing is written but what the
+caller names, nothing is started; no TCP, no signals and no abstract sockets to processes outside. seccomp: no sockets,
+no tracing of other processes, no change of a file's mode or owner, no mounting, no io_uring (which would open sockets
+past the filter). No new privileges, ever. All of it holds for every thread and child from here on, and cannot be
+undone.
 
 Not contained: CPU and memory but by `memory_bytes_max` and the cores; what the version's answers say.
 """
@@ -15,9 +17,13 @@ import platform
 import site
 import struct
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import kernels
+import processor
+import scheduler
 from processor.errors import LoadError
 
 _logger = logging.getLogger(__name__)
@@ -29,16 +35,30 @@ _EPERM = 1
 _O_PATH = getattr(os, "O_PATH", 0o10000000)
 
 # Landlock's rights to files, by the version of its interface that brought them.
-_EXECUTE, _WRITE, _READ, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_WRITE, _READ, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 _FILES = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
-_READING = _EXECUTE | _READ | _READ_DIR
+_EXECUTE = 1 << 0
+_READING = _READ | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE | _READ | 1 << 14 | 1 << 15  # the rest is of folders
 _TCP = {4: 0b11}
+_SCOPES = {6: 0b11}  # abstract unix sockets, signals
 
-_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt/intel")
-_WRITABLE = ("/tmp", "/var/tmp", "/dev/shm", "/dev/null")
+# By need: what the engines open, as seen in their system calls. /etc and /proc hold secrets beside it.
+_LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64", "/lib", "/lib64")
+_SYSTEM = (
+    *_LIBRARIES,
+    *("/usr/share/locale", "/usr/share/zoneinfo", "/opt/intel"),
+    *("/sys/devices/system", "/sys/bus/node", "/sys/fs/cgroup", "/sys/kernel/mm"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/etc/os-release"),
+    *("/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/etc/crypto-policies/back-ends/opensslcnf.config"),
+    *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems"),
+    *("/proc/sys/vm/overcommit_memory", "/dev/zero", "/dev/random", "/dev/urandom"),
+)
+# Of the process itself; its environment and its memory are not among them.
+_OWN = ("maps", "status", "statm", "stat", "cgroup", "cpuset", "cmdline", "mounts", "mountinfo", "auxv", "limits")
+_OWN_LISTED = ("task",)
+_THREADS_WAIT_S = 2.0
 
-_AF_UNIX = 1
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # By number on x86_64 and on aarch64; None where there is none.
 _SYSCALLS = {
@@ -67,12 +87,27 @@ _SYSCALLS = {
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "open_by_handle_at": (304, 265),
+    # What Landlock leaves to whoever owns a file.
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
 }
 
 
-def contain(mode: str, readable: Sequence[Path], writable: Sequence[Path]) -> list[str]:
-    """Puts this process into its sandbox, beside the system's files with these to read and to write. Returns what holds
-    now, in words. `mode` "required": LoadError if a layer is missing; "auto": its absence is logged; "off": nothing."""
+def contain(
+    mode: str, readable: Sequence[Path], *, writable: Sequence[Path] = (), listed: Sequence[Path] = ()
+) -> list[str]:
+    """Puts this process into its sandbox, beside the system's files with these to read and to write; of folders that
+    are `listed` the names may be read. Returns what holds now, in words. `mode` "required": LoadError if a layer is
+    missing; "auto": its absence is logged; "off": nothing."""
     if mode == "off":
         return []
     libc = ctypes.CDLL(None, use_errno=True)
@@ -80,7 +115,7 @@ def contain(mode: str, readable: Sequence[Path], writable: Sequence[Path]) -> li
         raise LoadError(f"the kernel refuses to give up privileges: {os.strerror(ctypes.get_errno())}")
     held, missing = ["no new privileges"], []
     layers: dict[str, Callable[[], str]] = {
-        "landlock": lambda: _landlock(libc, readable, writable),
+        "landlock": lambda: _landlock(libc, readable, writable, listed),
         "seccomp": lambda: _seccomp(libc),
     }
     for name, layer in layers.items():
@@ -95,25 +130,56 @@ def contain(mode: str, readable: Sequence[Path], writable: Sequence[Path]) -> li
     return held
 
 
-def _landlock(libc: ctypes.CDLL, readable: Sequence[Path], writable: Sequence[Path]) -> str:
+def _landlock(libc: ctypes.CDLL, readable: Sequence[Path], writable: Sequence[Path], listed: Sequence[Path]) -> str:
     version = _call(libc, _LANDLOCK_CREATE, None, 0, 1)
-    rights = _sum(_FILES, version)
-    tcp = _sum(_TCP, version)
-    attributes = struct.pack("=QQ", rights, tcp)[: 16 if version >= 4 else 8]
-    ruleset = _call(libc, _LANDLOCK_CREATE, attributes, len(attributes), 0)
+    rights, tcp, scopes = (_sum(bits, version) for bits in (_FILES, _TCP, _SCOPES))
+    size = 24 if scopes else 16 if tcp else 8
+    ruleset = _call(libc, _LANDLOCK_CREATE, struct.pack("=QQQ", rights, tcp, scopes)[:size], size, 0)
     try:
-        programs = {sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), *filter(None, sys.path)}
-        for path in (*_SYSTEM, *sorted(programs), *map(str, readable)):
-            _allow(libc, ruleset, path, _READING & rights)
-        for path in (*_WRITABLE, *map(str, writable)):
-            _allow(libc, ruleset, path, rights)
+        for path in (*_SYSTEM, *map(str, (*program_folders(), *readable))):
+            _allow(libc, ruleset, path, _READING)
+        for path in map(str, listed):
+            _allow(libc, ruleset, path, _READ_DIR)
+        for path in map(str, writable):
+            _allow(libc, ruleset, path, rights & ~_EXECUTE)
+        _allow(libc, ruleset, "/dev/null", _READ | _WRITE | rights & 1 << 14)
+        for names, allowed in ((_OWN, _READ), (_OWN_LISTED, _READ_DIR)):
+            for name in names:
+                # The kernel may forget such a file, and with it the rule, unless somebody holds it.
+                _allow(libc, ruleset, f"/proc/self/{name}", allowed, is_held=True)
+        _wait_for_one_thread()
         _call(libc, _LANDLOCK_RESTRICT, ruleset, 0)
     finally:
         os.close(ruleset)
-    return "landlock: reads its files, writes its cache" + (", no TCP" if tcp else "")
+    words = ["landlock: reads its files"]
+    words += ["writes nothing"] if not writable else ["writes its own folder"]
+    words += ["no TCP"] if tcp else []
+    words += ["no signals"] if scopes else []
+    return ", ".join(words)
 
 
-def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
+def _wait_for_one_thread() -> None:
+    """Landlock is for the thread that asks for it, and for those that it makes. OSError if others are there."""
+    end_s = time.monotonic() + _THREADS_WAIT_S
+    while (count := len(os.listdir("/proc/self/task"))) > 1:
+        if time.monotonic() > end_s:
+            raise OSError(0, f"{count} threads are running already")
+        time.sleep(0.001)  # one that was joined ends a moment later
+
+
+def program_folders() -> list[Path]:
+    """What Python, the libraries and our own packages are loaded from. A folder that holds our packages as a working
+    copy does, beside whatever else its owner keeps there, is not among them: the packages are."""
+    packages = [Path(module.__path__[0]).resolve() for module in (processor, scheduler, kernels)]
+    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
+    libraries = [Path(prefix, name) for prefix in prefixes for name in ("lib", "lib64", "pyvenv.cfg")]
+    paths = [Path(entry).resolve() for entry in (*site.getsitepackages(), *filter(None, sys.path))]
+    parents = {package.parent for package in packages}
+    installed = [path for path in paths if path not in parents or any(path.glob("*.dist-info"))]
+    return sorted({*packages, *libraries, *installed})
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int, *, is_held: bool = False) -> None:
     """Of a path that is not there, nothing need be allowed."""
     try:
         descriptor = os.open(path, _O_PATH | os.O_CLOEXEC)
@@ -125,7 +191,8 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
         rule = struct.pack("=Qi", rights, descriptor)
         _call(libc, _LANDLOCK_ADD, ruleset, 1, rule, 0)
     finally:
-        os.close(descriptor)
+        if not is_held:
+            os.close(descriptor)
 
 
 def _seccomp(libc: ctypes.CDLL) -> str:
@@ -141,14 +208,14 @@ def _seccomp(libc: ctypes.CDLL) -> str:
     found = Program(len(program) // 8, ctypes.addressof(instructions))
     # For all threads at once, those that are there already included.
     _call(libc, _SYS_SECCOMP[machine], 1, 1, ctypes.byref(found))
-    return "seccomp: no network, no tracing, no mounting"
+    return "seccomp: no sockets, no tracing, no mounting"
 
 
 def _filter(machine: str) -> bytes:
-    """The filter's program: a call of another architecture ends the process; those listed get EPERM, sockets within the
-    machine apart; all else is allowed."""
+    """The filter's program: a call of another architecture ends the process; those listed get EPERM; all else is
+    allowed."""
     column = 0 if machine == "x86_64" else 1
-    denied = [numbers[column] for name, numbers in _SYSCALLS.items() if name != "socket"]
+    denied = [number for numbers in _SYSCALLS.values() if (number := numbers[column]) is not None]
     load, equal, at_least, done = 0x20, 0x15, 0x35, 0x06
     allow, refuse, kill = 0x7FFF0000, 0x00050000 | _EPERM, 0x80000000
     body = [
@@ -159,13 +226,6 @@ def _filter(machine: str) -> bytes:
     ]
     if machine == "x86_64":
         body += [(at_least, 0, 1, 0x40000000), (done, 0, 0, refuse)]  # x32's numbers
-    body += [
-        (equal, 0, 4, _SYSCALLS["socket"][column]),
-        (load, 0, 0, 16),  # its first argument: the family
-        (equal, 0, 1, _AF_UNIX),
-        (done, 0, 0, allow),
-        (done, 0, 0, refuse),
-    ]
     for index, number in enumerate(denied):
         body.append((equal, len(denied) - index, 0, number))
     body += [(done, 0, 0, allow), (done, 0, 0, refuse)]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from processor.cache_files import MAKING, from_checked, to_checked
 from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.errors import InvalidRequest, LoadError
 from processor.worker import fusing
@@ -19,6 +20,7 @@ from processor.worker.draws import draw_example
 from processor.worker.equality import _difference, _run, compare
 from processor.worker.fusing import compile_and_compare, plan_of
 from processor.worker.hints import Hints, hints_of
+from processor.worker.plan_cache import KEPT
 from tests.support.fused_models import KINDS
 from tests.support.server import serving
 
@@ -210,11 +212,10 @@ def test_auto_takes_no_plan_that_costs_more(fused_models: Path, tmp_path: Path) 
     plan, found = plan_of(folder, tmp_path, must_gain=True)
     assert "x as fast" in found
     assert chosen_before(folder, "auto", tmp_path) == ("fused", plan)
-    (outcome,) = (tmp_path / "fused").glob("*.json")
-    kept = json.loads(outcome.read_text())
-    for cost in kept["costs"]:
+    kept = from_checked((plan / KEPT).read_bytes())
+    for cost in kept["outcome"]["costs"]:
         cost["original_ms"] = cost["other_ms"] / 2
-    outcome.write_text(json.dumps(kept))
+    (plan / KEPT).write_bytes(to_checked(kept))
     with pytest.raises(LoadError, match=r"costs 2.00 times what TensorFlow does; engine: fused takes it"):
         plan_of(folder, tmp_path, must_gain=True)
     assert chosen_before(folder, "auto", tmp_path) == ("tensorflow", folder)
@@ -224,7 +225,7 @@ def test_auto_takes_no_plan_that_costs_more(fused_models: Path, tmp_path: Path) 
 def test_compiling_may_take_too_long(fused_models: Path, tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="takes longer than 0 s"):
         plan_of(fused_models / "hash/1", tmp_path, limit_s=0.3)
-    assert list((tmp_path / "fused").iterdir()) == [], "nothing is left, and nothing is kept"
+    assert list(tmp_path.rglob("*")) == [tmp_path / MAKING], "nothing is left, and nothing is kept"
 
 
 def test_served(fused_models: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """What a request costs, measured and kept."""
 
-import json
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from processor.cache_files import from_checked, to_checked
 from processor.engines import Engine, EngineOptions, load_engine
 from processor.worker import profiling
 from scheduler import Profile
@@ -36,35 +38,58 @@ def test_larger_batches_cost_more(tensorflow_models: Path) -> None:
     assert large > 2 * small
 
 
+def kept_profile(scale: Path, cache: Path) -> Profile:
+    """As a worker reads it, or measures and keeps it."""
+    with contextlib.closing(profiling.ProfileFile.open(cache, "openvino", scale, 1)) as kept:
+        return profiling.profile(load(scale), scale, "fp32", 1, kept)
+
+
 def test_it_is_kept_by_content(scale: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    first = profiling.profile(load(scale), scale, "fp32", 1, cache)
+    first = kept_profile(scale, cache)
     (kept,) = (cache / "profiles").iterdir()
-    kept.write_text(json.dumps({**first.to_json(), "points": [[1, 123.0, 0.5]]}))
-    assert profiling.profile(load(scale), scale, "fp32", 1, cache).points == ((1, 123.0, 0.5),)
-    key = profiling.key("openvino", scale, "fp32", 1)
+    kept.write_bytes(to_checked({"fp32": {**first.to_json(), "points": [[1, 123.0, 0.5]]}}))
+    assert kept_profile(scale, cache).points == ((1, 123.0, 0.5),)
+    with contextlib.closing(profiling.ProfileFile.open(cache, "openvino", scale, 1)) as file:
+        assert file.read("bf16") is None
+        file.write(replace(first, precision="bf16"))
+        assert file.read("bf16") is not None
+    assert kept_profile(scale, cache).points == ((1, 123.0, 0.5),), "one precision leaves the other where it is"
+    key = profiling.key("openvino", scale, 1)
     assert kept.stem == key
-    others = [("onnxruntime", "fp32", 1), ("openvino", "bf16", 1), ("openvino", "fp32", 2)]
-    assert len({key, *(profiling.key(engine, scale, *rest) for engine, *rest in others)}) == 4  # type: ignore[arg-type]
+    others = [("onnxruntime", 1), ("openvino", 2)]
+    assert len({key, *(profiling.key(engine, scale, threads) for engine, threads in others)}) == 3
     copy = onnx_models.write_scale(tmp_path / "elsewhere/9", 2)
-    assert profiling.key("openvino", copy, "fp32", 1) == key, "the place does not matter"
+    assert profiling.key("openvino", copy, 1) == key, "the place does not matter"
     other = onnx_models.write_scale(tmp_path / "other/9", 3)
-    assert profiling.key("openvino", other, "fp32", 1) != key
+    assert profiling.key("openvino", other, 1) != key
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"schema": 0}', '{"schema": 1}', '{"schema": 1, "points": 3}'])
-def test_a_damaged_profile_is_measured_anew(scale: Path, tmp_path: Path, text: str) -> None:
-    kept = tmp_path / f"cache/profiles/{profiling.key('openvino', scale, 'fp32', 1)}.json"
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        to_checked({"fp32": {"schema": 1, "points": []}})[:-3],
+        *map(to_checked, ([], {"fp32": {"schema": 0}}, {"fp32": {"schema": 1}}, {"fp32": {"schema": 1, "points": 3}})),
+    ],
+)
+def test_a_damaged_profile_is_measured_anew(scale: Path, tmp_path: Path, data: bytes) -> None:
+    kept = tmp_path / f"cache/profiles/{profiling.key('openvino', scale, 1)}.json"
     kept.parent.mkdir(parents=True)
-    kept.write_text(text)
-    found = profiling.profile(load(scale), scale, "fp32", 1, tmp_path / "cache")
+    kept.write_bytes(data)
+    found = kept_profile(scale, tmp_path / "cache")
     assert len(found.points) == 3
-    assert Profile.from_json(json.loads(kept.read_text())) == found
+    assert Profile.from_json(from_checked(kept.read_bytes())["fp32"]) == found
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(scale: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error(
+    scale: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert profiling.profile(load(scale), scale, "fp32", 1, tmp_path / "file").points
+    assert kept_profile(scale, tmp_path / "file").points
+    assert "profiles cannot be kept in" in caplog.text
+    assert "set CORELANE_CACHE to a folder that can be written" in caplog.text
 
 
 def test_a_model_that_takes_nothing_made_up_has_no_profile(tensorflow_models: Path) -> None:

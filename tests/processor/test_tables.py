@@ -14,6 +14,7 @@ from processor.engines.tables import TABLES, TableStore, bf16_rows, int8_rows
 from processor.errors import LoadError
 from processor.manifest import DivergenceSettings
 from processor.worker.fusing import plan_of
+from processor.worker.plan_cache import KEPT
 from processor.worker.precision import load_in_precision
 
 FLOATS = st.lists(st.floats(-1e6, 1e6, width=32), min_size=24, max_size=24).map(
@@ -61,7 +62,7 @@ def test_plans_that_nobody_loads_go(fused_models: Path, tmp_path: Path) -> None:
     old, _ = plan_of(fused_models / "hash/1", tmp_path)
     used, _ = plan_of(fused_models / "hash_sum/1", tmp_path)
     for plan in (old, used):
-        os.utime(plan.with_suffix(".json"), (0, 0))
+        os.utime(plan / KEPT, (0, 0))
     assert plan_of(fused_models / "hash_sum/1", tmp_path)[0] == used
     new, _ = plan_of(fused_models / "hash_sqrtn/1", tmp_path)
     assert {path for path in (tmp_path / "fused").iterdir() if path.is_dir()} == {used, new}
@@ -71,10 +72,12 @@ def test_plans_that_nobody_loads_go(fused_models: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_converted_once(fused_models: Path, tmp_path: Path, precision: str) -> None:
     plan, _ = plan_of(fused_models / "hash/1", tmp_path)
-    options = EngineOptions(precision=precision, tables=tmp_path / TABLES)
     inputs = {"x": np.array([[b"v1"], [b"v2"], [b""]], np.object_), "floats": np.zeros((3, 3), np.float32)}
     answers = []
-    for chosen in (EngineOptions(), options, options):
+    for kind in ("fp32", precision, precision):
+        tables = TableStore(tmp_path / TABLES).converted(plan, kind)
+        assert len(tables) == (kind != "fp32")
+        chosen = EngineOptions(precision=kind, tables=tables)
         engine = load_engine("fused", plan, chosen)
         signature = engine.signatures()["serving_default"]
         answers.append(engine.run(engine.make_session(), signature, inputs, ["y"])["y"])
