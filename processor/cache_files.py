@@ -1,7 +1,7 @@
 """Files that Corelane keeps for itself: written whole or not at all, and known again by their checksums.
 
-The checksum is CRC-32C, by the library that TFRecord files need anyway: a core does about 5 GiB/s, more than most
-disks.
+The checksum is CRC-32C, by the library that TFRecord files need anyway: a core reads and checks about 3 GiB/s, more
+than most disks.
 """
 
 import contextlib

@@ -241,13 +241,20 @@ def _listen(chosen: Mapping[str, Any], admin: str, cache: Path, not_carried: lis
         not_carried.append("--port=0: gRPC cannot be off, and takes a free port of the loopback interface")
     return ListenSettings(
         grpc=f"0.0.0.0:{chosen['port']}" if chosen["port"] else "127.0.0.1:0",
-        grpc_socket=Path(chosen["grpc_socket_path"]).absolute() if chosen["grpc_socket_path"] else None,
+        grpc_socket=_absolute(chosen["grpc_socket_path"]) if chosen["grpc_socket_path"] else None,
         http=f"0.0.0.0:{chosen['rest_api_port']}" if chosen["rest_api_port"] else None,
         admin=admin,
         message_bytes_max=_MESSAGE_BYTES_MAX,
         metrics_path=metrics_path,
         tls=tls,
     )
+
+
+def _absolute(path: str) -> Path:
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise StartError(f"{path} should be an absolute path: the current folder is gone") from None
 
 
 def _tls(found: Any, cache: Path) -> TlsSettings:
@@ -298,7 +305,7 @@ def _models(
         return _from_config(config_file, template, not_carried)
     if not chosen["model_base_path"]:
         raise StartError("give --model_base_path, or --model_config_file for several models")
-    path = Path(chosen["model_base_path"]).absolute()
+    path = _absolute(chosen["model_base_path"])
     return (dataclasses.replace(template, name=chosen["model_name"], path=path),)
 
 
@@ -325,7 +332,7 @@ def _from_config(file: Path, template: ModelSettings, not_carried: list[str]) ->
             dataclasses.replace(
                 template,
                 name=config.name,
-                path=Path(config.base_path).absolute(),
+                path=_absolute(config.base_path),
                 versions=_with_labels(versions, labels),
                 labels=labels,
                 request_log=_log(config, not_carried),
@@ -367,7 +374,7 @@ def _log(config: Any, not_carried: list[str]) -> RequestLogSettings | None:
     if not prefix:
         not_carried.append(f"model {config.name}: logging_config without a filename_prefix")
         return None
-    return RequestLogSettings(folder=Path(prefix).absolute().parent, percent=min(100.0, rate * 100))
+    return RequestLogSettings(folder=_absolute(prefix).parent, percent=min(100.0, rate * 100))
 
 
 def _watch_s(seconds: int) -> float:

@@ -12,7 +12,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,12 +99,17 @@ def _contain(client: control.ControlClient, spec: WorkerSpec, first: control.Mes
     """What follows runs the model. It writes no file but the one that is open already, which is where its profile is
     kept."""
     folder, choice = Path(spec.folder), first["choice"]
-    kept = None
-    with _failing(client, spec):
+    kept: list[ProfileFile] = []
+
+    def open_profile() -> None:
         from processor.worker.profiling import ProfileFile
 
-        if spec.profile_folder:
-            kept = ProfileFile.open(_cache(spec), choice["engine"], Path(choice["folder"]), spec.threads_per_session)
+        plan = Path(choice["folder"])
+        kept.append(ProfileFile.open(_cache(spec), choice["engine"], plan, spec.threads_per_session))
+
+    if spec.profile_folder:
+        _run_quietly(client, spec, first, open_profile)
+    with _failing(client, spec):
         content = content_of(folder)
         for link, reason in content.refused.items():
             _logger.warning("link %s in %s is not followed: %s", link, folder, reason)
@@ -113,7 +118,7 @@ def _contain(client: control.ControlClient, spec: WorkerSpec, first: control.Mes
         if held:
             os.environ["HOME"] = os.environ["TMPDIR"] = _NO_FOLDER
             _logger.info("contained: %s", "; ".join(held))
-    return kept
+    return kept[0] if kept else None
 
 
 def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Message, arguments: list[str]) -> None:
@@ -121,30 +126,41 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
     needs another allocator than the process has, the process starts over with the choice made."""
 
     def choose() -> None:
-        _lower_priority(first["quietly"])
-        with _failing(client, spec):
-            from processor.worker.choice import choose as choice_of
+        from processor.worker.choice import choose as choice_of
 
-            choice = choice_of(
-                Path(spec.folder),
-                spec.engine,
-                _cache(spec),
-                spec.op_libraries,
-                spec.saved_model_tags,
-                precision=spec.precision,
-                sandbox=first["sandbox"],
-            )
-            first["choice"] = dataclasses.asdict(choice)
+        choice = choice_of(
+            Path(spec.folder),
+            spec.engine,
+            _cache(spec),
+            spec.op_libraries,
+            spec.saved_model_tags,
+            precision=spec.precision,
+            sandbox=first["sandbox"],
+        )
+        first["choice"] = dataclasses.asdict(choice)
 
-    thread = threading.Thread(target=choose, name="choose")
-    thread.start()
-    thread.join()
+    _run_quietly(client, spec, first, choose)
     environment = environment_for(first["choice"]["engine"])
     if environment is not None:
         for descriptor in (int(arguments[0]), first["channel"], first["gate"]):
             os.set_inheritable(descriptor, True)
         command = [sys.executable, "-P", "-m", "processor.worker", *arguments[:3], json.dumps(first)]
         os.execve(sys.executable, command, environment)
+
+
+def _run_quietly(
+    client: control.ControlClient, spec: WorkerSpec, first: control.Message, work: Callable[[], None]
+) -> None:
+    """Does part of the load on a thread of low priority: it reads all of the version's files."""
+
+    def run() -> None:
+        _lower_priority(first["quietly"])
+        with _failing(client, spec):
+            work()
+
+    thread = threading.Thread(target=run, name="load")
+    thread.start()
+    thread.join()
 
 
 @contextlib.contextmanager

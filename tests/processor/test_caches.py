@@ -21,6 +21,7 @@ from processor.engines.tables import TABLES, TableStore
 from processor.errors import LoadError, StartError
 from processor.gateway.request_log import RequestLog
 from processor.knobs import cache_folder
+from processor.manifest.tensorflow_flags import convert
 from processor.routes import LogRoute
 from processor.wire.records import read
 from processor.worker import fusing
@@ -371,3 +372,20 @@ def test_a_link_opens_no_file_that_its_owner_cannot_read(tmp_path: Path) -> None
     content = content_of(version)
     assert set(content.files) == {"open", "own"}
     assert "may not be read by everybody" in content.refused["secret"]
+
+
+def test_flags_where_the_current_folder_is_gone_or_keys_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "tls.config"
+    keys.write_text('server_key: "k" server_cert: "c"')
+    (tmp_path / "file").write_text("in the way")
+    flags = ["--model_base_path=/models/m", f"--ssl_config_file={keys}"]
+    with pytest.raises(StartError, match=rf"--ssl_config_file: its contents cannot be kept in .*; {MENDED_BY}"):
+        convert(flags, "127.0.0.1:0", {}, tmp_path / "file")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(StartError, match="models/m should be an absolute path: the current folder is gone"):
+        convert(["--model_base_path=models/m"], "127.0.0.1:0", {}, tmp_path)
