@@ -1,5 +1,6 @@
 """What the files of a version hold, told cheaply enough to be asked every second."""
 
+import errno
 import hashlib
 import os
 import stat as stats
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from processor.model_files import tree_of
+from processor.model_files import content_of
 
 WHOLE_BYTES = 1 << 20  # files up to that are read whole, of larger ones as much
 _SAMPLES = 16
@@ -66,13 +67,15 @@ class Fingerprints:
 
     def look(self, folder: Path) -> FolderLook:
         """OSError if a part of the folder cannot be read."""
-        tree = tree_of(folder)
-        changed_s = max(self._stat(Path(base)).st_ctime for base in tree.folders)
+        content = content_of(folder)
+        for name in content.broken:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / name))
+        changed_s = max(self._stat(path).st_ctime for path in content.visited)
         files: dict[str, _File] = {}
-        for name, path in tree.files.items():
+        for name, path in sorted(content.files.items()):
             found = self._stat(path)
             changed_s = max(changed_s, found.st_ctime)
-            files[name] = self._look_at(self._files.get(name), path, tree.folders[os.path.dirname(path)], found)
+            files[name] = self._look_at(self._files.get(name), path, str(path.parent), found)
         self._files = files
         now_s = self._monotonic_s()
         marks = [(name, file.mark(now_s)) for name, file in files.items()]

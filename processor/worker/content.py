@@ -1,89 +1,23 @@
-"""What a version's folder holds: its files, those that its links lead to, and a key of their content.
-
-A link opens what it names and nothing beside it: whoever may put a link into a version's folder may not thereby read
-what the server can read and they cannot.
-"""
+"""What a version's files hold, as a load needs it."""
 
 import hashlib
-import os
-import stat
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from processor.errors import LoadError
-from processor.model_files import is_litter
-
-_LINKED_MAX = 10_000  # files and folders behind links
-# No model has a file there.
-_SYSTEM = tuple(Path(name) for name in ("/etc", "/proc", "/sys", "/dev", "/run", "/boot"))
+from processor.model_files import Content, content_of
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """`files` by name in the version's folder, as they are without links. `linked` are those that lie outside of it,
-    and `folders` the folders that do: the names in them may be read. `refused` says of a link's name why it is not
-    followed."""
-
-    files: dict[str, Path] = field(default_factory=dict)
-    linked: list[Path] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
-
-
-def content_of(folder: Path) -> Content:
-    """LoadError if the folder cannot be read."""
-    content = Content()
+def readable_content(folder: Path) -> Content:
+    """What is in a version's folder and behind its links. LoadError if the folder cannot be read."""
     try:
-        root = folder.resolve()
-        # A folder, its name, and the owner of the link that led to it, if one did.
-        waiting: list[tuple[Path, str, int | None]] = [(root, "", None)]
-        seen = {root}
-        while waiting:
-            directory, prefix, owner = waiting.pop()
-            for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
-                if is_litter(entry.name):
-                    continue
-                name = prefix + entry.name
-                path, link_owner = Path(entry.path), owner
-                if entry.is_symlink():
-                    path, own = path.resolve(), entry.stat(follow_symlinks=False).st_uid
-                    if not path.is_relative_to(root):
-                        link_owner = own if owner in (None, 0) else owner
-                if not path.exists():
-                    continue
-                if link_owner is not None and (reason := _why_refused(path, link_owner, root, content)):
-                    content.refused[name] = f"{path} {reason}"
-                elif path.is_file():
-                    content.files[name] = path
-                    if link_owner is not None:
-                        content.linked.append(path)
-                elif path.is_dir() and path not in seen:
-                    seen.add(path)
-                    waiting.append((path, f"{name}/", link_owner))
-                    if link_owner is not None:
-                        content.folders.append(path)
+        return content_of(folder)
     except OSError as error:
         raise LoadError(f"{folder} cannot be read: {error}") from error
-    return content
-
-
-def _why_refused(path: Path, link_owner: int, root: Path, content: Content) -> str:
-    """Why a link of this owner does not open a path outside of the version's folder; empty if it does."""
-    if any(path.is_relative_to(system) for system in _SYSTEM):
-        return "is the system's"
-    if root.is_relative_to(path):
-        return "is around the version's folder"
-    if len(content.linked) + len(content.folders) >= _LINKED_MAX:
-        return f"is one of more than {_LINKED_MAX} files"
-    status = path.stat()
-    if link_owner not in (0, status.st_uid) and not status.st_mode & stat.S_IROTH:
-        return "may not be read by everybody, and the link is not its owner's"
-    return ""
 
 
 def content_key(folder: Path, *about: object) -> str:
     """Changes with the content of the files, and with whatever else it is `about`. LoadError if one cannot be read."""
-    content = content_of(folder)
+    content = readable_content(folder)
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr(about).encode())
     try:

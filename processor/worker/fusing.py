@@ -25,7 +25,7 @@ from processor.errors import CorelaneError, EngineMissing, LoadError
 from processor.knobs import CACHE
 from processor.tensors import SERVE_TAGS
 from processor.worker import samples
-from processor.worker.content import content_key, content_of
+from processor.worker.content import content_key, readable_content
 from processor.worker.equality import Equality, compare
 from processor.worker.hints import hints_of
 from processor.worker.plan_cache import KeptPlan, Outcome
@@ -249,7 +249,7 @@ def _compile_apart(
 def main(arguments: Sequence[str]) -> None:
     parent, folder, out, tags, sandbox, *op_libraries = arguments
     die_with_parent(int(parent))
-    content = content_of(Path(folder))
+    content = readable_content(Path(folder))
     contain(
         sandbox,
         [Path(folder), *content.linked, *map(Path, op_libraries)],

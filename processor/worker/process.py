@@ -21,7 +21,7 @@ from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.worker.allocator import environment_for
-from processor.worker.content import content_of
+from processor.worker.content import readable_content
 from processor.worker.sandbox import contain
 from processor.worker.spec import SessionPlacement, WorkerSpec
 
@@ -110,7 +110,7 @@ def _contain(client: control.ControlClient, spec: WorkerSpec, first: control.Mes
     if spec.profile_folder:
         _run_quietly(client, spec, first, open_profile)
     with _failing(client, spec):
-        content = content_of(folder)
+        content = readable_content(folder)
         for link, reason in content.refused.items():
             _logger.warning("link %s in %s is not followed: %s", link, folder, reason)
         files = [Path(choice["folder"]), *map(Path, choice["tables"].values()), *map(Path, spec.op_libraries)]

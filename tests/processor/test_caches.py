@@ -25,7 +25,7 @@ from processor.manifest.tensorflow_flags import convert
 from processor.routes import LogRoute
 from processor.wire.records import read
 from processor.worker import fusing
-from processor.worker.content import content_key, content_of
+from processor.worker.content import content_key, readable_content
 from processor.worker.fusing import kept_plan, plan_of
 from processor.worker.plan_cache import KEPT, KeptPlan
 from tests.processor.test_request_log import predict_answer, predict_call
@@ -349,7 +349,7 @@ def test_a_link_opens_what_it_names(tmp_path: Path) -> None:
         ("nowhere", tmp_path / "nothing"),
     ):
         (version / name).symlink_to(target)
-    content = content_of(version)
+    content = readable_content(version)
     assert set(content.files) in ({"within/data", "shared/deep/file"}, {"variables/data", "shared/deep/file"})
     assert content.linked == [shared / "deep/file"]
     assert set(content.folders) == {shared, shared / "deep"}
@@ -369,7 +369,7 @@ def test_a_link_opens_no_file_that_its_owner_cannot_read(tmp_path: Path) -> None
         os.chown(tmp_path / name, owner, owner)
         (version / name).symlink_to(tmp_path / name)
         os.lchown(version / name, 1234, 1234)
-    content = content_of(version)
+    content = readable_content(version)
     assert set(content.files) == {"open", "own"}
     assert "may not be read by everybody" in content.refused["secret"]
 
