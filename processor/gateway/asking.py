@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import Future
 
 from processor import control
+from processor.errors import TooLarge
 from processor.wire.status import error_of_number
 
 
@@ -18,12 +19,17 @@ class Ask:
         self._open: dict[int, Future[control.Message]] = {}
 
     def __call__(self, what: str, body: str) -> str:
-        """The supervisor's answer; the RequestError that it gave for one."""
+        """The supervisor's answer; the RequestError that it gave for one. TooLarge if it is too much to ask."""
         future: Future[control.Message] = Future()
         with self._lock:
             number = next(self._numbers)
             self._open[number] = future
-        self._client.send({"type": "ask", "id": number, "what": what, "body": body})
+        try:
+            self._client.send({"type": "ask", "id": number, "what": what, "body": body})
+        except TooLarge:
+            with self._lock:
+                del self._open[number]
+            raise
         answer = future.result()
         if answer["code"]:
             raise error_of_number(answer["code"], answer["body"])

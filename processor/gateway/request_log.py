@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from processor.call import Call
-from processor.errors import RequestError
 from processor.methods import Method
 from processor.routes import LogRoute
 from processor.wire.prediction_log import to_log
@@ -118,7 +117,7 @@ class RequestLog:
             if file.bytes >= min(_FILE_BYTES, settings.bytes_max // 4):
                 self._end(call.model)
                 _trim(Path(settings.folder), call.model, settings.bytes_max)
-        except (OSError, RequestError) as error:
+        except Exception as error:
             # The disk may be full: calls go on, and the count says how many are missing.
             self._count(call.model, "failed")
             _logger.warning("[%s] a call is not logged: %s", call.model, error)

@@ -1,6 +1,7 @@
 """Files that may change while the server runs: looked at again and again."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,8 @@ from processor.knobs import Knobs
 from processor.manifest import VersionPolicy
 from processor.supervisor import runtime
 from processor.supervisor.folders import FolderWatch, ModelFolder
+
+_logger = logging.getLogger("corelane")
 
 
 async def watch_folder(
@@ -26,12 +29,15 @@ async def watch_folder(
     # A thread of its own: a path on a file system that hangs holds up no other model.
     with ThreadPoolExecutor(1, thread_name_prefix=f"watch {name}") as thread:
         while True:
-            versions = policy(name)
-            if versions is not None:
-                folder = await asyncio.get_running_loop().run_in_executor(thread, watch.look, versions)
-                if folder != last:
-                    last = folder
-                    on_change(name, folder)
+            try:
+                versions = policy(name)
+                if versions is not None:
+                    folder = await asyncio.get_running_loop().run_in_executor(thread, watch.look, versions)
+                    if folder != last:
+                        last = folder
+                        on_change(name, folder)
+            except Exception as error:  # no thread for it, say: the next look may have one
+                _logger.error("[%s] its folder was not looked at: %s", name, error)
             await asyncio.sleep(knobs.watch_interval_s)
 
 
@@ -50,5 +56,8 @@ async def watch_file(
         if mark == seen and mark != applied:
             applied = mark
             if mark is None or mark != own_mark():
-                on_change()
+                try:
+                    on_change()
+                except Exception as error:
+                    _logger.critical("the change of %s was not taken over", path, exc_info=error)
         seen = mark

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import kernels
 import processor
 import scheduler
-from processor import control, logs
+from processor import control, logs, threads
 from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.worker.allocator import environment_for
 from processor.worker.sandbox import contain
+from processor.worker.session_threads import SessionThreads
 from processor.worker.spec import SessionPlacement, WorkerSpec
 
 if TYPE_CHECKING:
@@ -56,21 +57,25 @@ def main(arguments: list[str]) -> None:
         _choose(client, spec, first, arguments)
     channel = SharedChannel.map(first["channel"], first["instance"])
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
-    loading = threading.Thread(target=lambda: loaded.put(_load(client, spec, channel, first)), name="load", daemon=True)
     drain_asked = threading.Event()
     placements: queue.Queue[control.Message] = queue.Queue()
+    sessions = SessionThreads()
 
     def handle(message: control.Message) -> None:
         if message["type"] == "drain":
             drain_asked.set()
         elif message["type"] == "place":
             placements.put(message)
+        elif message["type"] == "beat":
+            sessions.check()
+            client.send(message)
 
-    threading.Thread(target=client.serve, args=(handle,), name="control", daemon=True).start()
-    loading.start()
+    threads.start(lambda: client.serve(handle), "control")
+    threads.start(lambda: loaded.put(_load(client, spec, channel, first)), "load", may_end=lambda: True)
     version = loaded.get()
-    version.group.place([SessionPlacement()] * spec.sessions)
-    threading.Thread(target=_place, args=(version.group, placements), name="place", daemon=True).start()
+    with sessions.changing(version.group):
+        version.group.place([SessionPlacement()] * spec.sessions)
+    threads.start(lambda: _place(version.group, placements, sessions), "place")
     client.send(
         {
             "type": "available",
@@ -84,6 +89,7 @@ def main(arguments: list[str]) -> None:
         }
     )
     drain_asked.wait()
+    sessions.forget()
     while not channel.close_if_idle():
         time.sleep(_DRAIN_LOOK_S)
     version.group.stop()
@@ -144,7 +150,7 @@ def _failing(client: control.ControlClient, spec: WorkerSpec) -> Iterator[None]:
     os._exit(_LOAD_FAILED)
 
 
-def _place(group: SessionGroup, placements: queue.Queue[control.Message]) -> None:
+def _place(group: SessionGroup, placements: queue.Queue[control.Message], threads_of: SessionThreads) -> None:
     """Makes the sessions be what the supervisor says, the newest word only: a session that goes may take its time."""
     while True:
         wanted = placements.get()
@@ -152,7 +158,8 @@ def _place(group: SessionGroup, placements: queue.Queue[control.Message]) -> Non
             wanted = placements.get()
         try:
             sessions = [SessionPlacement(cpus=tuple(cpus)) for cpus in wanted["sessions"]]
-            group.place(sessions, shares=wanted["shares"])
+            with threads_of.changing(group):
+                group.place(sessions, shares=wanted["shares"])
         except LoadError as error:
             _logger.error("sessions stay as they are: %s", error)
 
