@@ -4,8 +4,9 @@ A beat passes through what serves: in a gateway through its control thread, its 
 calls; in a worker through its control thread, which looks after the sessions. Time is counted in the supervisor's own
 ticks: if it was stopped itself, or the whole host was, nobody missed a beat.
 
-A worker may have a reason not to answer: native code that runs for long may hold Python's lock. While it computes, or
-waits for a processor or a disk, it lives. One that sleeps, or is stopped, does not. A gateway runs no such code."""
+A process may have a reason not to answer: native code that runs for long may hold Python's lock. While it computes, or
+waits for a processor or a disk, it lives; a worker for as long as that takes, a gateway, whose longest such run is a
+parse of JSON, for some time. One that sleeps, or is stopped, does not live."""
 
 import contextlib
 from collections.abc import Iterable
@@ -50,21 +51,22 @@ def look_at(pid: int) -> Look:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
     """`answers`: it has said that it serves, for which it has `start_s`; before that, only its being stopped is
-    noticed. `computes`: it may be deaf while it computes."""
+    noticed. `patience`: how many more times the limit it may take to answer while it computes."""
 
     child: Child
     answers: bool
-    computes: bool
+    patience: float
     start_s: float = float("inf")
 
 
 @dataclass(slots=True)
 class _Pulse:
-    """Ticks that the process was seen, the beat sent last, the ticks since it or since the last sign of life, and the
-    CPU used until then."""
+    """Ticks that the process was seen, the beat sent last, how often it was spared since, the ticks since it or since
+    it was spared, and the CPU used until then."""
 
     age: int = 0
     sent: int = 0
+    spared: int = 0
     ticks: int = 0
     cpu_s: float = 0.0
 
@@ -95,7 +97,7 @@ class Heartbeats:
             elif process.answers and child.beat == pulse.sent:
                 if pulse.ticks >= self._interval:
                     pulse.sent += 1
-                    pulse.ticks, pulse.cpu_s = 0, look_at(child.pid).cpu_s if process.computes else 0.0
+                    pulse.ticks, pulse.spared, pulse.cpu_s = 0, 0, look_at(child.pid).cpu_s
                     child.send({"type": "beat", "number": pulse.sent})
             elif pulse.ticks >= self._limit:
                 self._judge(process, pulse)
@@ -106,8 +108,10 @@ class Heartbeats:
         used_s, pulse.cpu_s, pulse.ticks = look.cpu_s - pulse.cpu_s, look.cpu_s, 0
         if look.is_stopped:
             process.child.kill(f"was stopped and did not answer for {self._limit_s:g} s")
-        elif process.answers and not (process.computes and self._is_busy(look, used_s)):
-            process.child.kill(f"did not answer for {self._limit_s:g} s")
+        elif process.answers and pulse.spared < process.patience and self._is_busy(look, used_s):
+            pulse.spared += 1
+        elif process.answers:
+            process.child.kill(f"did not answer for {self._limit_s * (1 + pulse.spared):g} s")
 
     def _is_busy(self, look: Look, used_s: float) -> bool:
         return bool(look.states & _RUNNING) or used_s > _BUSY_SHARE * self._limit_s

@@ -11,6 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Collection, Coroutine
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ _logger = logging.getLogger("corelane")
 _TICK_S = 0.25
 _PLAN_TICKS = 8
 _GATEWAY_START_S = 60.0
+_GATEWAY_PATIENCE = 3
 
 
 class Supervisor:
@@ -132,10 +134,14 @@ class Supervisor:
             if self._failure:
                 raise StartError(self._failure)
         finally:
-            self.workers.kill()
-            self.gateways.kill()
-            for port in self._ports.values():
-                port.close()
+            self.close()
+
+    def close(self) -> None:
+        """Lets go of all that it holds."""
+        self.workers.kill()
+        self.gateways.kill()
+        for port in self._ports.values():
+            port.close()
 
     def stop(self) -> None:
         """Asks for a drain and a clean end; asked twice, ends at once by KeyboardInterrupt."""
@@ -210,11 +216,11 @@ class Supervisor:
     def _watched(self) -> list[Watched]:
         """A worker that loads is not judged by its answers: `load_timeout_s` does that."""
         gateways = [
-            Watched(child=gateway.child, answers=gateway.ready, computes=False, start_s=_GATEWAY_START_S)
+            Watched(child=gateway.child, answers=gateway.ready, patience=_GATEWAY_PATIENCE, start_s=_GATEWAY_START_S)
             for gateway in self.gateways.list
         ]
         workers = [
-            Watched(child=worker.child, answers=worker.instance.phase is not Phase.LOADING, computes=True)
+            Watched(child=worker.child, answers=worker.instance.phase is not Phase.LOADING, patience=inf)
             for worker in self.workers
         ]
         return [*gateways, *workers]

@@ -37,6 +37,7 @@ _logger = logging.getLogger(__name__)
 _OOM_SCORE = 500  # if memory runs out, a worker goes, and not the supervisor
 _DRAIN_LOOK_S = 0.01
 _LOAD_FAILED = 3
+_REASON_CHARACTERS = 4000  # a model's own text may be in it
 _NICE_BESIDE_POOL = 10  # a tenth of the weight of nice 0
 
 
@@ -145,8 +146,8 @@ def _failing(client: control.ControlClient, spec: WorkerSpec) -> Iterator[None]:
     except BaseException as error:
         # Whatever an engine raises on a broken model, the supervisor hears of it.
         _logger.exception("loading %s failed", spec.name)
-        reason = f"{type(error).__name__}: {error}"[:1000]
-    client.send({"type": "failed", "error": reason})
+        reason = f"{type(error).__name__}: {error}"
+    client.send({"type": "failed", "error": reason[:_REASON_CHARACTERS]})
     os._exit(_LOAD_FAILED)
 
 

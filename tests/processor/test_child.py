@@ -114,10 +114,10 @@ def test_lines(size: int) -> None:
     assert [len(line) for line in found[2:]] == [LINE_BYTES_MAX] * 3 + [5, 3]
 
 
-async def beat(odd: Odd, ticks: int, *, answers: bool = True, computes: bool = True, start_s: float = 1e9) -> None:
+async def beat(odd: Odd, ticks: int, *, answers: bool = True, patience: float = 100, start_s: float = 1e9) -> None:
     """Beats for so many ticks, or until it has ended."""
     heartbeats = Heartbeats(LIMIT_S, TICK_S)
-    watched = Watched(child=odd.child, answers=answers, computes=computes, start_s=start_s)
+    watched = Watched(child=odd.child, answers=answers, patience=patience, start_s=start_s)
     for _ in range(ticks):
         heartbeats.tick([watched] if odd.end is None else [])
         await asyncio.sleep(TICK_S)
@@ -125,7 +125,7 @@ async def beat(odd: Odd, ticks: int, *, answers: bool = True, computes: bool = T
             return
 
 
-TICKS = round(3 * LIMIT_S / TICK_S)
+TICKS = round(2.5 * LIMIT_S / TICK_S)
 
 
 @pytest.mark.parametrize(
@@ -137,14 +137,15 @@ TICKS = round(3 * LIMIT_S / TICK_S)
         ("none", False, {"answers": False}, None),
         ("none", False, {"answers": False, "start_s": 1.5}, "did not say within 1.5 s that it serves; it was killed"),
         ("hold the lock computing", False, {}, None),
-        ("hold the lock computing", False, {"computes": False}, "did not answer for 1 s; it was killed"),
+        ("hold the lock computing", False, {"patience": 0}, "did not answer for 1 s; it was killed"),
+        ("hold the lock computing", False, {"patience": 2}, "did not answer for 3 s; it was killed"),
         ("hold the lock sleeping", False, {}, "did not answer for 1 s; it was killed"),
         ("hold the lock sleeping", False, {"answers": False}, None),
     ],
 )
 def test_beats(oddity: str, stops: bool, how: dict[str, Any], reason: str | None) -> None:
     async def run() -> None:
-        odd = Odd(oddity, seconds=5 * LIMIT_S)
+        odd = Odd(oddity, seconds=100 if reason else 3 * LIMIT_S)
         await odd.until(lambda: "ready" in odd.messages)
         if stops:
             os.kill(odd.child.pid, signal.SIGSTOP)
@@ -167,7 +168,7 @@ def test_nobody_missed_a_beat_while_the_supervisor_stood_still() -> None:
         odd = Odd("none")
         await odd.until(lambda: "ready" in odd.messages)
         heartbeats = Heartbeats(LIMIT_S, TICK_S)
-        watched = [Watched(child=odd.child, answers=True, computes=False)]
+        watched = [Watched(child=odd.child, answers=True, patience=0)]
         for _ in range(8):
             heartbeats.tick(watched)
             await asyncio.sleep(TICK_S)
