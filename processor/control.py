@@ -1,7 +1,7 @@
 """The control connection between the supervisor and each of its processes: a line of JSON a message.
 
 The child holds one end as an inherited file descriptor. Its end of file means that the supervisor is gone, and the
-child ends itself at once.
+child ends itself at once. The supervisor kills a child that closes its end, or says what is no message.
 """
 
 import ctypes
@@ -13,10 +13,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from processor.errors import StartError
+from processor import threads
+from processor.errors import StartError, TooLarge
 
 Message = dict[str, Any]
 
+MESSAGE_BYTES_MAX = 1 << 24  # of what a child says; it takes what it hears whole
 _PR_SET_PDEATHSIG = 1
 
 
@@ -37,8 +39,13 @@ class ControlClient:
         return json.loads(line) if line.endswith(b"\n") else None
 
     def send(self, message: Message) -> None:
-        """Sends, or drops the message if the supervisor has gone: then `receive` ends, and so does the process."""
+        """Sends, or drops the message if the supervisor has gone: then `receive` ends, and so does the process.
+        TooLarge, and nothing is sent, for one over MESSAGE_BYTES_MAX."""
         data = encode(message)
+        if len(data) > MESSAGE_BYTES_MAX:
+            raise TooLarge(
+                f"this takes {len(data)} bytes as a message to the supervisor, which reads {MESSAGE_BYTES_MAX} at most"
+            )
         with self._lock:
             try:
                 self._socket.sendall(data)
@@ -46,9 +53,12 @@ class ControlClient:
                 return
 
     def serve(self, handle: Callable[[Message], None]) -> None:
-        """Handles messages on this thread until the supervisor goes; then ends the process."""
-        while (message := self.receive()) is not None:
-            handle(message)
+        """Handles messages on this thread until the supervisor goes; then ends the process, as an exception does."""
+        try:
+            while (message := self.receive()) is not None:
+                handle(message)
+        except BaseException as error:
+            threads.end_process("a message of the supervisor was not handled", error)
         os._exit(1)
 
 

@@ -57,6 +57,8 @@ def render(status: dict[str, Any]) -> str:
         if model["problem"]:
             notes.append(f"{model['name']}: {model['problem']}")
         notes += [f"{model['name']}: {duplicate}" for duplicate in model.get("duplicates", ())]
+    if status["gateway_error"]:
+        notes.append(f"a gateway {status['gateway_error']}; another took its place")
     if status["manifest_error"]:
         notes.append(f"the changed manifest is not applied: {status['manifest_error']}")
     ready = "ready" if status["ready"] else "not ready yet"

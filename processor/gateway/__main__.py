@@ -2,6 +2,7 @@
 
 import sys
 
+from processor import threads
 from processor.gateway.process import main
 
-main(sys.argv[1:])
+threads.run(main, sys.argv[1:])

@@ -5,7 +5,7 @@ import threading
 from concurrent.futures import Future
 
 from processor import control
-from processor.errors import DeadlinePassed
+from processor.errors import DeadlinePassed, TooLarge
 from processor.wire.status import error_of_number
 
 
@@ -20,14 +20,18 @@ class Ask:
 
     def __call__(self, what: str, body: str, timeout_s: float | None = None) -> str:
         """The supervisor's answer; the RequestError that it gave for one. DeadlinePassed if there is none in time: what
-        was asked for goes on."""
+        was asked for goes on. TooLarge if it is too much to ask."""
         future: Future[control.Message] = Future()
         with self._lock:
             number = next(self._numbers)
             self._open[number] = future
-        self._client.send({"type": "ask", "id": number, "what": what, "body": body})
         try:
+            self._client.send({"type": "ask", "id": number, "what": what, "body": body})
             answer = future.result(timeout_s)
+        except TooLarge:
+            with self._lock:
+                self._open.pop(number, None)
+            raise
         except TimeoutError:
             with self._lock:
                 self._open.pop(number, None)

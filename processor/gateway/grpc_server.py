@@ -1,25 +1,32 @@
 """The gRPC gateway: one server on the shared port."""
 
 import os
+import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from processor import control
-from processor.gateway import inference_service, model_service, prediction_service
+from processor.gateway import health, inference_service, model_service, prediction_service
 from processor.gateway.grpc_access import AccessInterceptor, server_credentials
 from processor.gateway.grpc_calls import Forwarding
+from processor.gateway.grpc_streams import Streams
 from processor.gateway.process import Gateway
 from processor.gateway.reflection import SERVICE as REFLECTION
 from processor.gateway.reflection import Reflection
+from processor.threads import ThreadPool
 from processor.wire.messages import POOL
 
 # A request in flight holds a thread; the router bounds them by version, and this by process.
 _CALLS_MAX = 4096
+_SPARE_THREADS = 2  # for beats, however many calls there are
+_LOOK_S = 0.01
+_REFLECTIONS_MAX = 32
 _FLUSH_S = 0.1  # gRPC calls an answer sent when it is handed to the transport
 _COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,
@@ -28,19 +35,29 @@ _COMPRESSIONS = {
 }
 
 
+def _is_polling(thread: threading.Thread) -> bool:
+    """Whether the thread is in the function that it was made for, and in none that it calls: grpcio's polls gRPC's
+    queue there, outside of Python. One that waits for a lock, or has ended, is elsewhere."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_back is not None and frame.f_back.f_code is threading.Thread.run.__code__
+
+
 class GrpcGateway(Gateway):
     def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
         super().__init__(client, settings)
-        self._health = health.HealthServicer(experimental_non_blocking=True)
-        self._known: set[str] = set()
+        self._health = health.Health()
+        self._calls = ThreadPool(_CALLS_MAX + _SPARE_THREADS, "call")
+        self._polls: set[threading.Thread] = set()
         self._server = self._make_server()
 
     def serve(self) -> None:
+        before = set(threading.enumerate())
         self._server.start()
+        self._polls = set(threading.enumerate()) - before
         self.client.send({"type": "ready"})
 
     def stop(self, grace_s: float) -> None:
-        self._health.enter_graceful_shutdown()
+        self._health.end()
         self._server.stop(grace_s).wait()
         self.log.close()
         self.records.close()
@@ -49,20 +66,26 @@ class GrpcGateway(Gateway):
 
     def on_routes(self) -> None:
         """Health: overall, and of each model by its name."""
-        statuses = health_pb2.HealthCheckResponse
-        models = self.router.models()
-        for name in self._known - models.keys():
-            self._health.set(name, statuses.SERVICE_UNKNOWN)
-        for name, model in models.items():
-            serving = any(route.instance is not None for route in model.versions)
-            self._health.set(name, statuses.SERVING if serving else statuses.NOT_SERVING)
-        self._known = set(models)
-        self._health.set(health.OVERALL_HEALTH, statuses.SERVING if self.is_ready() else statuses.NOT_SERVING)
+        statuses = {
+            name: any(route.instance is not None for route in model.versions)
+            for name, model in self.router.models().items()
+        }
+        self._health.replace({**statuses, health.OVERALL: self.is_ready()})
+
+    def pass_beat(self, answer: Callable[[], None]) -> None:
+        """By a thread of the calls, when the thread that hands them their calls polls for more."""
+
+        def beat() -> None:
+            while not all(map(_is_polling, self._polls)):
+                time.sleep(_LOOK_S)
+            answer()
+
+        self._calls.submit(beat)
 
     def _make_server(self) -> grpc.Server:
         bytes_max = self.settings["message_bytes_max"]
         server = grpc.server(
-            ThreadPoolExecutor(_CALLS_MAX, thread_name_prefix="call"),
+            self._calls,
             maximum_concurrent_rpcs=_CALLS_MAX,
             interceptors=[] if self.access.is_open else [AccessInterceptor(self.access)],
             compression=_COMPRESSIONS[self.settings["compression"]],
@@ -73,18 +96,17 @@ class GrpcGateway(Gateway):
             ],
         )
         how = Forwarding(router=self.router, records=self.records, timeout_s=self.settings["request_timeout_s"])
+        for module in (health_pb2, reflection_pb2):
+            POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
         services = {
             prediction_service.SERVICE: prediction_service.handlers(how),
             model_service.SERVICE: model_service.handlers(self.router, self.ask),
             inference_service.SERVICE: inference_service.handlers(how, self.signatures, self.ask, self.is_ready),
+            health.SERVICE: self._health.handlers(),
         }
+        services[REFLECTION] = Reflection((*services, REFLECTION)).handlers(Streams("reflections", _REFLECTIONS_MAX))
         for name, handlers in services.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        for module in (health_pb2, reflection_pb2):
-            POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-        reflection = Reflection((*services, health.SERVICE_NAME, REFLECTION))
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection, server)
         if self.settings["tls"] is None:
             server.add_insecure_port(self.settings["address"])
         else:

@@ -2,12 +2,12 @@
 
 import gc
 import os
-import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
-from processor import control, logs, routes
+from processor import control, logs, routes, threads
 from processor.call import Call
 from processor.channel import SharedMemoryChannel
 from processor.errors import StartError
@@ -42,6 +42,7 @@ class Gateway(ABC):
         traces = settings["traces"]
         self.records = CallRecords(settings["access_log"], None if traces is None else Traces(traces))
         self._ready = False
+        self.stopping = False
 
     def tell_counts(self) -> None:
         """Sends the supervisor, again and again, what no channel can count. Never returns."""
@@ -71,12 +72,20 @@ class Gateway(ABC):
             self.client.send({"type": "routed", "epoch": message["epoch"]})
         elif message["type"] == "answer":
             self.ask.answered(message)
+        elif message["type"] == "beat":
+            self.pass_beat(lambda: self.client.send(message))
         elif message["type"] == "stop":
-            threading.Thread(target=self.stop, args=(message["grace_s"],), name="stop", daemon=True).start()
+            self.stopping = True
+            threads.start(lambda: self.stop(message["grace_s"]), "stop")
 
     @abstractmethod
     def on_routes(self) -> None:
         """A new table is in place."""
+
+    @abstractmethod
+    def pass_beat(self, answer: Callable[[], None]) -> None:
+        """Has `answer` called by way of all that serves, and returns at once: a gateway that does not serve does not
+        answer, and is killed."""
 
     @abstractmethod
     def serve(self) -> None:
@@ -104,7 +113,7 @@ def main(arguments: list[str]) -> None:
     gc.collect()
     gc.freeze()
     gateway.serve()
-    threading.Thread(target=gateway.tell_counts, name="counts", daemon=True).start()
+    threads.start(gateway.tell_counts, "counts")
     client.serve(gateway.handle)
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import grpc
 from google.protobuf import descriptor_pb2
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from processor.gateway.grpc_streams import Streams
 from processor.wire.messages import POOL
 
 SERVICE = reflection.SERVICE_NAME
@@ -22,6 +24,15 @@ class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]
         seen: set[str] = set()
         for name in self._service_names:
             self._add(POOL.FindServiceByName(name).file, seen)
+
+    def handlers(self, streams: Streams) -> dict[str, grpc.RpcMethodHandler]:
+        """The service's method, whose calls are `streams`."""
+        method = grpc.stream_stream_rpc_method_handler(
+            streams.bounded(self.ServerReflectionInfo),
+            reflection_pb2.ServerReflectionRequest.FromString,
+            reflection_pb2.ServerReflectionResponse.SerializeToString,
+        )
+        return {"ServerReflectionInfo": method}
 
     def _add(self, file: Any, seen: set[str]) -> None:
         if file.name in seen:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from processor.errors import RequestError
 from processor.gateway.router import Router
 from processor.methods import Assignment, Entry, Method
 from processor.routes import DIFFERENCE_POWERS, VersionRoute
+from processor.threads import ThreadPool
 from processor.wire import inference, messages, tensors
 
 _THREADS = 4
@@ -38,7 +38,7 @@ class Shadows:
     def __init__(self, timeout_s: float, draw: Callable[[], float] = random.random) -> None:
         self._timeout_ns = int(timeout_s * 1e9)
         self._draw = draw
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="shadow")
+        self._threads = ThreadPool(_THREADS, "shadow")
         self._lock = threading.Lock()
         self._under_way = 0
         self._counts: Counter[tuple[str, str, int, str]] = Counter()

@@ -2,7 +2,7 @@
 
 GET  /v1/status   what `corelane status --json` prints
 GET  /            the page
-GET  /v1/live     200 while the supervisor answers
+GET  /v1/live     200 while the supervisor answers and does its work
 GET  /v1/ready    200 once every model serves or failed for good; /v1/ready/MODEL: 200 while that model serves
 GET  /v1/history  rates and latencies of the last minutes
 GET  /v1/report   what `corelane report --json` prints
@@ -61,7 +61,7 @@ def application(supervisor: Supervisor) -> Starlette:
         return JSONResponse(report(supervisor))
 
     async def get_live(request: Request) -> JSONResponse:
-        return JSONResponse({"live": True})
+        return JSONResponse({"live": supervisor.alive}, 200 if supervisor.alive else 503)
 
     async def get_ready(request: Request) -> JSONResponse:
         name = request.path_params.get("model")

@@ -30,6 +30,10 @@ async def answer(supervisor: Supervisor, gateway: Child, message: control.Messag
         body = await _QUESTIONS[message["what"]](supervisor, message["body"])
     except (RequestError, ControlError) as error:
         code, body = number_of(error), str(error)
+    except Exception as error:
+        # Whoever asked waits for an answer.
+        _logger.critical("a client's %s failed by a fault of ours", message["what"], exc_info=error)
+        code, body = number_of(error), f"the server failed to do this: {type(error).__name__}; its log says more"
     gateway.send({"type": "answer", "id": message["id"], "code": code, "body": body})
 
 

@@ -10,22 +10,26 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from processor import control, logs
 from processor.supervisor import tasks
+from processor.supervisor.output import LINE_BYTES_MAX, Lines
 
 _logger = logging.getLogger("corelane")
 
-_LINE_BYTES_MAX = 1 << 24
 _TAIL_LINES = 20
+_TAIL_CHARACTERS = 2000  # of a line
 _OUTPUT_WAIT_S = 2.0
 
 
 class Child:
     """Belongs to the event loop's thread.
 
-    Its messages come to `on_message` in order; `on_exit(how, last output)` comes once, after the last of them."""
+    Its messages come to `on_message` in order; `on_exit(how, last output)` comes once, after the last of them.
+
+    Invariant: a process that is not listened to does not live. One that closes its connection, or says what cannot be
+    read, is killed."""
 
     def __init__(
         self,
@@ -41,6 +45,8 @@ class Child:
         """The process inherits `descriptors`, under the same numbers, and our environment if none is given. It runs as
         `user`, with that one's groups only, if that is given."""
         self.name = name
+        self.beat = 0  # the number of the last heartbeat that it answered
+        self._killed = ""  # why we did
         self._on_message = on_message
         self._on_exit = on_exit
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -72,7 +78,11 @@ class Child:
         elif not self._writer.is_closing():
             self._writer.write(control.encode(message))
 
-    def kill(self) -> None:
+    def kill(self, reason: str = "") -> None:
+        """`reason`, if given, is how its end is described: "did not answer for 15 s"."""
+        if reason and not self._killed:
+            self._killed = reason
+            _logger.error("[%s] %s; it is killed", self.name, reason)
         self._process.kill()
 
     async def ended(self) -> None:
@@ -84,41 +94,79 @@ class Child:
         gone = loop.create_future()
         descriptor = os.pidfd_open(self.pid)
         loop.add_reader(descriptor, gone.set_result, None)
-        reader, self._writer = await asyncio.open_connection(sock=connection, limit=_LINE_BYTES_MAX)
-        for data in self._unsent:
-            self._writer.write(data)
-        assert self._process.stdout is not None
-        output = asyncio.StreamReader(limit=_LINE_BYTES_MAX)
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(output), self._process.stdout)
-        readers = [loop.create_task(self._read_messages(reader)), loop.create_task(self._read_output(output))]
+        try:
+            await self._listen(connection, gone)
+        except Exception as error:
+            _logger.critical("[%s] is not listened to any more", self.name, exc_info=error)
+            self.kill(f"could not be listened to: {error}")
         await gone
         loop.remove_reader(descriptor)
         os.close(descriptor)
         code = self._process.wait()
-        # What it said before it ended counts; a process that it started may hold the pipe open for longer.
+        self._on_exit(self._describe(code), self._tail[-1] if self._tail else "")
+
+    async def _listen(self, connection: socket.socket, gone: asyncio.Future[None]) -> None:
+        """Until the process has ended, and what it said before is read; a process that it started may hold the pipe
+        open for longer."""
+        loop = asyncio.get_running_loop()
+        reader, self._writer = await asyncio.open_connection(sock=connection, limit=control.MESSAGE_BYTES_MAX)
+        for data in self._unsent:
+            self._writer.write(data)
+        assert self._process.stdout is not None
+        output = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(output), self._process.stdout)
+        readers: dict[asyncio.Future[None], str] = {
+            loop.create_task(self._read_messages(reader)): "its control connection",
+            loop.create_task(self._read_output(output)): "its output",
+        }
+        waiting: set[asyncio.Future[None]] = {gone, *readers}
+        while not gone.done():
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {gone}:
+                error = task.exception()
+                # At a process's end, its connections may end before we hear of it.
+                await asyncio.wait([gone], timeout=0 if error else _OUTPUT_WAIT_S)
+                if not gone.done():
+                    self.kill(f"{error}, in {readers[task]}" if error else f"closed {readers[task]}")
+                await gone
         _, late = await asyncio.wait(readers, timeout=_OUTPUT_WAIT_S)
         for task in late:
             task.cancel()
         transport.close()
         self._writer.close()
-        self._on_exit(self._describe(code), self._tail[-1] if self._tail else "")
 
     async def _read_messages(self, reader: asyncio.StreamReader) -> None:
         try:
             while line := await reader.readline():
                 if line.endswith(b"\n"):
-                    self._on_message(json.loads(line))
+                    self._take(json.loads(line))
         except ConnectionResetError:
             return  # the end, as a process leaves it that was killed with messages unread
 
+    def _take(self, message: control.Message) -> None:
+        if message["type"] == "beat":
+            self.beat = message["number"]
+            return
+        try:
+            self._on_message(message)
+        except Exception as error:
+            # A fault of ours, or a worker's that its model has taken over: neither is a reason to stop listening.
+            _logger.critical("[%s] its message %.200s was not handled", self.name, message, exc_info=error)
+
     async def _read_output(self, output: asyncio.StreamReader) -> None:
-        while line := await output.readline():
-            text = line.decode(errors="replace").rstrip()[:2000]
-            if text:
-                self._tail.append(text)
-                logs.pass_on(_logger, self.name, text)
+        lines = Lines()
+        while data := await output.read(LINE_BYTES_MAX):
+            self._pass_on(lines.feed(data))
+        self._pass_on(lines.end())
+
+    def _pass_on(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._tail.append(line[:_TAIL_CHARACTERS])
+            logs.pass_on(_logger, self.name, line)
 
     def _describe(self, code: int) -> str:
+        if self._killed:
+            return f"{self._killed}; it was killed"
         if code == 0:
             return "exited"
         if code < 0:

@@ -18,7 +18,6 @@ _logger = logging.getLogger("corelane")
 
 _BACKOFF_MAX_S = 10.0
 _HEALTHY_S = 30.0
-_STUCK_S = 15.0  # a table is taken over in milliseconds
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -29,7 +28,6 @@ class Gateway:
     started_s: float
     ready: bool = False
     acknowledged: int = -1
-    waits_since_s: float | None = None  # since when it has been behind the newest table without a step
     error: str = ""
 
 
@@ -90,6 +88,7 @@ class Gateways:
         self.epoch = 0
         self.failed = asyncio.Event()
         self.failure = ""
+        self.last_end = ""  # how the last one ended that was not asked to
         self._table: control.Message = self._message([], False)
         self._stopping = False
         self._failures = itertools.count()
@@ -113,15 +112,6 @@ class Gateways:
         self._table = {**message, "epoch": self.epoch}
         for gateway in self.list:
             gateway.child.send(self._table)
-            gateway.waits_since_s = gateway.waits_since_s or time.monotonic()
-
-    def end_stuck(self) -> None:
-        """Kills a gateway that takes over no table: as long as it lives, no version can be drained."""
-        for gateway in self.list:
-            if gateway.waits_since_s is not None and time.monotonic() - gateway.waits_since_s > _STUCK_S:
-                _logger.error("a gateway does not answer; it is killed")
-                gateway.waits_since_s = None
-                gateway.child.kill()
 
     def all_have(self, epoch: int) -> bool:
         """Whether every live gateway has taken over table `epoch` or a later one."""
@@ -173,7 +163,6 @@ class Gateways:
         else:
             if message["type"] == "routed":
                 gateway.acknowledged = message["epoch"]
-                gateway.waits_since_s = None if gateway.acknowledged == self.epoch else time.monotonic()
             elif message["type"] == "ready":
                 gateway.ready = True
                 self._was_up = self._was_up or self.up
@@ -192,6 +181,7 @@ class Gateways:
         if lived_s > _HEALTHY_S:
             self._failures = itertools.count()
         wait_s = min(0.25 * (2 ** min(next(self._failures), 10) - 1), _BACKOFF_MAX_S)
+        self.last_end = gateway.error or how
         _logger.error("a gateway %s; another starts in %.1f s", gateway.error or how, wait_s)
         asyncio.get_running_loop().call_later(wait_s, self._start_one, gateway.kind)
         self._on_change()

@@ -57,7 +57,7 @@ def _serve(manifest: Manifest, manifest_path: Path | None, knobs: Knobs, flags: 
         with contextlib.closing(ports.listening_socket(manifest.listen.admin)) as admin_socket:
             supervisor = Supervisor(manifest, manifest_path, host, knobs, opens_when_loaded=flags is not None)
             admin = admin_server(supervisor)
-            admin_task = asyncio.ensure_future(admin.serve(sockets=[admin_socket]))
+            admin_task = tasks.start(admin.serve(sockets=[admin_socket]), "the admin API", supervisor.fail)
             follow = None
             if flags is not None and flags.config_file is not None and flags.poll_s > 0:
                 follow = tasks.start(_follow(supervisor, flags), f"watch of {flags.config_file}")
@@ -90,6 +90,8 @@ async def _follow(supervisor: Supervisor, flags: Converted) -> None:
         except (StartError, ControlError) as error:
             supervisor.manifest_error = str(error)
             _logger.error("%s is not applied: %s", flags.config_file, error)
+        except Exception as error:
+            _logger.critical("%s is not applied", flags.config_file, exc_info=error)
 
 
 def _is_free(address: str) -> bool:

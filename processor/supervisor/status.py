@@ -72,6 +72,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             }
             for gateway in supervisor.gateways.list
         ],
+        "gateway_error": supervisor.gateways.last_end,
         "models": models,
         "core_changes": [{"at_s": event.at_s, "reason": event.reason} for event in supervisor.scheduling.events],
     }

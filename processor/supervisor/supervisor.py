@@ -12,6 +12,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Collection, Coroutine
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
 from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways, kinds_of
-from processor.supervisor.lifecycle import Limits, WantedModel
+from processor.supervisor.heartbeats import Heartbeats, Watched
+from processor.supervisor.lifecycle import Limits, Phase, WantedModel
 from processor.supervisor.meters import Meters
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
@@ -41,6 +43,8 @@ _logger = logging.getLogger("corelane")
 
 _TICK_S = 0.25
 _PLAN_TICKS = 8
+_GATEWAY_START_S = 60.0
+_GATEWAY_PATIENCE = 3
 
 
 class Supervisor:
@@ -79,6 +83,9 @@ class Supervisor:
         )
         self._pinned: dict[int, tuple[int, ...]] = {}  # gateways' cores, by process
         self._watches: dict[str, ModelWatch] = {}
+        self._heartbeats = Heartbeats(knobs.heartbeat_s, _TICK_S)
+        self._failed_ticks = 0  # in a row
+        self._failure = ""  # of a task that nothing goes on without
         self._stopping = False
         self._stop_asked = asyncio.Event()
         self._changed = asyncio.Condition()
@@ -105,7 +112,8 @@ class Supervisor:
     # Life
 
     async def run(self) -> None:
-        """Serves until `stop` is asked for, then drains. StartError if the gateways cannot listen."""
+        """Serves until `stop` is asked for, then drains. StartError if the gateways cannot listen, or if it had to
+        `fail`."""
         runtime.raise_descriptor_limit()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,11 +134,17 @@ class Supervisor:
                 self._spawn(watch, "the manifest watch")
             await self._wait_for_stop()
             await self._shut_down()
+            if self._failure:
+                raise StartError(self._failure)
         finally:
-            self.workers.kill()
-            self.gateways.kill()
-            for port in self._ports.values():
-                port.close()
+            self.close()
+
+    def close(self) -> None:
+        """Lets go of all that it holds."""
+        self.workers.kill()
+        self.gateways.kill()
+        for port in self._ports.values():
+            port.close()
 
     def stop(self) -> None:
         """Asks for a drain and a clean end; asked twice, ends at once by KeyboardInterrupt."""
@@ -138,6 +152,16 @@ class Supervisor:
             _logger.warning("stopping at once; requests under way are lost")
             raise KeyboardInterrupt
         self._stop_asked.set()
+
+    def fail(self, reason: str) -> None:
+        """Drains and ends with an error: whoever started us may start us again."""
+        self._failure = self._failure or reason
+        self._stop_asked.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop does its work: not if its tick fails over and over."""
+        return self._failed_ticks * _TICK_S < self._knobs.heartbeat_s
 
     @property
     def polls(self) -> bool:
@@ -182,14 +206,33 @@ class Supervisor:
     async def _tick(self) -> None:
         for tick in itertools.count():
             await asyncio.sleep(_TICK_S)
-            self.notifier.alive()
-            self.gateways.end_stuck()
-            if tick % _PLAN_TICKS == 0:
-                self._schedule()
-            self._reconcile()
+            try:
+                self._heartbeats.tick(self._watched())
+                if tick % _PLAN_TICKS == 0:
+                    self._schedule()
+                self._reconcile()
+            except Exception as error:
+                self._failed_ticks += 1
+                trace = error if self._failed_ticks == 1 else None
+                _logger.critical("the tick failed, %d in a row: %s", self._failed_ticks, error, exc_info=trace)
+            else:
+                self._failed_ticks = 0
+                self.notifier.alive()
+
+    def _watched(self) -> list[Watched]:
+        """A worker that loads is not judged by its answers: `load_timeout_s` does that."""
+        gateways = [
+            Watched(child=gateway.child, answers=gateway.ready, patience=_GATEWAY_PATIENCE, start_s=_GATEWAY_START_S)
+            for gateway in self.gateways.list
+        ]
+        workers = [
+            Watched(child=worker.child, answers=worker.instance.phase is not Phase.LOADING, patience=inf)
+            for worker in self.workers
+        ]
+        return [*gateways, *workers]
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        task = tasks.start(coroutine, name)
+        task = tasks.start(coroutine, name, on_failure=self.fail)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

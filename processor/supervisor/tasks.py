@@ -12,10 +12,20 @@ _logger = logging.getLogger("corelane")
 _Result = TypeVar("_Result")
 
 
-def start(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Runs a coroutine on the running loop; an exception that ends it is logged, with its trace."""
+def start(
+    coroutine: Coroutine[Any, Any, None], name: str, on_failure: Callable[[str], None] | None = None
+) -> asyncio.Task[None]:
+    """Runs a coroutine on the running loop; an exception that ends it is logged, with its trace, and told `on_failure`
+    in words."""
+
+    def report(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.critical("%s ended by a fault of ours", name, exc_info=error)
+            if on_failure is not None:
+                on_failure(f"{name} ended by a fault: {type(error).__name__}: {error}")
+
     task = asyncio.get_running_loop().create_task(coroutine, name=name)
-    task.add_done_callback(_report)
+    task.add_done_callback(report)
     return task
 
 
@@ -40,8 +50,3 @@ async def on_daemon_thread(function: Callable[[], _Result], name: str) -> _Resul
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await future
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _logger.critical("%s ended by a fault of ours", task.get_name(), exc_info=error)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from processor.knobs import Knobs
 from processor.manifest import VersionPolicy
 from processor.supervisor import runtime, tasks
 from processor.supervisor.folders import FolderWatch, ModelFolder
+
+_logger = logging.getLogger("corelane")
 
 _FINISHING_S_MIN = 0.05
 
@@ -67,9 +70,13 @@ class ModelWatch:
                 self._asked.clear()
                 # A thread of its own: a path on a file system that hangs holds up no other model.
                 look = functools.partial(self._watch.look, policy)
-                folder = await tasks.on_daemon_thread(look, f"watch {self._name}")
+                try:
+                    folder: ModelFolder | None = await tasks.on_daemon_thread(look, f"watch {self._name}")
+                except Exception as error:  # no thread for it, say: the next look may have one
+                    _logger.error("[%s] its folder was not looked at: %s", self._name, error)
+                    folder = last
                 was_asked, self._looking = self._looking, False
-                if folder != last or was_asked:
+                if folder is not None and (folder != last or was_asked):
                     last = folder
                     self._on_change(self._name, folder)
             is_waiting = last is not None and any(version.waiting_for for version in last.versions)
@@ -95,5 +102,8 @@ async def watch_file(
         if mark == seen and mark != applied:
             applied = mark
             if mark is None or mark != own_mark():
-                on_change()
+                try:
+                    on_change()
+                except Exception as error:
+                    _logger.critical("the change of %s was not taken over", path, exc_info=error)
         seen = mark

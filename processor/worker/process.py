@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from processor import control, logs
+from processor import control, logs, threads
 from processor._native import PoolGate, SharedChannel
 from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.worker.allocator import environment_for
 from processor.worker.content import readable_content
 from processor.worker.sandbox import contain
+from processor.worker.session_threads import SessionThreads
 from processor.worker.spec import SessionPlacement, WorkerSpec
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _OOM_SCORE = 500  # if memory runs out, a worker goes, and not the supervisor
 _DRAIN_LOOK_S = 0.01
 _LOAD_FAILED = 3
 _NO_FOLDER = "/nonexistent"  # for libraries that keep something in the home folder, or look for a temporary one
+_REASON_CHARACTERS = 4000  # a model's own text may be in it
 _NICE_BESIDE_POOL = 10  # a tenth of the weight of nice 0
 
 
@@ -55,23 +57,25 @@ def main(arguments: list[str]) -> None:
     kept = _contain(client, spec, first)
     channel = SharedChannel.map(first["channel"], first["instance"])
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
-    loading = threading.Thread(
-        target=lambda: loaded.put(_load(client, spec, channel, first, kept)), name="load", daemon=True
-    )
     drain_asked = threading.Event()
     placements: queue.Queue[control.Message] = queue.Queue()
+    sessions = SessionThreads()
 
     def handle(message: control.Message) -> None:
         if message["type"] == "drain":
             drain_asked.set()
         elif message["type"] == "place":
             placements.put(message)
+        elif message["type"] == "beat":
+            sessions.check()
+            client.send(message)
 
-    threading.Thread(target=client.serve, args=(handle,), name="control", daemon=True).start()
-    loading.start()
+    threads.start(lambda: client.serve(handle), "control")
+    threads.start(lambda: loaded.put(_load(client, spec, channel, first, kept)), "load", may_end=lambda: True)
     version = loaded.get()
-    version.group.place([SessionPlacement()] * spec.sessions)
-    threading.Thread(target=_place, args=(version.group, placements), name="place", daemon=True).start()
+    with sessions.changing(version.group):
+        version.group.place([SessionPlacement()] * spec.sessions)
+    threads.start(lambda: _place(version.group, placements, sessions), "place")
     client.send(
         {
             "type": "available",
@@ -85,6 +89,7 @@ def main(arguments: list[str]) -> None:
         }
     )
     drain_asked.wait()
+    sessions.forget()
     while not channel.close_if_idle():
         time.sleep(_DRAIN_LOOK_S)
     version.group.stop()
@@ -174,12 +179,12 @@ def _failing(client: control.ControlClient, spec: WorkerSpec) -> Iterator[None]:
     except BaseException as error:
         # Whatever an engine raises on a broken model, the supervisor hears of it.
         _logger.exception("loading %s failed", spec.name)
-        reason = f"{type(error).__name__}: {error}"[:1000]
-    client.send({"type": "failed", "error": reason})
+        reason = f"{type(error).__name__}: {error}"
+    client.send({"type": "failed", "error": reason[:_REASON_CHARACTERS]})
     os._exit(_LOAD_FAILED)
 
 
-def _place(group: SessionGroup, placements: queue.Queue[control.Message]) -> None:
+def _place(group: SessionGroup, placements: queue.Queue[control.Message], threads_of: SessionThreads) -> None:
     """Makes the sessions be what the supervisor says, the newest word only: a session that goes may take its time."""
     while True:
         wanted = placements.get()
@@ -187,7 +192,8 @@ def _place(group: SessionGroup, placements: queue.Queue[control.Message]) -> Non
             wanted = placements.get()
         try:
             sessions = [SessionPlacement(cpus=tuple(cpus)) for cpus in wanted["sessions"]]
-            group.place(sessions, shares=wanted["shares"])
+            with threads_of.changing(group):
+                group.place(sessions, shares=wanted["shares"])
         except LoadError as error:
             _logger.error("sessions stay as they are: %s", error)
 

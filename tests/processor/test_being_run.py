@@ -1,5 +1,7 @@
 """What those who run the server rely on: systemd, probes, logs with request ids, manifests for containers."""
 
+import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -19,8 +21,11 @@ import yaml
 from corelane.client import Client
 from processor.errors import InvalidRequest
 from processor.gateway.call_records import id_of
+from processor.knobs import Knobs
 from processor.manifest import parse_manifest
+from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.systemd import Notifier
+from scheduler import read_host
 from tests.support import onnx_models
 from tests.support.http import ask
 from tests.support.server import LISTEN, WITH_REST, serving, wait_until
@@ -82,6 +87,45 @@ def test_the_watchdog_is_fed_at_half_its_time(systemd: socket.socket, tmp_path: 
         systemd.recv(100)
     gone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nothing")})
     gone.ready("not heard, and no harm")
+
+
+def test_a_tick_that_fails_over_and_over_is_no_life(
+    folder: Path, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "1000")  # a beat is due at every tick
+    systemd.setblocking(False)
+
+    def beats() -> int:
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while systemd.recv(4096):
+                count += 1
+        return count
+
+    async def run() -> None:
+        manifest = parse_manifest(LISTEN + MODELS, source="test", base=folder)
+        supervisor = Supervisor(manifest, None, read_host(), Knobs(heartbeat_s=1))
+        ticks: list[bool] = []
+
+        def fail() -> None:
+            ticks.append(supervisor.alive)
+            if len(ticks) < 8:
+                raise OSError("no more processes")
+
+        monkeypatch.setattr(supervisor, "_reconcile", fail)
+        ticking = asyncio.ensure_future(supervisor._tick())
+        while len(ticks) < 8:
+            assert beats() == 0
+            await asyncio.sleep(0.01)
+        assert ticks == [True] * 4 + [False] * 4
+        while not beats():
+            await asyncio.sleep(0.01)
+        assert supervisor.alive
+        ticking.cancel()
+        supervisor.close()
+
+    asyncio.run(run())
 
 
 def test_live_ready_and_ready_by_model(folder: Path) -> None:

@@ -8,6 +8,7 @@ picky/1 refuses negative numbers, in the graph
 branches/1 a branch and a loop on what the input is
 keeper/1 keeps the input of each call in a variable, and returns that of the call before
 table/1  puts each word into a mutable table, and returns all that were put there before
+printer/1 prints each word to standard output, without a newline, and returns the words
 tower/1  embedded words and numbers through dense layers, in functions that call functions
 keras/1  dense layers, exported by Keras
 ref/1    dense layers over TF1's variables by reference
@@ -122,6 +123,13 @@ class Table(tf.Module):
             return {"before": tf.identity(before)}
 
 
+class Printer(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, "word")])
+    def say(self, word: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.print(word, output_stream=sys.stdout, end="")]):
+            return {"length": tf.strings.length(word)}
+
+
 class Tower(tf.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -220,6 +228,8 @@ def main(folder: Path) -> None:
     both = {"serving_default": files.read.get_concrete_function(), "write": files.write.get_concrete_function()}
     tf.saved_model.save(files, str(folder / "files/1"), signatures=both)
     picky, keeper, branches, tower, table = Picky(), Keeper(), Branches(), Tower(), Table()
+    printer = Printer()
+    tf.saved_model.save(printer, str(folder / "printer/1"), signatures=printer.say.get_concrete_function())
     tf.saved_model.save(table, str(folder / "table/1"), signatures=table.put.get_concrete_function())
     tf.saved_model.save(tower, str(folder / "tower/1"), signatures=tower.score.get_concrete_function())
     tf.saved_model.save(branches, str(folder / "branches/1"), signatures=branches.walk.get_concrete_function())

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -18,9 +17,11 @@ from processor.gateway.call_records import REQUEST_ID, CallRecords, id_of
 from processor.gateway.http.compression import compress, decompress
 from processor.gateway.http.json_text import write
 from processor.methods import Entry
+from processor.threads import ThreadPool
 from processor.wire.status import http_code_of, message_of
 
 JSON = "application/json"
+_SPARE_THREADS = 2  # for beats
 
 _Found = TypeVar("_Found")
 
@@ -59,7 +60,11 @@ class Exchanges:
         self._timeout_ns = int(timeout_s * 1e9)
         self._calls_max = calls_max
         self._calls = 0
-        self._threads = ThreadPoolExecutor(calls_max, thread_name_prefix="http")
+        self._threads = ThreadPool(calls_max + _SPARE_THREADS, "http")
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Does it on a thread of the calls; there is one for it, however many calls there are."""
+        self._threads.submit(work)
 
     def endpoint(
         self, answer: Callable[[Question], Reply], *, manages: bool = False, is_open: bool = False

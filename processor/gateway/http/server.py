@@ -1,5 +1,6 @@
 """The HTTP gateway: an ASGI server on the shared port, on a thread of its own."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -7,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from processor import control
+from processor import control, threads
 from processor.errors import InvalidRequest
 from processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
 from processor.gateway.http.inference_api import InferenceApi
@@ -59,9 +60,10 @@ class HttpGateway(Gateway):
 
     def serve(self) -> None:
         if self.settings["tls"] is not None:
-            threading.Thread(target=self._follow_certificates, name="certificates", daemon=True).start()
+            threads.start(self._follow_certificates, "certificates")
         self._socket.listen(_BACKLOG)
-        threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True).start()
+        threads.start(lambda: self._server.run([self._socket]), "http", may_end=lambda: self.stopping)
+        self._server.began.wait()
         self.client.send({"type": "ready"})
 
     def stop(self, grace_s: float) -> None:
@@ -75,11 +77,15 @@ class HttpGateway(Gateway):
     def on_routes(self) -> None:
         return None
 
+    def pass_beat(self, answer: Callable[[], None]) -> None:
+        """By the server's loop, and from there by a thread of the calls."""
+        self._server.loop.call_soon_threadsafe(self._exchanges.submit, answer)
+
     def _follow_certificates(self) -> None:
         """New connections get the files as they are. Never returns."""
         tls = self.settings["tls"]
         files = [tls["certificate"], tls["key"]]
-        known = [os.stat(path).st_mtime_ns for path in files]
+        known: list[int] | None = None
         while True:
             time.sleep(_LOOK_S)
             try:
@@ -91,7 +97,7 @@ class HttpGateway(Gateway):
                 _logger.warning("the certificate stays as it was: %s", error)
 
     def _application(self) -> Starlette:
-        exchanges = Exchanges(
+        self._exchanges = exchanges = Exchanges(
             self.access,
             body_bytes_max=self.settings["message_bytes_max"],
             timeout_s=self.settings["request_timeout_s"],
@@ -131,6 +137,13 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ended = threading.Event()
+        self.began = threading.Event()
+        self.loop: asyncio.AbstractEventLoop  # when it began
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.loop = asyncio.get_running_loop()
+        self.began.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

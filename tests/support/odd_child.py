@@ -1,0 +1,55 @@
+"""`python -m tests.support.odd_child`: a child of the supervisor that does what its first message says, then serves."""
+
+import ctypes
+import os
+import socket
+import sys
+import threading
+import time
+
+from processor import control, threads
+
+
+def main(arguments: list[str]) -> None:
+    client, first = control.connect(arguments)
+    threads.start(lambda: client.serve(client.send), "control")  # beats go back as they came
+    client.send({"type": "ready"})
+    match first["oddity"]:
+        case "none":
+            pass
+        case "hold the lock computing":
+            started_s = time.monotonic()
+            sum(range(1_000_000))  # in C, under Python's lock
+            sum(range(round(1_000_000 * first["seconds"] / (time.monotonic() - started_s))))
+        case "hold the lock sleeping":
+            ctypes.PyDLL(None).sleep(600)
+        case "close the connection":
+            socket.socket(fileno=os.dup(int(arguments[0]))).shutdown(socket.SHUT_WR)
+        case "say no message":
+            os.write(int(arguments[0]), b"}{\n")
+        case "say too much":
+            os.write(int(arguments[0]), b'"')
+            data = b"a" * (1 << 20)
+            while True:
+                os.write(int(arguments[0]), data)
+        case "say what is not understood":
+            client.send({"type": "odd"})
+        case "print without newline":
+            data = b"x" * (1 << 20)
+            for _ in range(first["mebibytes"]):
+                while data:
+                    data = data[os.write(1, data) :]
+                data = b"x" * (1 << 20)
+            client.send({"type": "printed"})
+        case "end a thread":
+            threads.start(lambda: None, "of great worth")
+        case "fail in a thread of a library":
+            threading.Thread(target=lambda: [][0], name="not ours").start()
+        case "exit in a thread":
+            threads.start(lambda: sys.exit(0), "of great worth")
+    while True:
+        time.sleep(600)
+
+
+if __name__ == "__main__":
+    threads.run(main, sys.argv[1:])
