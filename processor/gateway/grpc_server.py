@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from processor import control
+from processor import control, logs
 from processor.gateway import inference_service, model_service, prediction_service
 from processor.gateway.grpc_access import AccessInterceptor, server_credentials
 from processor.gateway.grpc_calls import Forwarding
@@ -45,6 +45,7 @@ class GrpcGateway(Gateway):
         self.log.close()
         self.records.close()
         time.sleep(_FLUSH_S)
+        logs.flush()
         os._exit(0)
 
     def on_routes(self) -> None:

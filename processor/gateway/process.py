@@ -96,6 +96,7 @@ def main(arguments: list[str]) -> None:
     except (RuntimeError, OSError, ValueError, StartError) as error:
         reason = str(error) if isinstance(error, StartError) else f"cannot listen on {settings['address']}: {error}"
         client.send({"type": "failed", "error": reason})
+        logs.flush()
         os._exit(3)
     first = client.receive()
     if first is None:

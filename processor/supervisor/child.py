@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from processor import control, logs
 from processor.supervisor import tasks
+from processor.supervisor.output import lines_of
 
 _logger = logging.getLogger("corelane")
 
 _LINE_BYTES_MAX = 1 << 24
 _TAIL_LINES = 20
+_TAIL_CHARS = 2000
 _OUTPUT_WAIT_S = 2.0
 
 
@@ -88,7 +90,7 @@ class Child:
         for data in self._unsent:
             self._writer.write(data)
         assert self._process.stdout is not None
-        output = asyncio.StreamReader(limit=_LINE_BYTES_MAX)
+        output = asyncio.StreamReader()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(output), self._process.stdout)
         readers = [loop.create_task(self._read_messages(reader)), loop.create_task(self._read_output(output))]
         await gone
@@ -112,11 +114,9 @@ class Child:
             return  # the end, as a process leaves it that was killed with messages unread
 
     async def _read_output(self, output: asyncio.StreamReader) -> None:
-        while line := await output.readline():
-            text = line.decode(errors="replace").rstrip()[:2000]
-            if text:
-                self._tail.append(text)
-                logs.pass_on(_logger, self.name, text)
+        async for line in lines_of(output):
+            self._tail.append(line[:_TAIL_CHARS])
+            logs.pass_on(_logger, self.name, line)
 
     def _describe(self, code: int) -> str:
         if code == 0:

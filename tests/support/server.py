@@ -19,7 +19,7 @@ from corelane.commands.common import call_admin
 from processor.errors import ControlError
 
 _WAIT_S = 200
-_FAST = {
+FAST = {
     "CORELANE_WATCH_INTERVAL_S": "0.1",
     "CORELANE_SETTLE_S": "0.3",
 }
@@ -48,7 +48,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "corelane", "serve", str(manifest)],
                 stderr=output,
-                env={**os.environ, **_FAST, "CORELANE_CACHE": str(log.parent / "cache"), **(environment or {})},
+                env={**os.environ, **FAST, "CORELANE_CACHE": str(log.parent / "cache"), **(environment or {})},
             )
         found = wait_until(self._addresses, "the server's addresses")
         self.grpc, self.http, self.admin = found
@@ -65,7 +65,7 @@ class Server:
         own = {"CORELANE_ADMIN": "127.0.0.1:0", "CORELANE_CACHE": str(folder / "cache")}
         with server.log.open("w") as output:
             server.process = subprocess.Popen(
-                [*command, *flags], stderr=output, env={**os.environ, **_FAST, **own, **(environment or {})}
+                [*command, *flags], stderr=output, env={**os.environ, **FAST, **own, **(environment or {})}
             )
         found = wait_until(server._addresses, "the server's addresses")
         server.grpc, server.http, server.admin = (address.replace("0.0.0.0", "127.0.0.1") for address in found)

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from processor import control
+from processor import control, logs
 from processor.errors import InvalidRequest
 from processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
 from processor.gateway.http.inference_api import InferenceApi
@@ -70,6 +70,7 @@ class HttpGateway(Gateway):
         self._server.ended.wait(grace_s + 1)
         self.log.close()
         self.records.close()
+        logs.flush()
         os._exit(0)
 
     def on_routes(self) -> None:
