@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any
 
-from processor import control, logs, routes
+from processor import control, descriptors, logs, routes
 from processor.call import Call
 from processor.channel import SharedMemoryChannel
 from processor.errors import StartError
@@ -104,6 +104,7 @@ def main(arguments: list[str]) -> None:
     gateway.handle(first)
     gc.collect()
     gc.freeze()
+    descriptors.keep_reserve()
     gateway.serve()
     threading.Thread(target=gateway.tell_counts, name="counts", daemon=True).start()
     client.serve(gateway.handle)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from processor import descriptors
 from processor.call import Call
 from processor.errors import RequestError
 from processor.methods import Method
@@ -41,7 +42,8 @@ class _File:
         stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{time.monotonic_ns() % 10**9:09d}"
         self._final = folder / f"{model.replace('/', '_')}-{os.getpid()}-{stamp}.tfrecord"
         self._path = self._final.with_suffix(".tfrecord.partial")
-        self._file: BinaryIO = self._path.open("wb")
+        with descriptors.reserve():
+            self._file: BinaryIO = self._path.open("wb")
 
     def write(self, record: bytes) -> None:
         self._file.write(record)
