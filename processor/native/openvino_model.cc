@@ -209,24 +209,21 @@ class OpenVinoSession : public ModelSession {
     for (size_t index = base.size(); index < inputs_.size(); ++index) base.push_back(inputs_[index].run_dims);
     std::vector<Shapes> candidates;
     if (!other_shapes_.empty()) candidates.push_back(other_shapes_);
-    for (const int64_t factor : {2, 3, 0}) {
+    for (const int64_t factor : {2, 3, 4}) {
       Shapes shapes = base;
       for (size_t index = 0; index < shapes.size(); ++index) {
         const TensorSlot& slot = signature.inputs[index];
         for (size_t axis = 0; axis < shapes[index].size(); ++axis) {
           if (slot.rank_known && slot.dims[axis] >= 0) continue;
-          shapes[index][axis] = factor == 0 ? 1 : factor * shapes[index][axis];
+          shapes[index][axis] = factor * std::max<int64_t>(shapes[index][axis], 1);
         }
       }
       candidates.push_back(std::move(shapes));
     }
-    std::vector<const Shapes*> good;
-    for (const Shapes& shapes : candidates) {
-      if (good.size() < 2 && RunNeutral(signature, shapes)) good.push_back(&shapes);
-    }
-    // Which graph a run gets is OpenVINO's choice: one that last ran the one finds other shapes in the other.
-    for (int run = 0; run < kRoundsToCleanse; ++run) {
-      for (const Shapes* shapes : good) RunNeutral(signature, *shapes);
+    // Which graph a run gets is OpenVINO's choice, and a graph that is not clean yet may refuse the shapes that it had last:
+    // so all come round several times, each followed by others.
+    for (int round = 0; round < kRoundsToCleanse; ++round) {
+      for (const Shapes& shapes : candidates) RunNeutral(signature, shapes);
     }
     for (uint32_t index = 0; index < inputs_.size(); ++index) Use(index, inputs_[index]);
     api_->LastError();  // forgets it

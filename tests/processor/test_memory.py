@@ -102,3 +102,50 @@ def test_memory_is_given_back_when_runs_have_become_small() -> None:
     assert ran([64, *[0.1] * 40]) == [16]  # once
     assert ran([64, *[40] * 40]) == []  # that is what runs take
     assert ran([*[0.1] * 15, 64, *[0.1] * 20]) == [31]  # a large one begins the count anew
+
+
+_LARGE_AND_SMALL = """
+import sys
+from pathlib import Path
+import numpy as np
+from processor._native import PredictResult, PredictSession
+from processor.engines import load_engine
+from processor.engines.engine import _UNLIMITED, EngineOptions, NativeEngine
+from processor.wire import messages, tensors
+
+name, folder = sys.argv[1:]
+engine = load_engine(name, Path(folder), EngineOptions())
+session = engine.make_session()
+signature = engine.signatures()["serving_default"]
+predict = PredictSession(engine.model, session, _UNLIMITED).predict if isinstance(engine, NativeEngine) else None
+
+def run(count):
+    x = np.ones(count, np.float32)
+    if predict is None:
+        return engine.run(session, signature, {"x": x}, ["y"])
+    request = messages.PredictRequest()
+    tensors.encode(x, request.inputs["x"], as_content=True)
+    result, answer, _ = predict(request.SerializeToString())
+    assert result is PredictResult.RAN and len(answer) > 4 * count
+
+def resident():
+    return next(int(l.split()[1]) >> 10 for l in open("/proc/self/status") if l.startswith("VmRSS"))
+
+for _ in range(20):
+    run(3)
+before = resident()
+run(24 << 20)  # 96 MiB in, and out
+for _ in range(20):
+    run(3)
+print(resident() - before)
+"""
+
+
+@pytest.mark.parametrize("engine_name", ["openvino", "onnxruntime", "tensorflow"])
+def test_one_large_call_leaves_little(tmp_path: Path, tensorflow_models: Path, engine_name: str) -> None:
+    onnx_models.write_thirds(tmp_path / "1")
+    folder = tensorflow_models / "weights/1" if engine_name == "tensorflow" else tmp_path / "1"
+    command = [sys.executable, "-c", _LARGE_AND_SMALL, engine_name, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 32  # MiB, of the 96 that each tensor took
