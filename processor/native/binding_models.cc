@@ -43,7 +43,6 @@ void BindModels(py::module_& module) {
       .def(py::init<>())
       .def("ran", &corelane::OutsizedRuns::Ran, py::arg("bytes"));
   module.def("give_back_heap", &corelane::GiveBackHeap, py::call_guard<py::gil_scoped_release>());
-  module.def("is_memory_short", &corelane::IsMemoryShort, py::arg("bytes"));
 
   py::class_<corelane::ModelSession, std::shared_ptr<corelane::ModelSession>>(module, "ModelSession");
 
