@@ -7,6 +7,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 
+from processor import descriptors
 from processor._native import CallEnd, Cancellation, SharedChannel
 from processor.call import Call
 from processor.errors import Cancelled, DeadlinePassed, InvalidRequest, Overloaded
@@ -55,8 +56,9 @@ class SharedMemoryChannel(WorkerChannel):
         self._problem = ""
         assert route.instance is not None
         try:
-            descriptor = os.open(route.channel, os.O_RDWR | os.O_CLOEXEC)
-            self._channel = SharedChannel.map(descriptor, route.instance)
+            with descriptors.reserve():
+                descriptor = os.open(route.channel, os.O_RDWR | os.O_CLOEXEC)
+                self._channel = SharedChannel.map(descriptor, route.instance)
         except (OSError, RuntimeError) as error:
             self._problem = f"cannot map {route.channel}: {error}"
             _logger.warning("[%s] %s", self._name, self._problem)

@@ -14,6 +14,7 @@
         ├── NotFound          the model misses something that the request, or its graph, names
         │   └── ModelNotFound   no such model or version is being served
         ├── Overloaded        the queue of the version is full
+        │   └── OutOfMemory   ... or there is no memory to run it
         ├── DeadlinePassed    the deadline, or the time allowed in the queue, passed before it ran
         ├── Cancelled         the client hung up
         ├── Unavailable       the version is loading or restarting, or the server is stopping
@@ -88,6 +89,10 @@ class ModelNotFound(NotFound):
 
 class Overloaded(RequestError):
     """The queue of the version is full."""
+
+
+class OutOfMemory(Overloaded):
+    """There is no memory to run the request; a smaller one may fit."""
 
 
 class DeadlinePassed(RequestError):

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
+from processor import logs
+
 _logger = logging.getLogger(__name__)
 
 FAULT = 4  # the exit code
@@ -21,6 +23,7 @@ def end_process(reason: str, error: BaseException | None = None) -> NoReturn:
         if error is not None:
             _logger.critical("%s", reason, exc_info=error)
         _logger.critical("%s%s; the process ends", reason, "" if error is None else f" ({_in_words(error)})")
+        logs.flush()
     finally:
         os._exit(FAULT)
 

@@ -1,6 +1,8 @@
 """ONNX models by ONNX Runtime: one session object, whose `Run` many threads may call at once."""
 
 import ctypes
+import resource
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from processor._native import OutsizedRuns, give_back_heap
 from processor.engines.engine import Engine, EngineOptions
 from processor.engines.onnx_initializers import BYTES_MAX, optional_inputs
 from processor.engines.selection import the_only_file
-from processor.errors import EngineFailed, InvalidRequest, LoadError
+from processor.errors import EngineFailed, InvalidRequest, LoadError, OutOfMemory, RequestError
 from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
 
 # A server of somebody's models tells nobody of them.
@@ -45,6 +49,8 @@ class OnnxRuntimeEngine(Engine):
         self._session = session
         self._signatures = {signature.name: signature}
         self.notes = notes
+        self._lock = threading.Lock()
+        self._outsized = OutsizedRuns()  # guarded by the lock
         self._has_bfloat16 = "DT_BFLOAT16" in _types(signature)
 
     @classmethod
@@ -58,6 +64,10 @@ class OnnxRuntimeEngine(Engine):
         session_options.intra_op_num_threads = options.threads_per_session
         session_options.inter_op_num_threads = 1
         session_options.log_severity_level = 3
+        # The arena keeps the most that it ever had; malloc gives it back, and costs no more. A pattern of each
+        # shape that came is kept without a bound, and gains nothing.
+        session_options.enable_cpu_mem_arena = False
+        session_options.enable_mem_pattern = False
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(str(file), session_options, providers=["CPUExecutionProvider"])
@@ -73,7 +83,7 @@ class OnnxRuntimeEngine(Engine):
         return self._signatures
 
     def make_session(self) -> None:
-        """All scratch memory of a run lives in ONNX Runtime's arena."""
+        """All scratch memory of a run is ONNX Runtime's own, for as long as it takes."""
         return
 
     def run(
@@ -91,14 +101,35 @@ class OnnxRuntimeEngine(Engine):
         except InvalidRequest:
             raise
         except Exception as error:
-            message = str(error)[:1000]
-            if "INVALID_ARGUMENT" in message or "Non-zero status code" in message:
-                raise InvalidRequest(message) from error
-            raise EngineFailed(f"ONNX Runtime: {message}") from error
+            raise _failure(error) from error
+        self._give_back([*given.values(), *results])
         return dict(zip(outputs, results, strict=True))
+
+    def _give_back(self, arrays: Sequence[np.ndarray]) -> None:
+        """Memory, after runs that were much larger than those that followed."""
+        with self._lock:
+            is_outsized = self._outsized.ran(sum(array.nbytes for array in arrays))
+        if is_outsized:
+            give_back_heap()
 
     def unload(self) -> None:
         del self._session
+
+
+def _failure(error: Exception) -> RequestError:
+    """The binding has a class for each code of ONNX Runtime's. A kernel that finds values at fault returns
+    INVALID_ARGUMENT or throws ONNX Runtime's exception (FAIL); another exception is RUNTIME_EXCEPTION, and that is
+    std::bad_alloc where memory is limited."""
+    message = str(error)[:1000]
+    if isinstance(error, (states.InvalidArgument, states.Fail)):
+        return InvalidRequest(message)
+    if isinstance(error, MemoryError) or (isinstance(error, states.RuntimeException) and _is_memory_limited()):
+        return OutOfMemory(f"ONNX Runtime: {message}: send less at once, or raise memory_bytes_max")
+    return EngineFailed(f"ONNX Runtime: {message}")
+
+
+def _is_memory_limited() -> bool:
+    return resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
 
 
 def _read_signature(session: Any, file: Path) -> tuple[Signature, list[str]]:

@@ -134,6 +134,8 @@ def open_saved_model(
 ) -> tuple[TensorFlowModel, Any, dict[str, Signature]]:
     """The model, its MetaGraphDef (the GraphDef inside is bytes) and its signatures, which are not yet added to it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Else oneDNN's arena keeps the most that it ever had.
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
     try:
         model, meta_graph = TensorFlowModel.load(
             str(_library()), str(folder), list(tags), config, run_options, list(op_libraries)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from processor import descriptors
 from processor.errors import Overloaded, PermissionRefused, StartError, Unauthenticated
 
 _logger = logging.getLogger(__name__)
@@ -144,7 +145,9 @@ class _Keys:
         if mark == self._mark:
             return
         names: dict[bytes, str] = {}
-        for number, line in enumerate(self._path.read_text().splitlines(), 1):
+        with descriptors.reserve():
+            text = self._path.read_text()
+        for number, line in enumerate(text.splitlines(), 1):
             words = line.split("#", 1)[0].split()
             if not words:
                 continue

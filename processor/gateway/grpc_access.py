@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from processor import descriptors
 from processor.errors import RequestError
 from processor.gateway.access import Access
 from processor.gateway.grpc_calls import failed
@@ -57,7 +58,8 @@ def server_credentials(tls: dict[str, Any]) -> grpc.ServerCredentials:
         return tuple(path.stat().st_mtime_ns for path in files)
 
     def configuration() -> Any:
-        key, certificate, *client_ca = [path.read_bytes() for path in files]
+        with descriptors.reserve():
+            key, certificate, *client_ca = [path.read_bytes() for path in files]
         return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca[0] if client_ca else None)
 
     known = mark()

@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from processor import control
+from processor import control, descriptors, logs
 from processor.gateway import health, inference_service, model_service, prediction_service
 from processor.gateway.grpc_access import AccessInterceptor, server_credentials
 from processor.gateway.grpc_calls import Forwarding
@@ -27,6 +27,9 @@ _CALLS_MAX = 4096
 _SPARE_THREADS = 2  # for beats, however many calls there are
 _LOOK_S = 0.01
 _REFLECTIONS_MAX = 32
+_METADATA_BYTES, _METADATA_BYTES_MAX = 16 << 10, 64 << 10
+_HANDSHAKE_MS = 20_000
+_KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 120_000, 20_000  # whose host is gone frees its descriptor
 _FLUSH_S = 0.1  # gRPC calls an answer sent when it is handed to the transport
 _COMPRESSIONS = {
     "none": grpc.Compression.NoCompression,
@@ -40,6 +43,23 @@ def _is_polling(thread: threading.Thread) -> bool:
     queue there, outside of Python. One that waits for a lock, or has ended, is elsewhere."""
     frame = sys._current_frames().get(thread.ident or 0)
     return frame is not None and frame.f_back is not None and frame.f_back.f_code is threading.Thread.run.__code__
+
+
+def connection_options(connections_max: int | None, ping_interval_s: float) -> list[tuple[str, int]]:
+    """docs/limits.md has gRPC's defaults, and why these."""
+    return [
+        ("grpc.max_allowed_incoming_connections", connections_max or descriptors.connections_max()),
+        ("grpc.max_concurrent_streams", _CALLS_MAX),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _METADATA_BYTES_MAX),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", round(ping_interval_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        # Ours to clients: without calls, too, and however many.
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
 
 
 class GrpcGateway(Gateway):
@@ -62,6 +82,7 @@ class GrpcGateway(Gateway):
         self.log.close()
         self.records.close()
         time.sleep(_FLUSH_S)
+        logs.flush()
         os._exit(0)
 
     def on_routes(self) -> None:
@@ -93,6 +114,7 @@ class GrpcGateway(Gateway):
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", bytes_max),
                 ("grpc.max_send_message_length", bytes_max),
+                *connection_options(self.settings["connections_max"], self.settings["grpc_ping_interval_s"]),
             ],
         )
         how = Forwarding(router=self.router, records=self.records, timeout_s=self.settings["request_timeout_s"])

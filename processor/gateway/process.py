@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from processor import control, logs, routes, threads
+from processor import control, descriptors, logs, routes, threads
 from processor.call import Call
 from processor.channel import SharedMemoryChannel
 from processor.errors import StartError
@@ -105,6 +105,7 @@ def main(arguments: list[str]) -> None:
     except (RuntimeError, OSError, ValueError, StartError) as error:
         reason = str(error) if isinstance(error, StartError) else f"cannot listen on {settings['address']}: {error}"
         client.send({"type": "failed", "error": reason})
+        logs.flush()
         os._exit(3)
     first = client.receive()
     if first is None:
@@ -112,6 +113,7 @@ def main(arguments: list[str]) -> None:
     gateway.handle(first)
     gc.collect()
     gc.freeze()
+    descriptors.keep_reserve()
     gateway.serve()
     threads.start(gateway.tell_counts, "counts")
     client.serve(gateway.handle)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from processor import descriptors
 from processor.call import Call
 from processor.gateway import log_files
 from processor.methods import Method
@@ -38,7 +39,8 @@ class _File:
         log_files.end_abandoned(folder, model)
         self._final = log_files.new_path(folder, model)
         self._path = self._final.with_name(self._final.name + log_files.PARTIAL)
-        self._file = self._path.open("wb", buffering=0)
+        with descriptors.reserve():
+            self._file = self._path.open("wb", buffering=0)
 
     def write(self, record: bytes) -> None:
         """OSError leaves the file as it was."""

@@ -20,7 +20,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "models[].batching.": schema.Batching,
     "models[].request_log.": schema.RequestLog,
 }
-_AUTO = {"cores", "reserved_cores", "gateways", "sessions"}
+_AUTO = {"connections_max", "cores", "reserved_cores", "gateways", "sessions"}
 
 
 def table() -> str:

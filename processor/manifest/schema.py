@@ -233,6 +233,20 @@ class Listen(_Strict):
     message_bytes_max: int = Field(
         default=ListenSettings().message_bytes_max, ge=1024, le=2**31 - 1, description="largest request or response"
     )
+    connections_max: AutoOrCount = Field(
+        default=None, description="clients' connections to each gateway; auto: by the descriptors that it may have"
+    )
+    http_idle_s: float = Field(
+        default=ListenSettings().http_idle_s,
+        ge=1,
+        description="how long a REST connection without a request stays open; longer than a load balancer keeps it",
+    )
+    grpc_ping_interval_s: float = Field(
+        default=ListenSettings().grpc_ping_interval_s,
+        ge=0.1,
+        description="how often a gRPC client may send keepalive pings, with or without calls; one that does so more "
+        "often is disconnected",
+    )
     grpc_compression: Literal["none", "gzip", "deflate"] = Field(
         default="none", description="of answers; requests may come compressed in any case"
     )

@@ -60,6 +60,9 @@ class ListenSettings:
     http: str | None = "127.0.0.1:8501"
     admin: str = "127.0.0.1:8502"
     message_bytes_max: int = 64 * 1024 * 1024
+    connections_max: int | None = None
+    http_idle_s: float = 620.0
+    grpc_ping_interval_s: float = 5.0
     grpc_compression: str = "none"
     metrics_path: str | None = "/monitoring/prometheus/metrics"
     access_log: str = "none"

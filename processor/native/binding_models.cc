@@ -7,6 +7,7 @@
 
 #include "binding.h"
 #include "fused_model.h"
+#include "memory.h"
 #include "openvino_model.h"
 #include "predict_session.h"
 #include "program_binding.h"
@@ -38,6 +39,11 @@ std::vector<corelane::TensorSlot> MakeSlots(const std::vector<SlotTuple>& tuples
 }  // namespace
 
 void BindModels(py::module_& module) {
+  py::class_<corelane::OutsizedRuns>(module, "OutsizedRuns")
+      .def(py::init<>())
+      .def("ran", &corelane::OutsizedRuns::Ran, py::arg("bytes"));
+  module.def("give_back_heap", &corelane::GiveBackHeap, py::call_guard<py::gil_scoped_release>());
+
   py::class_<corelane::ModelSession, std::shared_ptr<corelane::ModelSession>>(module, "ModelSession");
 
   py::class_<Model, std::shared_ptr<Model>>(module, "Model")

@@ -131,6 +131,17 @@ class FusedSession : public ModelSession {
     running_ = nullptr;
   }
 
+  void GiveBack() override {
+    feeds_ = {};
+    bits_ = {};
+    for (size_t index = 0; index < lanes_.size(); ++index) {
+      lanes_[index].program = std::make_unique<ProgramSession>(model_->parts_[index].program);
+      lanes_[index].features = {};
+      lanes_[index].dense->GiveBack();
+    }
+    if (original_ != nullptr) original_->GiveBack();
+  }
+
  private:
   struct Lane {
     std::unique_ptr<ProgramSession> program;

@@ -13,7 +13,14 @@ namespace corelane {
 
 // gRPC codes that a run ends with; kNotCovered is none of them: the session was not made for these inputs, and nothing
 // ran. Python's path may know another way.
-enum Code : uint32_t { kOk = 0, kInvalidArgument = 3, kDeadlineExceeded = 4, kInternal = 13, kNotCovered = 1 << 16 };
+enum Code : uint32_t {
+  kOk = 0,
+  kInvalidArgument = 3,
+  kDeadlineExceeded = 4,
+  kResourceExhausted = 8,
+  kInternal = 13,
+  kNotCovered = 1 << 16,
+};
 
 // One input of a run: the tensors of one request, or of several, one after another along the first axis.
 struct InputPart {
@@ -34,6 +41,7 @@ class ModelSession {
                         const std::vector<InputPart>& parts) = 0;
 
   // Runs the inputs set. kOk, kNotCovered, or the code of the failure with its message.
+  // std::bad_alloc if there is no memory for it.
   virtual Code Run(const Signature& signature, const std::vector<uint32_t>& outputs, std::string* message) = 0;
 
   // One of the `outputs` of the last run. Views last until Reset. False for a type that cannot be sent.
@@ -41,6 +49,9 @@ class ModelSession {
 
   // Lets go of the run's tensors.
   virtual void Reset() = 0;
+
+  // Lets go of what is kept for runs of the size that the largest had. Between two runs.
+  virtual void GiveBack() {}
 };
 
 // Thread safety: MakeSession from any thread, once the model is loaded.

@@ -42,7 +42,24 @@ bool FindAll(void* library, Api* api, std::string* error) {
   CORELANE_FIND(shape_free);
   CORELANE_FIND(get_last_err_msg);
 #undef CORELANE_FIND
+  api->release_memory =
+      reinterpret_cast<decltype(api->release_memory)>(dlsym(library, "_ZN2ov13CompiledModel14release_memoryEv"));
   return Find(library, "ov_free", &api->free_text, error);
+}
+
+// What ov_compiled_model_t is: a std::shared_ptr made by std::make_shared, whose object lies behind its counts.
+struct SharedCompiledModel {
+  char* object;
+  char* counts;
+};
+constexpr size_t kObjectBehindCounts = 16;
+
+// Whether it is that: nobody promises it. The counts begin with a table of virtual functions in OpenVINO's library.
+bool IsShared(const SharedCompiledModel& model, const void* library_function) {
+  Dl_info table, library;
+  return model.counts != nullptr && model.object == model.counts + kObjectBehindCounts &&
+         dladdr(*reinterpret_cast<void**>(model.counts), &table) != 0 && dladdr(library_function, &library) != 0 &&
+         table.dli_fbase == library.dli_fbase;
 }
 
 }  // namespace
@@ -61,6 +78,17 @@ const Api* Api::Open(const std::string& path, std::string* error) {
   if (!FindAll(library, &api, error)) return nullptr;
   opened = new Api(api);
   return opened;
+}
+
+bool Api::ReleaseMemory(const CompiledModel* model) const {
+  const auto& shared = *reinterpret_cast<const SharedCompiledModel*>(model);
+  if (release_memory == nullptr || !IsShared(shared, reinterpret_cast<const void*>(compiled_model_free))) return false;
+  try {
+    release_memory(shared.object);
+    return true;
+  } catch (...) {
+    return false;  // a run is under way
+  }
 }
 
 std::string Api::LastError() const {

@@ -61,6 +61,12 @@ struct Api {
   int (*shape_free)(Shape*);
   const char* (*get_last_err_msg)();
   void (*free_text)(const char*);
+
+  // Lets go of the memory that the model's graphs keep for their runs, which OpenVINO has in C++ only. False if it cannot be
+  // called, or a run is under way. Before a run that follows, OpenVINO allocates again.
+  bool ReleaseMemory(const CompiledModel* model) const;
+
+  void (*release_memory)(void* compiled_model);  // ov::CompiledModel::release_memory; null if it is not found
 };
 
 }  // namespace corelane::ov

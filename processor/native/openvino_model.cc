@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <stdexcept>
 #include <string_view>
+
+#include "memory.h"
 
 namespace corelane {
 namespace {
@@ -35,7 +38,9 @@ class OpenVinoSession : public ModelSession {
     int64_t count = 0;
     for (const InputPart& part : parts) count += part.count;
     input.is_empty = count == 0;
+    input.run_dims = dims;
     const size_t element = ElementBytes(dtype);
+    input.bytes = static_cast<uint64_t>(count) * (element == 0 ? sizeof(std::string) : element);
     CheckElements(signature, index, count);
     ov::Shape shape{static_cast<int64_t>(dims.size()), const_cast<int64_t*>(dims.data())};
     if (dtype != kString && parts.size() == 1 && static_cast<size_t>(count) * element >= kInPlaceBytes) {
@@ -51,7 +56,9 @@ class OpenVinoSession : public ModelSession {
     if (input.data == nullptr || input.dims != dims) {
       Drop(&input);
       void* data = nullptr;
-      if (api_->tensor_create(model_->input_types_[index], shape, &input.tensor) != 0 || !Use(index, input) ||
+      const bool is_made = api_->tensor_create(model_->input_types_[index], shape, &input.tensor) == 0;
+      if (!is_made && IsMemoryShort(input.bytes)) throw std::bad_alloc();
+      if (!is_made || !Use(index, input) ||
           (count != 0 && api_->tensor_data(input.tensor, &data) != 0)) {
         return false;
       }
@@ -68,12 +75,19 @@ class OpenVinoSession : public ModelSession {
     return true;
   }
 
-  Code Run(const Signature&, const std::vector<uint32_t>& outputs, std::string* message) override {
+  Code Run(const Signature& signature, const std::vector<uint32_t>& outputs, std::string* message) override {
     if (const std::string* problem = Problem()) {
       *message = *problem;
       return kInvalidArgument;
     }
     int status = api_->infer_request_infer(request_);
+    // The failure may be left over from an earlier run, of another session.
+    for (int again = 0; status != 0 && again < kRunsAgain; ++again) {
+      Cleanse(signature);
+      status = api_->infer_request_infer(request_);
+    }
+    if (status != 0) return Fail(signature, status, message);
+    RememberShapes(signature);
     for (uint32_t output : outputs) {
       if (status != 0) break;
       outputs_.push_back(nullptr);
@@ -85,9 +99,7 @@ class OpenVinoSession : public ModelSession {
       return kNotCovered;
     }
     if (status == 0) return kOk;
-    *message = api_->LastError();
-    if (status == ov::kRefused) return kInvalidArgument;
-    *message = "OpenVINO: " + *message;
+    *message = "OpenVINO: " + api_->LastError();
     return kInternal;
   }
 
@@ -114,9 +126,24 @@ class OpenVinoSession : public ModelSession {
     }
     outputs_.clear();
     dtypes_.clear();
+    if (!owes_memory_ || ++runs_owing_ % kRunsBetweenReleases != 0) return;
+    owes_memory_ = !api_->ReleaseMemory(model_->compiled_);
+  }
+
+  void GiveBack() override {
+    ov::InferRequest* fresh = nullptr;
+    if (api_->compiled_model_create_infer_request(model_->compiled_, &fresh) == 0) {
+      for (Input& input : inputs_) Drop(&input);
+      api_->infer_request_free(request_);
+      request_ = fresh;
+    }
+    owes_memory_ = !api_->ReleaseMemory(model_->compiled_);
   }
 
  private:
+  static constexpr uint64_t kRunsBetweenReleases = 64;
+  static constexpr int kRunsAgain = 3, kRoundsToCleanse = 3;
+
   // An input's tensor, set in the request. It is kept while requests have the same shape, unless it lies in a request's
   // bytes: then `data` is null.
   struct Input {
@@ -124,7 +151,119 @@ class OpenVinoSession : public ModelSession {
     char* data = nullptr;
     std::vector<int64_t> dims;
     bool is_empty = false;  // of the run that is set, whatever is kept
+    uint64_t bytes = 0;     // the same
+    std::vector<int64_t> run_dims;  // the same
   };
+
+  using Shapes = std::vector<std::vector<int64_t>>;  // of the inputs
+
+  // The code of a run that failed, when the graph is as if it had not been.
+  Code Fail(const Signature& signature, int status, std::string* message) {
+    *message = api_->LastError();
+    uint64_t bytes = 0;
+    for (const Input& input : inputs_) bytes += input.bytes;
+    const bool is_memory_short = IsMemoryShort(bytes);
+    Cleanse(signature);
+    if (is_memory_short) {
+      *message = "OpenVINO had too little memory, or refused the run: " + *message;
+      return kResourceExhausted;
+    }
+    if (status == ov::kRefused) return kInvalidArgument;
+    *message = "OpenVINO: " + *message;
+    return kInternal;
+  }
+
+  void RememberShapes(const Signature& signature) {
+    bool is_same = shapes_.size() == inputs_.size();
+    for (size_t index = 0; is_same && index < inputs_.size(); ++index) {
+      is_same = shapes_[index] == inputs_[index].run_dims;
+    }
+    if (is_same) return;
+    Shapes shapes;
+    for (const Input& input : inputs_) shapes.push_back(input.run_dims);
+    if (DifferThroughout(signature, shapes, shapes_)) {
+      other_shapes_ = std::move(shapes_);
+    } else if (!DifferThroughout(signature, shapes, other_shapes_)) {
+      other_shapes_.clear();
+    }
+    shapes_ = std::move(shapes);
+  }
+
+  // Whether every input that may have several shapes has another in each.
+  static bool DifferThroughout(const Signature& signature, const Shapes& one, const Shapes& other) {
+    if (one.size() != other.size()) return false;
+    for (size_t index = 0; index < one.size(); ++index) {
+      if (!IsFixed(signature.inputs[index]) && one[index] == other[index]) return false;
+    }
+    return true;
+  }
+
+  static bool IsFixed(const TensorSlot& slot) {
+    return slot.rank_known && std::all_of(slot.dims.begin(), slot.dims.end(), [](int64_t size) { return size >= 0; });
+  }
+
+  // Runs shapes other than the last good run's, so that the graph looks at all of them anew: an earlier run's, or some that
+  // are made up. It is what they are for that they may fail.
+  void Cleanse(const Signature& signature) {
+    Shapes base = shapes_;
+    for (size_t index = base.size(); index < inputs_.size(); ++index) base.push_back(inputs_[index].run_dims);
+    std::vector<Shapes> candidates;
+    if (!other_shapes_.empty()) candidates.push_back(other_shapes_);
+    for (const int64_t factor : {2, 3, 4}) {
+      Shapes shapes = base;
+      for (size_t index = 0; index < shapes.size(); ++index) {
+        const TensorSlot& slot = signature.inputs[index];
+        for (size_t axis = 0; axis < shapes[index].size(); ++axis) {
+          if (slot.rank_known && slot.dims[axis] >= 0) continue;
+          shapes[index][axis] = factor * std::max<int64_t>(shapes[index][axis], 1);
+        }
+      }
+      candidates.push_back(std::move(shapes));
+    }
+    // Which graph a run gets is OpenVINO's choice, and a graph that is not clean yet may refuse the shapes that it had last:
+    // so all come round several times, each followed by others.
+    for (int round = 0; round < kRoundsToCleanse; ++round) {
+      for (const Shapes& shapes : candidates) RunNeutral(signature, shapes);
+    }
+    for (uint32_t index = 0; index < inputs_.size(); ++index) Use(index, inputs_[index]);
+    api_->LastError();  // forgets it
+  }
+
+  // Runs zeros, or the least that a check lets pass. Whether that went well.
+  bool RunNeutral(const Signature& signature, const Shapes& shapes) {
+    bool is_set = true;
+    std::vector<ov::Tensor*> tensors;
+    for (uint32_t index = 0; is_set && index < shapes.size(); ++index) {
+      std::vector<int64_t> dims = shapes[index];
+      ov::Tensor* tensor = nullptr;
+      is_set = api_->tensor_create(model_->input_types_[index], {static_cast<int64_t>(dims.size()), dims.data()},
+                                   &tensor) == 0;
+      if (!is_set) break;
+      tensors.push_back(tensor);
+      int64_t count = 1;
+      for (int64_t size : dims) count *= size;
+      FillNeutral(index, signature.inputs[index].dtype, tensor, count);
+      is_set = api_->infer_request_set_input_tensor_by_index(request_, index, tensor) == 0;
+    }
+    const bool went_well = is_set && api_->infer_request_infer(request_) == 0;
+    for (ov::Tensor* tensor : tensors) api_->tensor_free(tensor);
+    return went_well;
+  }
+
+  void FillNeutral(uint32_t index, int32_t dtype, ov::Tensor* tensor, int64_t count) const {
+    void* data = nullptr;
+    if (dtype == kString || count == 0 || api_->tensor_data(tensor, &data) != 0) return;
+    const size_t element = ElementBytes(dtype);
+    std::memset(data, 0, static_cast<size_t>(count) * element);
+    for (const RangeCheck& check : model_->checks_) {
+      if (check.input != index) continue;
+      for (int64_t item = 0; item < count; ++item) {
+        // Integers lie with their low bytes first.
+        const int64_t least = check.lows[static_cast<size_t>(item) % check.lows.size()];
+        std::memcpy(static_cast<char*>(data) + static_cast<size_t>(item) * element, &least, std::min<size_t>(element, 8));
+      }
+    }
+  }
 
   // The elements of a tensor.
   int64_t ReadShape(const ov::Tensor* tensor, std::vector<int64_t>* dims) const {
@@ -205,7 +344,10 @@ class OpenVinoSession : public ModelSession {
 
   const OpenVinoModel* const model_;
   const ov::Api* const api_;
-  ov::InferRequest* const request_;
+  ov::InferRequest* request_;
+  Shapes shapes_, other_shapes_;  // of the last run that went well; of one before it that differs in every input
+  bool owes_memory_ = false;  // other sessions ran when it was to be given back
+  uint64_t runs_owing_ = 0;
   std::vector<Input> inputs_;
   std::vector<std::string> problems_;  // of each check, then of each input that is set; empty if there is none
   std::vector<ov::Tensor*> outputs_;

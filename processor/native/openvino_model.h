@@ -20,6 +20,10 @@ namespace corelane {
 // OpenVINO skips what has no elements to work on, and with it what that would have written (the best of no rows, say): an
 // output then has what an earlier run left there. So a run with an input without elements is kNotCovered, unless all its
 // outputs are without elements, too.
+// A run that OpenVINO refuses leaves the graph with shapes of its own for some nodes, and they stay while inputs have the
+// shapes of the last run that went well: those are not looked at again. So a run of other shapes follows every one that
+// fails (Cleanse). With a single stream of one thread OpenVINO forgets the error, and calls an earlier run's outputs this
+// one's: no model has that.
 class OpenVinoModel : public Model {
  public:
   // `properties` are names and values for the CPU plugin. A run whose integers fail one of the `checks`, or

@@ -8,6 +8,18 @@
 #include "futex.h"
 
 namespace corelane {
+namespace {
+
+// What a tensor takes, roughly, of strings.
+uint64_t BytesOf(int32_t dtype, int64_t count) {
+  constexpr uint64_t kString = 32;
+  const size_t element = ElementBytes(dtype);
+  return static_cast<uint64_t>(count) * (element == 0 ? kString : element);
+}
+
+constexpr char kNoMemory[] = "there is no memory for this run: send less at once, or raise memory_bytes_max";
+
+}  // namespace
 
 PredictSession::PredictSession(std::shared_ptr<Model> model, std::shared_ptr<ModelSession> session,
                                std::shared_ptr<const PredictSettings> settings)
@@ -38,6 +50,7 @@ PredictSession::Result PredictSession::Run(const std::vector<const PredictReques
   try {
     requests_ = requests;
     sliced_ = SIZE_MAX;
+    bytes_ = 0;
     const bool fits = SetInputs(requests);
     engine_started_ns_ = MonotonicNs();
     if (!fits) return Result::kRefused;
@@ -45,6 +58,10 @@ PredictSession::Result PredictSession::Run(const std::vector<const PredictReques
     if (*code == kNotCovered) return Result::kRefused;
     if (*code != kOk) return Result::kFailed;
     return GetOutputs(requests) ? Result::kRan : Result::kRefused;
+  } catch (const std::bad_alloc&) {
+    *code = kResourceExhausted;
+    *message = kNoMemory;
+    return Result::kFailed;
   } catch (const std::exception& error) {
     *code = kInternal;
     *message = error.what();
@@ -60,6 +77,7 @@ bool PredictSession::SetInputs(const std::vector<const PredictRequest*>& request
     if (requests.size() > 1) dims_[0] = 0;
     for (const PredictRequest* request : requests) {
       parts_.push_back({&request->inputs[index], request->counts[index]});
+      bytes_ += BytesOf(signature.inputs[index].dtype, request->counts[index]);
       if (requests.size() > 1) dims_[0] += request->rows;
     }
     if (!session_->SetInput(signature, index, dims_, parts_)) return false;
@@ -73,6 +91,7 @@ bool PredictSession::GetOutputs(const std::vector<const PredictRequest*>& reques
   outputs_.resize(requests[0]->outputs.size());
   for (size_t position = 0; position < outputs_.size(); ++position) {
     if (!session_->Output(position, &outputs_[position])) return false;
+    bytes_ += BytesOf(outputs_[position].dtype, outputs_[position].count);
     const std::vector<int64_t>& dims = outputs_[position].dims;
     if (requests.size() > 1 && (dims.empty() || dims[0] != rows)) return false;
   }
@@ -113,6 +132,11 @@ void PredictSession::Write(size_t index, char* out) {
 void PredictSession::Reset() {
   session_->Reset();
   requests_.clear();
+  if (!outsized_.Ran(bytes_)) return;
+  outputs_ = {};
+  slices_ = {};
+  session_->GiveBack();
+  GiveBackHeap();
 }
 
 PredictSession::Result PredictSession::Predict(Wire wire, std::string_view data, std::string* out, Code* code) {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "memory.h"
 #include "model.h"
 #include "infer_codec.h"
 #include "predict_codec.h"
@@ -64,6 +65,8 @@ class PredictSession {
   const std::shared_ptr<const PredictSettings> settings_;
   std::vector<const PredictRequest*> requests_;  // of the last run
   std::vector<OutputTensor> outputs_, slices_;
+  uint64_t bytes_ = 0;  // of the last run's tensors
+  OutsizedRuns outsized_;
   int64_t engine_started_ns_ = 0;
   size_t sliced_ = SIZE_MAX;  // the request that slices_ are of
   std::vector<InputPart> parts_;

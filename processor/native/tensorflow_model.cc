@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <utility>
 
 namespace corelane {
@@ -74,15 +75,18 @@ class InputTensor {
   InputTensor(const InputTensor&) = delete;
   InputTensor& operator=(const InputTensor&) = delete;
 
-  // A tensor of this shape, to be written to `data`. Null if there is no memory.
+  // A tensor of this shape, to be written to `data`. std::bad_alloc if there is no memory.
   tf::Tensor* Make(int32_t dtype, const std::vector<int64_t>& dims, size_t size, char** data) {
     if (tensor_ == nullptr || dims_ != dims) {
       Drop();
       tensor_ = api_->AllocateTensor(dtype, dims.data(), static_cast<int>(dims.size()), size);
-      if (tensor_ == nullptr) return nullptr;
+      data_ = tensor_ == nullptr ? nullptr : static_cast<char*>(api_->TensorData(tensor_));
+      if (tensor_ == nullptr || (data_ == nullptr && size != 0)) {
+        Drop();
+        throw std::bad_alloc();
+      }
       dims_ = dims;
       size_ = size;
-      data_ = static_cast<char*>(api_->TensorData(tensor_));
       // Empty strings, which TensorFlow can delete if they are never filled.
       if (dtype == kString) std::memset(data_, 0, size);
     }
@@ -127,7 +131,6 @@ class TensorFlowSession : public ModelSession {
     for (const InputPart& part : parts) size += static_cast<size_t>(part.count) * element;
     char* data;
     inputs_[index] = kept_[index]->Make(dtype, dims, size, &data);
-    if (inputs_[index] == nullptr) return false;
     for (const InputPart& part : parts) {
       if (!Fill(dtype, part, data)) return false;
       data += static_cast<size_t>(part.count) * element;

@@ -31,6 +31,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from processor.errors import ControlError, ManifestError
+from processor.http_server import BoundedConfig, Bounds
 from processor.manifest import parse_manifest
 from processor.supervisor.asks import metrics
 from processor.supervisor.exposition import CONTENT_TYPE
@@ -39,6 +40,9 @@ from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
 from processor.version_numbers import not_a_version, version_number
 
+# Operators, probes and scrapers; each is a descriptor of the supervisor's.
+_CONNECTIONS_MAX = 128
+_IDLE_S = 75.0
 # The page has everything in itself, and asks nobody but us.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
@@ -173,4 +177,5 @@ def _is_address(host: str) -> bool:
 
 def admin_server(supervisor: Supervisor) -> uvicorn.Server:
     """A server to run on the supervisor's loop, on a socket that already listens."""
-    return _Server(uvicorn.Config(application(supervisor), log_level="warning", lifespan="off"))
+    bounds = Bounds(connections_max=_CONNECTIONS_MAX, idle_s=_IDLE_S)
+    return _Server(BoundedConfig(application(supervisor), bounds, log_level="warning"))

@@ -52,6 +52,9 @@ def kinds_of(
             "message_bytes_max": listen.message_bytes_max,
             "compression": listen.grpc_compression,
             "metrics_path": listen.metrics_path,
+            "connections_max": listen.connections_max,
+            "http_idle_s": listen.http_idle_s,
+            "grpc_ping_interval_s": listen.grpc_ping_interval_s,
             "access_log": listen.access_log,
             "request_timeout_s": rest_timeout_s if protocol == "http" and rest_timeout_s else request_timeout_s,
             # Paths as text: the settings travel as JSON.

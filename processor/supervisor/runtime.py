@@ -1,16 +1,9 @@
 """What the server takes of the machine, and its looks at files and processes."""
 
 import contextlib
-import resource
 from pathlib import Path
 
 import psutil
-
-
-def raise_descriptor_limit() -> None:
-    """A client's connection is a descriptor of a gateway; children inherit the limit."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def file_mark(path: Path) -> tuple[int, int, int] | None:

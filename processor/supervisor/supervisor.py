@@ -16,7 +16,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from processor import control
+from processor import control, descriptors
 from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
@@ -114,7 +114,7 @@ class Supervisor:
     async def run(self) -> None:
         """Serves until `stop` is asked for, then drains. StartError if the gateways cannot listen, or if it had to
         `fail`."""
-        runtime.raise_descriptor_limit()
+        descriptors.raise_limit()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)

@@ -44,7 +44,7 @@ _NICE_BESIDE_POOL = 10  # a tenth of the weight of nice 0
 def main(arguments: list[str]) -> None:
     """Arguments as `control.connect` has them. The main thread keeps the process's priority, and makes the threads that
     serve; the load has one of its own."""
-    logs.configure_child()
+    logs.configure_child(starts=False)
     client, first = control.connect(arguments)
     # JSON has no tuples.
     plain: dict[str, Any] = {
@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
     if "choice" not in first:
         _choose(client, spec, first, arguments)
     kept = _contain(client, spec, first)
+    logs.start()  # a thread that was there before would not be contained
     channel = SharedChannel.map(first["channel"], first["instance"])
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
     drain_asked = threading.Event()
@@ -93,6 +94,7 @@ def main(arguments: list[str]) -> None:
     while not channel.close_if_idle():
         time.sleep(_DRAIN_LOOK_S)
     version.group.stop()
+    logs.flush()
     os._exit(0)
 
 
@@ -150,6 +152,7 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
         for descriptor in (int(arguments[0]), first["channel"], first["gate"]):
             os.set_inheritable(descriptor, True)
         command = [sys.executable, "-P", "-m", "processor.worker", *arguments[:3], json.dumps(first)]
+        logs.flush()
         os.execve(sys.executable, command, environment)
 
 
@@ -181,6 +184,7 @@ def _failing(client: control.ControlClient, spec: WorkerSpec) -> Iterator[None]:
         _logger.exception("loading %s failed", spec.name)
         reason = f"{type(error).__name__}: {error}"
     client.send({"type": "failed", "error": reason[:_REASON_CHARACTERS]})
+    logs.flush()
     os._exit(_LOAD_FAILED)
 
 

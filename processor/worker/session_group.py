@@ -11,7 +11,7 @@ from typing import Any
 
 from processor import _native
 from processor.engines import Engine, NativeEngine
-from processor.errors import LoadError, RequestError
+from processor.errors import LoadError, OutOfMemory, RequestError
 from processor.methods import Method
 from processor.wire.status import number_of
 from processor.worker.inference import Inference
@@ -128,6 +128,9 @@ class SessionGroup:
 
         try:
             return 0, self._inference.handle(self._sessions[number], Method(method), payload, ran), signature
+        except MemoryError:
+            lacking = OutOfMemory("there is no memory for this request: send less at once, or raise memory_bytes_max")
+            return number_of(lacking), str(lacking).encode(), signature
         except RequestError as error:
             return number_of(error), str(error).encode(errors="backslashreplace"), signature
         except Exception as error:

@@ -56,6 +56,30 @@ def write_sum(folder: Path, names: Sequence[str]) -> Path:
     )
 
 
+def write_thirds(folder: Path) -> Path:
+    """y = relu(x) + 1 as three rows, float32; of an x whose length three does not divide there is none."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"]),
+        helper.make_node("Reshape", ["positive", "thirds"], ["rows"]),
+        helper.make_node("Add", ["rows", "one"], ["y"]),
+    ]
+    constants = {"thirds": np.array([3, -1], np.int64), "one": np.array(1, np.float32)}
+    inputs, outputs = [_value("x", TensorProto.FLOAT, ["n"])], [_value("y", TensorProto.FLOAT, ["rows", "columns"])]
+    return _write(folder, nodes, inputs, outputs, constants)
+
+
+def write_spread(folder: Path, width: int) -> Path:
+    """y = (the sum of a row of x's four) * width / 64, float32, by way of `width` columns."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "spread"], ["wide"]),
+        helper.make_node("Relu", ["wide"], ["positive"]),
+        helper.make_node("MatMul", ["positive", "gather"], ["y"]),
+    ]
+    constants = {"spread": np.ones((4, width), np.float32), "gather": np.full((width, 1), 1 / 64, np.float32)}
+    inputs, outputs = [_value("x", TensorProto.FLOAT, ["n", 4])], [_value("y", TensorProto.FLOAT, ["n", 1])]
+    return _write(folder, nodes, inputs, outputs, constants)
+
+
 def write_options(folder: Path, ir_version: int = 8) -> Path:
     """y = factor * x + shift, float32 of any length; the scalar factor may be left out and is 2 then, shift is [0]."""
     nodes = [

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from corelane.commands.common import call_admin
 from processor.errors import ControlError
 
 _WAIT_S = 200
-_FAST = {
+FAST = {
     "CORELANE_WATCH_INTERVAL_S": "0.1",
     "CORELANE_SETTLE_S": "0.3",
 }
@@ -41,14 +42,22 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = _WAIT
 class Server:
     """Addresses are known, and the gateways listen, when the constructor returns."""
 
-    def __init__(self, manifest: Path, log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Path,
+        log: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        descriptors_max: int | None = None,
+    ) -> None:
         self.manifest = manifest
         self.log = log
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "corelane", "serve", str(manifest)],
                 stderr=output,
-                env={**os.environ, **_FAST, "CORELANE_CACHE": str(log.parent / "cache"), **(environment or {})},
+                env={**os.environ, **FAST, "CORELANE_CACHE": str(log.parent / "cache"), **(environment or {})},
+                preexec_fn=None if descriptors_max is None else lambda: _limit_descriptors(descriptors_max),
             )
         found = wait_until(self._addresses, "the server's addresses")
         self.grpc, self.http, self.admin = found
@@ -65,7 +74,7 @@ class Server:
         own = {"CORELANE_ADMIN": "127.0.0.1:0", "CORELANE_CACHE": str(folder / "cache")}
         with server.log.open("w") as output:
             server.process = subprocess.Popen(
-                [*command, *flags], stderr=output, env={**os.environ, **_FAST, **own, **(environment or {})}
+                [*command, *flags], stderr=output, env={**os.environ, **FAST, **own, **(environment or {})}
             )
         found = wait_until(server._addresses, "the server's addresses")
         server.grpc, server.http, server.admin = (address.replace("0.0.0.0", "127.0.0.1") for address in found)
@@ -123,6 +132,10 @@ class Server:
         return self.process.wait(60)
 
 
+def _limit_descriptors(count: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
 @contextlib.contextmanager
 def serving_flags(folder: Path, *flags: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
     """A server by TensorFlow Serving's flags; must exit 0 at the end, unless the test has ended it."""
@@ -132,13 +145,19 @@ def serving_flags(folder: Path, *flags: str, environment: dict[str, str] | None 
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, models: str, *, ready: bool = True, environment: dict[str, str] | None = None, listen: str = LISTEN
+    folder: Path,
+    models: str,
+    *,
+    ready: bool = True,
+    environment: dict[str, str] | None = None,
+    listen: str = LISTEN,
+    descriptors_max: int | None = None,
 ) -> Iterator[Server]:
     """A server of the manifest `listen` + `models`, with paths relative to `folder`; must exit 0 at the end, unless the
     test has ended it."""
     manifest = folder / "manifest.yaml"
     manifest.write_text(listen + models)
-    with _ending(Server(manifest, folder / "server.log", environment)) as server:
+    with _ending(Server(manifest, folder / "server.log", environment, descriptors_max=descriptors_max)) as server:
         yield server.wait_ready() if ready else server
 
 

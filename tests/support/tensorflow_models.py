@@ -108,6 +108,22 @@ class Keeper(tf.Module):
             return {"before": tf.identity(before)}
 
 
+class Weights(tf.Module):
+    """scaled: y = 3 * x; weights: y = [3], of no inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = tf.Variable([3.0])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def scaled(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": self.weights * x}
+
+    @tf.function(input_signature=[])
+    def read(self) -> dict[str, tf.Tensor]:
+        return {"y": tf.identity(self.weights)}
+
+
 class Table(tf.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -227,6 +243,9 @@ def main(folder: Path) -> None:
     files = Files()
     both = {"serving_default": files.read.get_concrete_function(), "write": files.write.get_concrete_function()}
     tf.saved_model.save(files, str(folder / "files/1"), signatures=both)
+    weights = Weights()
+    both = {"serving_default": weights.scaled.get_concrete_function(), "weights": weights.read.get_concrete_function()}
+    tf.saved_model.save(weights, str(folder / "weights/1"), signatures=both)
     picky, keeper, branches, tower, table = Picky(), Keeper(), Branches(), Tower(), Table()
     printer = Printer()
     tf.saved_model.save(printer, str(folder / "printer/1"), signatures=printer.say.get_concrete_function())

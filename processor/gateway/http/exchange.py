@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from processor._native import Cancellation
 from processor.call import Call
-from processor.errors import ModelNotFound, RequestError, TooLarge, Unavailable
+from processor.errors import Cancelled, ModelNotFound, RequestError, TooLarge, Unavailable
 from processor.gateway.access import Access
 from processor.gateway.call_records import REQUEST_ID, CallRecords, id_of
 from processor.gateway.http.compression import compress, decompress
@@ -104,6 +104,8 @@ class Exchanges:
             body = await self._body(request)
         except RequestError as error:
             return response_of(failure(error))
+        except ClientDisconnect:
+            return response_of(failure(Cancelled("the client hung up before its request was whole")))
         question = Question(
             path=request.path_params,
             headers=request.headers,

@@ -19,12 +19,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from processor import control, threads
+from processor import control, descriptors, logs, threads
 from processor.errors import InvalidRequest
 from processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
 from processor.gateway.http.inference_api import InferenceApi
 from processor.gateway.http.tensorflow_api import TensorFlowApi
 from processor.gateway.process import Gateway
+from processor.http_server import BoundedConfig, Bounds
 from processor.ports import endpoint_of
 
 _logger = logging.getLogger(__name__)
@@ -45,14 +46,16 @@ class HttpGateway(Gateway):
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._socket.bind(endpoint)
         self._server = _Server(
-            uvicorn.Config(
+            BoundedConfig(
                 self._application(),
+                Bounds(
+                    connections_max=settings["connections_max"] or descriptors.connections_max(),
+                    idle_s=settings["http_idle_s"],
+                    body_s=settings["request_timeout_s"],
+                ),
                 loop="uvloop",
-                http="httptools",
-                lifespan="off",
                 log_level="warning",
-                access_log=False,
-                server_header=False,
+                backlog=_BACKLOG,
                 **_tls_options(settings["tls"]),
             )
         )
@@ -72,6 +75,7 @@ class HttpGateway(Gateway):
         self._server.ended.wait(grace_s + 1)
         self.log.close()
         self.records.close()
+        logs.flush()
         os._exit(0)
 
     def on_routes(self) -> None:
@@ -91,7 +95,8 @@ class HttpGateway(Gateway):
             try:
                 found = [os.stat(path).st_mtime_ns for path in files]
                 if found != known and self._server.config.ssl is not None:
-                    self._server.config.ssl.load_cert_chain(files[0], files[1])
+                    with descriptors.reserve():
+                        self._server.config.ssl.load_cert_chain(files[0], files[1])
                     known = found
             except OSError as error:  # ssl.SSLError is one
                 _logger.warning("the certificate stays as it was: %s", error)
