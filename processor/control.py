@@ -6,6 +6,7 @@ child ends itself at once.
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import socket
@@ -17,7 +18,12 @@ from processor.errors import StartError
 
 Message = dict[str, Any]
 
+LINE_BYTES_MAX = 1 << 24  # of what a child says
+
+_logger = logging.getLogger(__name__)
+
 _PR_SET_PDEATHSIG = 1
+_FAILED = 70
 
 
 class ControlClient:
@@ -37,8 +43,11 @@ class ControlClient:
         return json.loads(line) if line.endswith(b"\n") else None
 
     def send(self, message: Message) -> None:
-        """Sends, or drops the message if the supervisor has gone: then `receive` ends, and so does the process."""
+        """Sends, or drops the message if the supervisor has gone: then `receive` ends, and so does the process.
+        ValueError if it is larger than the supervisor reads."""
         data = encode(message)
+        if len(data) > LINE_BYTES_MAX:
+            raise ValueError(f"a message of {len(data)} bytes is over the control connection's {LINE_BYTES_MAX}")
         with self._lock:
             try:
                 self._socket.sendall(data)
@@ -46,10 +55,25 @@ class ControlClient:
                 return
 
     def serve(self, handle: Callable[[Message], None]) -> None:
-        """Handles messages on this thread until the supervisor goes; then ends the process."""
-        while (message := self.receive()) is not None:
-            handle(message)
+        """Handles messages on this thread. Ends the process when the supervisor goes, or one cannot be handled."""
+        try:
+            while (message := self.receive()) is not None:
+                handle(message)
+        except Exception as error:
+            end_process("control", error)
         os._exit(1)
+
+
+def end_process(name: str, error: BaseException | None) -> None:
+    """Ends this process because one of its threads failed: the others would go on without it, and nobody would know."""
+    _logger.critical("thread %s failed, and with it the process", name, exc_info=error)
+    logging.shutdown()
+    os._exit(_FAILED)
+
+
+def _on_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_type is not SystemExit:
+        end_process(failure.thread.name if failure.thread else "?", failure.exc_value)
 
 
 def encode(message: Message) -> bytes:
@@ -66,12 +90,14 @@ def die_with_parent(parent: int) -> None:
 
 
 def connect(arguments: list[str]) -> tuple[ControlClient, Message]:
-    """What a child does first: bound to its parent, deaf to the terminal's Ctrl-C, and told what it is for.
+    """What a child does first: bound to its parent, deaf to the terminal's Ctrl-C, ended by the failure of any of its
+    threads, and told what it is for.
 
     `arguments` are [control descriptor, parent's pid, a name for listings of processes] and, from a process that has
     read it already, the first message as JSON."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.excepthook = _on_thread_failure
     die_with_parent(int(arguments[1]))
     client = ControlClient(int(arguments[0]))
     first = json.loads(arguments[3]) if len(arguments) > 3 else client.receive()

@@ -22,6 +22,7 @@ class Knobs:
     request_timeout_s: float = 60.0  # for calls whose client sets no deadline
     rest_timeout_s: float = 30.0  # for calls by REST
     restart_backoff_max_s: float = 30.0  # longest wait before a crashed or failed version is tried again
+    heartbeat_s: float = 15.0  # a worker or gateway that does not answer for so long is ended, and another starts
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:

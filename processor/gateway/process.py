@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from processor import control, logs, routes
@@ -65,10 +66,12 @@ class Gateway(ABC):
     def handle(self, message: control.Message) -> None:
         """Messages from the supervisor, in order."""
         if message["type"] == "routes":
-            self.router.replace(routes.from_message(message["models"]))
+            problems = self.router.replace(routes.from_message(message["models"]))
             self._ready = message["ready"]
             self.on_routes()
-            self.client.send({"type": "routed", "epoch": message["epoch"]})
+            self.client.send({"type": "routed", "epoch": message["epoch"], "problems": list(problems.items())})
+        elif message["type"] == "beat":
+            self.beat(lambda: self.client.send({"type": "alive"}))
         elif message["type"] == "answer":
             self.ask.answered(message)
         elif message["type"] == "stop":
@@ -81,6 +84,10 @@ class Gateway(ABC):
     @abstractmethod
     def serve(self) -> None:
         """Takes requests, says so, and returns at once."""
+
+    @abstractmethod
+    def beat(self, answer: Callable[[], None]) -> None:
+        """Has `answer` called by way of what serves requests. If that has ended, so does the process."""
 
     @abstractmethod
     def stop(self, grace_s: float) -> None:

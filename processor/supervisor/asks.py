@@ -29,6 +29,10 @@ async def answer(supervisor: Supervisor, gateway: Child, message: control.Messag
         body = await _QUESTIONS[message["what"]](supervisor, message["body"])
     except (RequestError, ControlError) as error:
         code, body = number_of(error), str(error)
+    except Exception as error:
+        # Whoever asked waits for an answer.
+        _logger.exception("a client's %s failed by a fault of ours", message["what"])
+        code, body = number_of(error), f"internal error: {type(error).__name__}: {error}"[:1000]
     gateway.send({"type": "answer", "id": message["id"], "code": code, "body": body})
 
 

@@ -8,9 +8,11 @@ import asyncio
 import dataclasses
 import itertools
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Collection, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,11 @@ from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
 from processor.ports import ReservedPort
+from processor.routes import ModelRoute
 from processor.supervisor import lifecycle, opening, runtime, tasks, watching
 from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
+from processor.supervisor.faults import Faults
 from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways, kinds_of
 from processor.supervisor.lifecycle import Limits, WantedModel
@@ -39,6 +43,7 @@ _logger = logging.getLogger("corelane")
 
 _TICK_S = 0.25
 _PLAN_TICKS = 8
+_BEAT_TICKS = 4
 
 
 class Supervisor:
@@ -52,8 +57,10 @@ class Supervisor:
         self.folders: dict[str, ModelFolder] = {}
         self.was_ready = False
         self.notifier = Notifier()
+        self.faults = Faults()
         self.meters = Meters()
         self.traffic = Traffic(manifest_path)
+        self.routes: dict[str, ModelRoute] = {}  # as they were published last
         self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
         self.manifest_error = ""
         self.started_s = time.time()
@@ -75,6 +82,7 @@ class Supervisor:
             on_change=self._reconcile,
         )
         self._pinned: dict[int, tuple[int, ...]] = {}  # gateways' cores, by process
+        self._looks_max = max(2, math.ceil(knobs.heartbeat_s / (_TICK_S * _BEAT_TICKS)))
         self._watches: dict[str, tuple[Path, asyncio.Task]] = {}
         self._stopping = False
         self._stop_asked = asyncio.Event()
@@ -105,6 +113,7 @@ class Supervisor:
         """Serves until `stop` is asked for, then drains. StartError if the gateways cannot listen."""
         runtime.raise_descriptor_limit()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self.faults.on_loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_file)
@@ -115,12 +124,12 @@ class Supervisor:
                 self._spawn(opening.open_when_loaded(self), "the opening of the ports")
             else:
                 self.gateways.start()
-            self._spawn(self._tick(), "the tick")
+            self._keep(self._tick, "the tick")
             self._spawn(opening.announce_ready(self), "the ready line")
             if self._manifest_path is not None:
                 interval_s, own = self._knobs.watch_interval_s, self.traffic.own_mark
-                watch = watching.watch_file(self._manifest_path, interval_s, self._reload_file, own)
-                self._spawn(watch, "the manifest watch")
+                path = self._manifest_path
+                self._keep(lambda: watching.watch_file(path, interval_s, self._reload_file, own), "the manifest watch")
             await self._wait_for_stop()
             await self._shut_down()
         finally:
@@ -176,14 +185,28 @@ class Supervisor:
     async def _tick(self) -> None:
         for tick in itertools.count():
             await asyncio.sleep(_TICK_S)
-            self.notifier.alive()
-            self.gateways.end_stuck()
+            steps: dict[str, Callable[[], object]] = {"reaching workers again": self.gateways.try_again}
+            if tick % _BEAT_TICKS == 0:
+                steps["the heartbeat"] = self._look
             if tick % _PLAN_TICKS == 0:
-                self._schedule()
-            self._reconcile()
+                steps["the core allocation"] = self._schedule
+            steps["the reconciliation"] = self._reconcile_now
+            # systemd hears of us as long as we do our work, and not just because the loop turns.
+            ran = [self.faults.ran(name, step) for name, step in steps.items()]
+            if all(ran):
+                self.notifier.alive()
+
+    def _look(self) -> None:
+        self.gateways.look(self._looks_max)
+        self.workers.look(self._looks_max)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        task = tasks.start(coroutine, name)
+        self._add(tasks.start(coroutine, name))
+
+    def _keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._add(tasks.keep(make, name))
+
+    def _add(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -234,14 +257,16 @@ class Supervisor:
                 self.folders.pop(name, None)
         for name, path in paths.items():
             if name not in self._watches:
-                watch = watching.watch_folder(
-                    name,
-                    path,
-                    self._knobs,
-                    policy=lambda name: model.versions if (model := self.manifest.model(name)) else None,
-                    on_change=self._on_folder,
-                )
-                self._watches[name] = (path, tasks.start(watch, f"watch of {path}"))
+                self._watches[name] = (path, tasks.keep(partial(self._watch, name, path), f"watch of {path}"))
+
+    async def _watch(self, name: str, path: Path) -> None:
+        await watching.watch_folder(
+            name,
+            path,
+            self._knobs,
+            policy=lambda name: model.versions if (model := self.manifest.model(name)) else None,
+            on_change=self._on_folder,
+        )
 
     def _on_folder(self, name: str, folder: ModelFolder) -> None:
         for warning in folder.warnings():
@@ -279,9 +304,21 @@ class Supervisor:
     # Reconciliation
 
     def wanted(self) -> list[WantedModel]:
-        return wanted_models(self.manifest, self.folders, self.cores, self._profiles)
+        """Of a model that we fail on, nothing is wanted, and then what runs of it stays."""
+        wanted = []
+        for model in self.manifest.models:
+            one = [WantedModel(name=model.name)]
+            with self.faults.contained(f"model {model.name}"):
+                manifest = dataclasses.replace(self.manifest, models=(model,))
+                one = wanted_models(manifest, self.folders, self.cores, self._profiles)
+            wanted.extend(one)
+        return wanted
 
     def _reconcile(self) -> None:
+        """Whoever has us look anew is not at fault if we fail."""
+        self.faults.ran("the reconciliation", self._reconcile_now)
+
+    def _reconcile_now(self) -> None:
         if self._stopping:
             return
         wanted = self.wanted()
@@ -292,8 +329,10 @@ class Supervisor:
         workers.forget(wanted)
         # Once ready, a later load does not take it back: whoever sends traffic here would take a whole host out.
         self.was_ready = self.was_ready or self._is_ready(wanted)
-        self.gateways.publish(route_table(self, wanted), self.was_ready)
-        if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have):
+        routes = route_table(self, wanted)
+        self.routes = {route.name: route for route in routes}
+        self.gateways.publish(routes, self.was_ready)
+        if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have, self.gateways.problem):
             asyncio.get_running_loop().call_soon(self._reconcile)
         self._spawn(self._notify(), "a notification")
 
@@ -302,14 +341,18 @@ class Supervisor:
             self._changed.notify_all()
 
     def _on_available(self) -> None:
-        self._schedule()
+        self.faults.ran("the core allocation", self._schedule)
         self._reconcile()
 
     # Cores
 
     def served(self) -> list[tuple[Worker, Served]]:
         """Of each version that serves, its newest worker."""
-        return [(worker, served_of(worker)) for worker in self.workers.available()]
+        served = []
+        for worker in self.workers.available():
+            with self.faults.contained(f"the core allocation of {worker.instance.spec.name}"):
+                served.append((worker, served_of(worker)))
+        return served
 
     def _schedule(self) -> None:
         """Plans anew, and tells everybody where to run who was not told so before."""

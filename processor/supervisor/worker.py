@@ -5,6 +5,7 @@ import dataclasses
 from processor import control
 from processor._native import SharedChannel
 from processor.supervisor.child import Child
+from processor.supervisor.heartbeat import Progress
 from processor.supervisor.lifecycle import Instance
 from scheduler import Profile
 
@@ -28,3 +29,4 @@ class Worker:
     placed: control.Message | None = None  # its sessions' cores, as it was told last
     error: str = ""  # why it failed or was killed, if it or we said so
     drain_sent: bool = False
+    progress: Progress = dataclasses.field(default_factory=Progress)

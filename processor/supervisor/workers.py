@@ -1,6 +1,7 @@
 """The worker processes: started, listened to, drained, and what became of those that ended."""
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -22,6 +23,7 @@ from scheduler import Host, Profile
 
 _logger = logging.getLogger("corelane")
 
+_RESTARTS_ON_OWN_CORES = 3
 _ENDED_MAX = 16  # versions that ended are remembered so that clients can ask what became of them
 
 
@@ -55,6 +57,7 @@ class Workers:
         self._on_change = on_change
         self._workers: dict[int, Worker] = {}
         self._ended: dict[str, dict[int, str]] = {}
+        self._cores_of: dict[WorkerSpec, tuple[int, ...]] = {}  # of versions whose worker ended: where it ran
         self._numbers = itertools.count(1)
         self._stopping = False
 
@@ -96,23 +99,40 @@ class Workers:
         """Does what the policy decided. Loads run on `cpus_of_loads`; `quietly`: at the lowest priority."""
         for action in actions:
             if isinstance(action, lifecycle.Start):
-                self._start(action.wanted, cpus_of_loads, quietly)
+                self._try_start(action.wanted, cpus_of_loads, quietly)
             elif isinstance(action, lifecycle.Drain):
                 self._set_phase(self._workers[action.instance], Phase.DRAINING)
             else:
                 self._workers[action.instance].error = action.reason
                 self._workers[action.instance].child.kill()
 
-    def settle_epochs(self, epoch: int, all_have: Callable[[int], bool]) -> bool:
-        """Notes which workers every gateway knows of, and drains those that every gateway has let go. `epoch` is the
-        newest routing table's; True if a worker became routed."""
-        changed = False
+    def look(self, looks_max: int) -> None:
+        """Kills workers that serve, and have not answered or taken no request that waits for so many looks."""
         for worker in self._workers.values():
+            # A load may hold Python's lock for as long as it takes: it has its own time allowed.
+            if worker.instance.phase is not Phase.AVAILABLE:
+                continue
+            worker.child.look(looks_max)
+            waits_at_gate = self.gate.waiting(worker.member) > 0
+            if worker.progress.look(worker.channel.statistics(), waits_at_gate) >= looks_max:
+                worker.child.kill("took none of the requests that wait, and was ended")
+
+    def settle_epochs(self, epoch: int, all_have: Callable[[int], bool], problem_of: Callable[[int], str]) -> bool:
+        """Notes which workers every gateway knows of, and drains those that every gateway has let go. `epoch` is the
+        newest routing table's, `problem_of` says why a gateway cannot reach a worker; True if a worker became
+        routed, or is so no more."""
+        changed = False
+        for number, worker in self._workers.items():
             if worker.epoch is None:
                 worker.epoch = epoch
+            problem = problem_of(number)
+            if worker.instance.phase is Phase.AVAILABLE and problem != worker.instance.problem:
+                routed = worker.instance.routed and not problem
+                worker.instance = dataclasses.replace(worker.instance, routed=routed, problem=problem)
+                changed = True
             if not all_have(worker.epoch):
                 continue
-            if worker.instance.phase is Phase.AVAILABLE and not worker.instance.routed:
+            if worker.instance.phase is Phase.AVAILABLE and not worker.instance.routed and not problem:
                 worker.instance = dataclasses.replace(worker.instance, routed=True)
                 changed = True
             elif worker.instance.phase is Phase.DRAINING and not worker.drain_sent:
@@ -124,6 +144,7 @@ class Workers:
         """Drops what is remembered of versions and models that are no longer wanted."""
         specs = {version.spec for model in models for version in model.versions}
         self.troubles = {spec: trouble for spec, trouble in self.troubles.items() if spec in specs}
+        self._cores_of = {spec: cores for spec, cores in self._cores_of.items() if spec in specs}
         names = {model.name for model in models}
         self._ended = {name: ended for name, ended in self._ended.items() if name in names}
 
@@ -160,10 +181,32 @@ class Workers:
         for worker in self._workers.values():
             worker.child.kill()
 
-    def _start(self, wanted: Wanted, cpus_of_loads: Collection[int], quietly: bool) -> None:
+    def _try_start(self, wanted: Wanted, cpus_of_loads: Collection[int], quietly: bool) -> None:
+        """Starts a worker; that it cannot be is this version's trouble, and nobody else's."""
+        spec, last = wanted.spec, self.troubles.get(wanted.spec)
+        # Its cores are its own while it restarts; a version that crashes again and again must not keep them busy.
+        had = self._cores_of.get(spec) if last and last.served and last.attempts <= _RESTARTS_ON_OWN_CORES else None
+        priority = "normal" if had else "idle" if quietly else "beside"
+        try:
+            self._start(wanted, had or cpus_of_loads, priority)
+        except Exception as error:
+            said = f"the worker cannot be started: {error}"
+            if last is None or last.error != said:
+                _logger.error("[%s] %s", spec.name, said)
+            self.troubles[spec] = lifecycle.start_failed(
+                wanted.fingerprint, last, said, self.limits, time.monotonic_ns()
+            )
+
+    def _start(self, wanted: Wanted, cpus: Collection[int], priority: str) -> None:
+        with contextlib.ExitStack() as undo:
+            self._start_member(wanted, cpus, priority, undo)
+            undo.pop_all()
+
+    def _start_member(self, wanted: Wanted, cpus: Collection[int], priority: str, undo: contextlib.ExitStack) -> None:
         number = next(self._numbers)
         spec = wanted.spec
         member = self.gate.add(spec.pool_weight)
+        undo.callback(self.gate.remove, member)
         channel = SharedChannel.create(
             instance=number,
             slots=spec.queue_capacity + max(spec.sessions, self._cores),
@@ -177,7 +220,7 @@ class Workers:
             "gate": self.gate.descriptor,
             "member": member,
             "sandbox": self._settings.sandbox,
-            "quietly": quietly,
+            "priority": priority,
             "cpus": list(self._host.cpus),
             "cores": self._cores,
         }
@@ -192,7 +235,7 @@ class Workers:
             environment=environment_of(spec),
             user=self._settings.worker_user,
         )
-        pin(child.pid, tuple(cpus_of_loads))
+        pin(child.pid, tuple(cpus))
         instance = Instance(
             id=number,
             spec=spec,
@@ -233,6 +276,9 @@ class Workers:
         self.gate.remove(worker.member)
         if self._stopping:
             return
+        if instance.phase is Phase.AVAILABLE:
+            placed = {cpu for cpus in worker.placed["sessions"] for cpu in cpus} if worker.placed else set()
+            self._cores_of[spec] = tuple(sorted(placed)) or self._host.cpus
         last = self.troubles.get(spec)
         last_words = f"; its last output: {output}" if output else ""
         error = ""

@@ -65,6 +65,8 @@ def main(arguments: list[str]) -> None:
             drain_asked.set()
         elif message["type"] == "place":
             placements.put(message)
+        elif message["type"] == "beat":
+            client.send({"type": "alive"})
 
     threading.Thread(target=client.serve, args=(handle,), name="control", daemon=True).start()
     loading.start()
@@ -109,7 +111,7 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
     needs another allocator than the process has, the process starts over with the choice made."""
 
     def choose() -> None:
-        _lower_priority(first["quietly"])
+        _lower_priority(first["priority"])
         with _failing(client, spec):
             from processor.worker.choice import choose as choice_of
 
@@ -167,12 +169,13 @@ def _limit(spec: WorkerSpec) -> None:
         _logger.info("the kernel may end any process when memory runs out, not this one first: %s", error)
 
 
-def _lower_priority(quietly: bool) -> None:
-    """Of this thread: to what serving leaves or, beside a pool that may never be idle, to a tenth of a core."""
+def _lower_priority(priority: str) -> None:
+    """Of this thread. "idle": to what serving leaves; "beside" a pool that may never be idle: to a tenth of a core;
+    "normal": not at all, for a version that restarts where it served."""
     try:
-        if quietly:
+        if priority == "idle":
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        else:
+        elif priority == "beside":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE_BESIDE_POOL)
     except OSError as error:
         _logger.info("the load runs at normal priority: %s", error)
@@ -184,7 +187,7 @@ def _load(
     """The loaded version; tells the supervisor why, and ends the process, if there is none."""
     # Threads that an engine makes inherit the priority, so it is lowered only where none of them will run requests.
     if spec.threads_per_session == 1:
-        _lower_priority(first["quietly"])
+        _lower_priority(first["priority"])
     with _failing(client, spec):
         # Importing an engine is most of many a load: it belongs on this thread.
         from processor.worker.choice import Choice

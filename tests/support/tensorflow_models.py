@@ -6,6 +6,7 @@ types/1 every element type that the wire has, each returned as it came; plain: a
 files/1 reads any file, and writes any
 picky/1 refuses negative numbers, in the graph
 branches/1 a branch and a loop on what the input is
+talker/1 writes as many kilobytes as it is told to standard error, without the end of a line
 keeper/1 keeps the input of each call in a variable, and returns that of the call before
 table/1  puts each word into a mutable table, and returns all that were put there before
 tower/1  embedded words and numbers through dense layers, in functions that call functions
@@ -66,6 +67,13 @@ class Types(tf.Module):
     @tf.function(input_signature=[{name: tf.TensorSpec(None, dtype, name) for name, dtype in PLAIN_TYPES.items()}])
     def plain(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {f"{name}_out": tf.identity(tensor) for name, tensor in inputs.items()}
+
+
+class Talker(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64, "kilobytes")])
+    def talk(self, kilobytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        tf.print(tf.strings.reduce_join(tf.fill([kilobytes], "x" * 1000)), end="", output_stream=sys.stderr)
+        return {"kilobytes": tf.identity(kilobytes)}
 
 
 class Files(tf.Module):
@@ -219,11 +227,12 @@ def main(folder: Path) -> None:
     files = Files()
     both = {"serving_default": files.read.get_concrete_function(), "write": files.write.get_concrete_function()}
     tf.saved_model.save(files, str(folder / "files/1"), signatures=both)
-    picky, keeper, branches, tower, table = Picky(), Keeper(), Branches(), Tower(), Table()
+    talker, picky, keeper, branches, tower, table = Talker(), Picky(), Keeper(), Branches(), Tower(), Table()
     tf.saved_model.save(table, str(folder / "table/1"), signatures=table.put.get_concrete_function())
     tf.saved_model.save(tower, str(folder / "tower/1"), signatures=tower.score.get_concrete_function())
     tf.saved_model.save(branches, str(folder / "branches/1"), signatures=branches.walk.get_concrete_function())
     tf.saved_model.save(picky, str(folder / "picky/1"), signatures=picky.same.get_concrete_function())
+    tf.saved_model.save(talker, str(folder / "talker/1"), signatures=talker.talk.get_concrete_function())
     tf.saved_model.save(keeper, str(folder / "keeper/1"), signatures=keeper.swap.get_concrete_function())
 
 

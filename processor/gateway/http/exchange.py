@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from processor.gateway.access import Access
 from processor.gateway.call_records import REQUEST_ID, CallRecords, id_of
 from processor.gateway.http.compression import compress, decompress
 from processor.gateway.http.json_text import write
+from processor.gateway.threads import CallThreads
 from processor.methods import Entry
 from processor.wire.status import http_code_of, message_of
 
@@ -59,7 +59,7 @@ class Exchanges:
         self._timeout_ns = int(timeout_s * 1e9)
         self._calls_max = calls_max
         self._calls = 0
-        self._threads = ThreadPoolExecutor(calls_max, thread_name_prefix="http")
+        self._threads = CallThreads(calls_max, "http")
 
     def endpoint(
         self, answer: Callable[[Question], Reply], *, manages: bool = False, is_open: bool = False

@@ -1,5 +1,6 @@
 """The HTTP gateway: an ASGI server on the shared port, on a thread of its own."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -7,7 +8,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -61,8 +63,16 @@ class HttpGateway(Gateway):
         if self.settings["tls"] is not None:
             threading.Thread(target=self._follow_certificates, name="certificates", daemon=True).start()
         self._socket.listen(_BACKLOG)
-        threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True).start()
+        threading.Thread(target=self._run, name="http", daemon=True).start()
         self.client.send({"type": "ready"})
+
+    def _run(self) -> None:
+        self._server.run([self._socket])
+        if not self._server.should_exit:
+            control.end_process("http", None)
+
+    def beat(self, answer: Callable[[], None]) -> None:
+        self._server.loop.result().call_soon_threadsafe(answer)
 
     def stop(self, grace_s: float) -> None:
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_s))
@@ -131,6 +141,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ended = threading.Event()
+        self.loop: Future[asyncio.AbstractEventLoop] = Future()  # once it serves
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.loop.set_result(asyncio.get_running_loop())
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
