@@ -3,7 +3,6 @@
 The memory itself, and what both ends do with it, is native (`processor/native/shared_channel.h`).
 """
 
-import logging
 import os
 from abc import ABC, abstractmethod
 
@@ -15,14 +14,15 @@ from processor.methods import Assignment
 from processor.routes import VersionRoute
 from processor.wire.status import error_of_number
 
-__all__ = ["Cancellation", "SharedMemoryChannel", "WorkerChannel", "WorkerLost", "path_of"]
-
-
-_logger = logging.getLogger(__name__)
+__all__ = ["Cancellation", "NotConnected", "SharedMemoryChannel", "WorkerChannel", "WorkerLost", "path_of"]
 
 
 class WorkerLost(Exception):
     """The worker went away before it answered. The request may have run; it has not been answered."""
+
+
+class NotConnected(Exception):
+    """A channel cannot be mapped: its worker has gone, or the system has no descriptor or memory for it now."""
 
 
 class WorkerChannel(ABC):
@@ -44,28 +44,27 @@ class WorkerChannel(ABC):
 
 
 class SharedMemoryChannel(WorkerChannel):
-    """A worker's channel, mapped into this process. Thread safety: `call` from any thread."""
+    """A worker's channel. Its words are mapped into this process; requests and answers go through the descriptor, so
+    that a channel takes few addresses. Thread safety: `call` from any thread."""
 
     def __init__(self, model: str, route: VersionRoute, owner: int) -> None:
-        """`owner` is this gateway's number. A channel that cannot be mapped is one whose worker has gone."""
+        """`owner` is this gateway's number. NotConnected if the channel cannot be mapped."""
         self._name = f"{model}/{route.version}"
         self._owner = owner
         self._capacity = route.queue_capacity
         self._timeout_ms = route.queue_timeout_ms
-        self._channel: SharedChannel | None = None
-        self._problem = ""
         assert route.instance is not None
         try:
             with descriptors.reserve():
                 descriptor = os.open(route.channel, os.O_RDWR | os.O_CLOEXEC)
-                self._channel = SharedChannel.map(descriptor, route.instance)
+                channel = SharedChannel.map(descriptor, route.instance, with_payload=False)
         except (OSError, RuntimeError) as error:
-            self._problem = f"cannot map {route.channel}: {error}"
-            _logger.warning("[%s] %s", self._name, self._problem)
+            raise NotConnected(f"cannot map the channel of {self._name}: {error}") from error
+        self._channel: SharedChannel | None = channel
 
     def call(self, call: Call, assignment: Assignment) -> bytes:
         if self._channel is None:
-            raise WorkerLost(self._problem)
+            raise WorkerLost("the channel is closed")
         end, code, payload = self._channel.call(
             self._owner, call.method, call.request, call.deadline_ns, call.cancellation, call.entry, assignment
         )
@@ -85,6 +84,8 @@ class SharedMemoryChannel(WorkerChannel):
             raise Cancelled("the client hung up")
         if end is CallEnd.TOO_LARGE:
             raise InvalidRequest(f"the request of {len(call.request)} bytes is over listen.message_bytes_max")
+        if end is CallEnd.NO_MEMORY:
+            raise Overloaded(f"the system has no memory for a request of {len(call.request)} bytes")
         raise WorkerLost("the worker is gone, or going")
 
     def count_refused(self, call: Call, assignment: Assignment) -> None:
@@ -93,7 +94,6 @@ class SharedMemoryChannel(WorkerChannel):
 
     def close(self) -> None:
         self._channel = None
-        self._problem = "the channel is closed"
 
 
 def path_of(channel: SharedChannel) -> str:

@@ -83,7 +83,7 @@ class ModelRoute:
             route = next((route for route in self.versions if route.version == version), None)
             if route is not None and alive(route):
                 return route, assignment
-            if route is not None and (route.restarting or route.instance is not None):
+            if route is not None and (route.restarting or (route.instance is not None and not route.loading)):
                 raise Unavailable(f"version {version} of model {self.name} is restarting")
             if self.loading or (route is not None and route.loading):
                 why = _because(route.error) if route is not None else ""
@@ -93,7 +93,7 @@ class ModelRoute:
         serving = [route for route in self.versions if alive(route) and route.shadow is None]
         if serving:
             return _split(serving, draw if key is None else lambda: self._point_of(key), key is not None)
-        if any(route.restarting or route.instance is not None for route in self.versions):
+        if any(route.restarting or (route.instance is not None and not route.loading) for route in self.versions):
             raise Unavailable(f"model {self.name} is restarting")
         loading = [route for route in self.versions if route.loading and route.shadow is None]
         if self.loading or loading:

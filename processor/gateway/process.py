@@ -66,10 +66,10 @@ class Gateway(ABC):
     def handle(self, message: control.Message) -> None:
         """Messages from the supervisor, in order."""
         if message["type"] == "routes":
-            self.router.replace(routes.from_message(message["models"]))
+            problems = self.router.replace(routes.from_message(message["models"]))
             self._ready = message["ready"]
             self.on_routes()
-            self.client.send({"type": "routed", "epoch": message["epoch"]})
+            self.client.send({"type": "routed", "epoch": message["epoch"], "problems": list(problems.items())})
         elif message["type"] == "answer":
             self.ask.answered(message)
         elif message["type"] == "beat":

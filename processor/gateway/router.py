@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from processor.call import Call
-from processor.channel import WorkerChannel, WorkerLost
+from processor.channel import NotConnected, WorkerChannel, WorkerLost
 from processor.errors import Cancelled, ModelNotFound, Overloaded, RequestError, Unavailable
 from processor.methods import Assignment
 from processor.routes import ModelRoute, VersionRoute
@@ -60,8 +60,9 @@ class Router:
     def models(self) -> dict[str, ModelRoute]:
         return self._models
 
-    def replace(self, models: dict[str, ModelRoute]) -> None:
-        """Takes over a new table; calls under way finish where they are."""
+    def replace(self, models: dict[str, ModelRoute]) -> dict[int, str]:
+        """Takes over a new table; calls under way finish where they are. Returns the workers that cannot be reached,
+        and why: they get no calls from here, and are tried again with the next table."""
         routes = {
             route.instance: (model.name, route)
             for model in models.values()
@@ -69,6 +70,7 @@ class Router:
             if route.instance is not None
         }
         idle = []
+        problems: dict[int, str] = {}
         with self._changed:
             for instance in self._backends.keys() - routes.keys():
                 backend = self._backends.pop(instance)
@@ -77,12 +79,16 @@ class Router:
                     idle.append(backend)
             for instance in routes.keys() - self._backends.keys():
                 model, route = routes[instance]
-                self._backends[instance] = _Backend(route, self._connect(model, route))
+                try:
+                    self._backends[instance] = _Backend(route, self._connect(model, route))
+                except NotConnected as error:
+                    problems[instance] = str(error)
             self._models = models
             self._observed = {name: model for name, model in models.items() if model.log or model.shadows}
             self._changed.notify_all()
         for backend in idle:
             backend.channel.close()
+        return problems
 
     def call(self, call: Call) -> bytes:
         """One answer, from one version. If its worker dies, the call is tried once more: at once where a version is
@@ -126,8 +132,13 @@ class Router:
             if close:
                 backend.channel.close()
 
+    def is_serving(self, model: ModelRoute) -> bool:
+        """Whether a version of the model can be called from here."""
+        return any(route.instance in self._backends for route in model.versions)
+
     def _alive(self, route: VersionRoute) -> bool:
-        return route.instance is not None and not self._backends[route.instance].lost
+        backend = None if route.instance is None else self._backends.get(route.instance)
+        return backend is not None and not backend.lost
 
     def _find(
         self, model: str, version: int | None, label: str | None, key: str | None

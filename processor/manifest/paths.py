@@ -1,4 +1,4 @@
-"""Paths and names of a manifest: what is no folder of this host, and what no REST path can carry."""
+"""Paths and names of a manifest: what can be one, what is no folder of this host, and what no REST path can carry."""
 
 import os
 import re
@@ -8,6 +8,46 @@ from processor.version_numbers import VERSION_MAX, is_number, version_number
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _NOT_IN_A_PATH = {"": "it is empty", ".": "clients read it as this folder", "..": "clients read it as the folder above"}
+
+
+_NAME_BYTES_MAX = 256
+_PATH_BYTES_MAX = 4095  # Linux's PATH_MAX, without the zero at the end
+_PART_BYTES_MAX = 255
+
+
+def name_problem(name: str) -> str | None:
+    """Why a text is no name of a model and no label, in words; None if it may be one. Names stand in command lines,
+    logs, metrics and messages; TensorFlow Serving takes any text."""
+    if not name:
+        return "it is empty"
+    if not name.isprintable():
+        return "it has characters that cannot be printed"
+    size = len(name.encode())
+    return f"it has {size} bytes; at most {_NAME_BYTES_MAX} can be" if size > _NAME_BYTES_MAX else None
+
+
+def shown(text: str) -> str:
+    """A text for an error message, quoted and not too long."""
+    return repr(text) if len(text) <= 80 else f"{text[:80]!r}..."
+
+
+def path_problem(path: str | Path) -> str | None:
+    """Why a path cannot be one of this host's file system, in words; None if it may be one."""
+    return form_problem(path) or remote_problem(path)
+
+
+def form_problem(path: str | Path) -> str | None:
+    """Why the system would take this for no path at all, in words; None if it may be one."""
+    if "\0" in str(path):
+        return f"{shown(str(path))} has a zero byte, which no path can have"
+    try:
+        size, parts = len(os.fsencode(path)), [len(os.fsencode(part)) for part in Path(path).parts]
+    except UnicodeEncodeError:
+        return f"{shown(str(path))} has characters that no path can have"
+    if size > _PATH_BYTES_MAX or max(parts, default=0) > _PART_BYTES_MAX:
+        longest = f"{_PATH_BYTES_MAX} bytes, and no name in it than {_PART_BYTES_MAX}"
+        return f"{shown(str(path))} is too long: no path can be longer than {longest}"
+    return None
 
 
 def remote_problem(path: str | Path) -> str | None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from processor.manifest.paths import remote_problem, rest_problem
+from processor.manifest.paths import name_problem, path_problem, rest_problem, shown
 from processor.manifest.settings import (
     AuthSettings,
     BatchingSettings,
@@ -84,18 +84,26 @@ def _user(value: Any) -> str | None:
 
 
 def _local(value: str) -> str:
-    problem = remote_problem(value)
+    problem = path_problem(value)
     if problem is not None:
         raise _problem(problem)
     return value
 
 
-def _model_name(value: str) -> str:
-    if not value or "/" in value or any(character.isspace() or not character.isprintable() for character in value):
-        raise _problem(f"should be a name that a path can carry, not {value!r}: {rest_problem(value)}")
+def _name(value: str) -> str:
+    problem = name_problem(value)
+    if problem is not None:
+        raise _problem(f"{shown(value)} cannot be a name: {problem}")
     return value
 
 
+def _model_name(value: str) -> str:
+    if not value or "/" in value or any(character.isspace() or not character.isprintable() for character in value):
+        raise _problem(f"should be a name that a path can carry, not {shown(value)}: {rest_problem(value)}")
+    return _name(value)
+
+
+Name = Annotated[str, AfterValidator(_name)]
 # A file or folder of this host.
 LocalPath = Annotated[str, AfterValidator(_local)]
 
@@ -148,7 +156,7 @@ class _Strict(BaseModel):
 class _ListedVersion(_Strict):
     version: int = Field(ge=0, le=VERSION_MAX)
     role: Literal["baseline", "ab"] = "baseline"
-    label: Annotated[str, Field(min_length=1)] | None = None
+    label: Name | None = None
     traffic: float | None = Field(default=None, ge=0, le=100)
     shadow: float | None = Field(default=None, gt=0, le=100)
 
@@ -394,7 +402,7 @@ class Model(_Strict):
         default=None, description="{folder, percent, bytes_max}: keep sampled calls as TFRecords; none: off"
     )
     op_libraries: list[LocalPath] = Field(default_factory=list, description="TensorFlow custom-op libraries")
-    saved_model_tags: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(
+    saved_model_tags: Annotated[list[Name], Field(min_length=1)] = Field(
         default=["serve"], description="the tags of the graph to load, of those that a SavedModel has"
     )
     signature_method_name_check: bool = Field(

@@ -6,7 +6,7 @@ Facts of the flags and their defaults: tensorflow/serving, model_servers/main.cc
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from google.protobuf import text_format
 
 from processor.cache_files import not_kept, write_whole
 from processor.errors import InvalidRequest, StartError
+from processor.manifest.paths import form_problem, name_problem, shown
 from processor.manifest.settings import (
     BatchingSettings,
     HostSettings,
@@ -306,6 +307,7 @@ def _models(
     if not chosen["model_base_path"]:
         raise StartError("give --model_base_path, or --model_config_file for several models")
     path = _absolute(chosen["model_base_path"])
+    _check(chosen["model_name"], path, (), "")
     return (dataclasses.replace(template, name=chosen["model_name"], path=path),)
 
 
@@ -327,6 +329,7 @@ def _from_config(file: Path, template: ModelSettings, not_carried: list[str]) ->
             versions = policy_of(config.model_version_policy, dataclasses.replace(template, name=config.name))
         except InvalidRequest as error:
             raise StartError(f"{file}: {error}") from error
+        _check(config.name, Path(config.base_path), config.version_labels, f"{file}: ")
         labels = tuple(sorted(config.version_labels.items(), key=lambda item: (item[1], item[0])))
         models.append(
             dataclasses.replace(
@@ -341,6 +344,15 @@ def _from_config(file: Path, template: ModelSettings, not_carried: list[str]) ->
     if not models:
         raise StartError(f"{file} lists no model")
     return tuple(models)
+
+
+def _check(name: str, path: Path, labels: Iterable[str], where: str) -> None:
+    """StartError for what cannot be a name, a label or a path. What is not on this host shows in status."""
+    for text in (name, *labels):
+        if problem := name_problem(text):
+            raise StartError(f"{where}{shown(text)} cannot be the name of a model or a label: {problem}")
+    if problem := form_problem(path):
+        raise StartError(f"{where}model {name}: {problem}")
 
 
 def policy_of(policy: Any, model: ModelSettings) -> VersionPolicy:

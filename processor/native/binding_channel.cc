@@ -2,8 +2,6 @@
 #include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
-#include <cstring>
-
 #include "binding.h"
 #include "gateway_end.h"
 
@@ -15,17 +13,21 @@ namespace {
 // Below this a copy costs less than letting other threads run.
 constexpr size_t kCopyUnderLock = 1 << 16;
 
-py::bytes CopyOut(std::string_view payload) {
-  PyObject* bytes = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(payload.size()));
-  if (bytes == nullptr) throw py::error_already_set();
-  char* to = PyBytes_AS_STRING(bytes);
-  if (payload.size() < kCopyUnderLock) {
-    std::memcpy(to, payload.data(), payload.size());
+py::bytes CopyOut(const corelane::CallResult& result) {
+  const uint64_t size = result.payload_bytes();
+  PyObject* made = PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(size));
+  if (made == nullptr) throw py::error_already_set();
+  auto bytes = py::reinterpret_steal<py::bytes>(made);
+  char* to = PyBytes_AS_STRING(made);
+  bool read;
+  if (size < kCopyUnderLock) {
+    read = result.Read(to);
   } else {
     py::gil_scoped_release release;
-    std::memcpy(to, payload.data(), payload.size());
+    read = result.Read(to);
   }
-  return py::reinterpret_steal<py::bytes>(bytes);
+  if (!read) throw std::runtime_error("an answer cannot be read from its channel");
+  return bytes;
 }
 
 std::shared_ptr<SharedChannel> OrThrow(std::unique_ptr<SharedChannel> channel, const std::string& error) {
@@ -83,6 +85,7 @@ void BindChannel(py::module_& module) {
       .value("ANSWERED", corelane::CallEnd::kAnswered)
       .value("FULL", corelane::CallEnd::kFull)
       .value("TOO_LARGE", corelane::CallEnd::kTooLarge)
+      .value("NO_MEMORY", corelane::CallEnd::kNoMemory)
       .value("LOST", corelane::CallEnd::kLost)
       .value("QUEUE_TIMEOUT", corelane::CallEnd::kQueueTimeout)
       .value("DEADLINE", corelane::CallEnd::kDeadline)
@@ -123,7 +126,7 @@ void BindChannel(py::module_& module) {
             py::gil_scoped_release release;
             const corelane::CallResult result = corelane::Call(self, owner, kind, view, deadline_ns, &cancellation);
             py::gil_scoped_acquire acquire;
-            return py::make_tuple(result.end(), result.code(), CopyOut(result.payload()));
+            return py::make_tuple(result.end(), result.code(), CopyOut(result));
           },
           py::arg("owner"), py::arg("method"), py::arg("request"), py::arg("deadline_ns"), py::arg("cancellation"),
           py::arg("entry") = 0, py::arg("assignment") = 0)

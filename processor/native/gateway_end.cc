@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <climits>
-#include <cstring>
 
 #include "futex.h"
 
@@ -26,13 +25,12 @@ CallResult::CallResult(const SharedChannel* channel, uint32_t slot, SlotWord wor
     : end_(CallEnd::kAnswered), channel_(channel), slot_(slot), word_(word) {
   const SlotDescription& description = channel->description(slot);
   code_ = description.code;
-  const uint64_t size = std::min(description.response_bytes, channel->message_bytes_max());
-  payload_ = std::string_view(channel->response_area(slot), size);
+  payload_bytes_ = std::min(description.response_bytes, channel->message_bytes_max());
 }
 
 CallResult::CallResult(CallResult&& other) noexcept
-    : end_(other.end_), code_(other.code_), payload_(other.payload_), channel_(other.channel_), slot_(other.slot_),
-      word_(other.word_) {
+    : end_(other.end_), code_(other.code_), payload_bytes_(other.payload_bytes_), channel_(other.channel_),
+      slot_(other.slot_), word_(other.word_) {
   other.channel_ = nullptr;
 }
 
@@ -49,15 +47,19 @@ class WaitingCall {
   }
   ~WaitingCall() { cancellation_->Detach(); }
 
-  // Writes the request into the claimed slot and queues it.
-  void Queue(CallKind kind, std::string_view request, int64_t deadline_ns) {
+  // Writes the request into the claimed slot and queues it. False, and the slot is free, if there is no memory for it.
+  bool Queue(CallKind kind, std::string_view request, int64_t deadline_ns) {
     SlotDescription& description = channel_.description(slot_);
     description.signal.store(0);
     description.kind = kind;
     description.deadline_ns = deadline_ns;
     description.request_bytes = request.size();
     description.response_bytes = 0;
-    std::memcpy(channel_.request_area(slot_), request.data(), request.size());
+    CORELANE_STEP();
+    if (!channel_.WriteRequest(slot_, request)) {
+      channel_.Free(slot_, word_);
+      return false;
+    }
     CORELANE_STEP();
     description.arrived_ns = MonotonicNs();
     give_up_ns_ = description.arrived_ns + std::min(channel_.header().queue_timeout_ns, ChannelOptions::kMaxTimeout);
@@ -71,13 +73,14 @@ class WaitingCall {
     CORELANE_STEP();
     header.work.fetch_add(1);
     CORELANE_STEP();
-    if (header.sleepers.load() == 0) return;
+    if (header.sleepers.load() == 0) return true;
     const uint32_t lanes = header.lanes.load();
     if (lanes == 0) {
       FutexWake(&header.work, 1);
     } else {
       FutexWake(&header.work, INT_MAX, uint32_t{1} << (ticket % lanes % 32));
     }
+    return true;
   }
 
   CallResult Wait() {
@@ -136,7 +139,8 @@ constexpr uint32_t kCancelledCode = 1, kInvalidArgumentCode = 3, kDeadlineCode =
 uint32_t CodeOf(const CallResult& result) {
   switch (result.end()) {
     case CallEnd::kAnswered: return result.code();
-    case CallEnd::kFull: return kExhaustedCode;
+    case CallEnd::kFull:
+    case CallEnd::kNoMemory: return kExhaustedCode;
     case CallEnd::kTooLarge: return kInvalidArgumentCode;
     case CallEnd::kCancelled: return kCancelledCode;
     default: return kDeadlineCode;
@@ -169,7 +173,7 @@ CallResult CallUncounted(const SharedChannel& channel, uint32_t owner, CallKind 
       return CallResult(CallEnd::kLost);
     }
     WaitingCall call(channel, slot, claimed, cancellation);
-    call.Queue(kind, request, deadline_ns);
+    if (!call.Queue(kind, request, deadline_ns)) return CallResult(CallEnd::kNoMemory);
     return call.Wait();
   }
   if (channel.header().phase.load() != kOpen) return CallResult(CallEnd::kLost);

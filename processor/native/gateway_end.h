@@ -35,13 +35,14 @@ enum class CallEnd {
   kAnswered,      // there is an answer: code and payload
   kFull,          // no slot was free
   kTooLarge,      // the request is larger than a message may be
+  kNoMemory,      // the system has no memory for the request
   kLost,          // the worker is gone or going; it has not answered and never will
   kQueueTimeout,  // no session took it within the time allowed in the queue
   kDeadline,      // the deadline passed first
   kCancelled,     // the client went first
 };
 
-// How a call ended. An answer's payload is a view of the channel until this is destroyed, which frees the slot.
+// How a call ended. An answer stays in the channel until this is destroyed, which frees the slot.
 class CallResult {
  public:
   explicit CallResult(CallEnd end) : end_(end) {}
@@ -52,12 +53,14 @@ class CallResult {
 
   CallEnd end() const { return end_; }
   uint32_t code() const { return code_; }
-  std::string_view payload() const { return payload_; }
+  uint64_t payload_bytes() const { return payload_bytes_; }
+  // Copies the answer out: `payload_bytes` bytes. False if it cannot be read.
+  bool Read(char* to) const { return payload_bytes_ == 0 || channel_->ReadResponse(slot_, to, payload_bytes_); }
 
  private:
   CallEnd end_;
   uint32_t code_ = 0;
-  std::string_view payload_;
+  uint64_t payload_bytes_ = 0;
   const SharedChannel* channel_ = nullptr;
   uint32_t slot_ = 0;
   SlotWord word_;

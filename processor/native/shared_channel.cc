@@ -134,6 +134,35 @@ SharedChannel::~SharedChannel() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
+uint64_t SharedChannel::RequestOffset(uint32_t slot) const {
+  return PayloadOffset(slots_) + slot * uint64_t{2} * area_bytes_;
+}
+
+bool SharedChannel::WriteRequest(uint32_t slot, std::string_view request) const {
+  auto offset = static_cast<off_t>(RequestOffset(slot));
+  while (!request.empty()) {
+    const ssize_t written = pwrite(descriptor_, request.data(), request.size(), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    request.remove_prefix(static_cast<size_t>(written));
+    offset += written;
+  }
+  return true;
+}
+
+bool SharedChannel::ReadResponse(uint32_t slot, char* to, uint64_t size) const {
+  auto offset = static_cast<off_t>(RequestOffset(slot) + area_bytes_);
+  while (size != 0) {
+    const ssize_t read = pread(descriptor_, to, size, offset);
+    if (read < 0 && errno == EINTR) continue;
+    if (read <= 0) return false;
+    to += read;
+    offset += read;
+    size -= static_cast<uint64_t>(read);
+  }
+  return true;
+}
+
 bool SharedChannel::Move(uint32_t slot, SlotWord seen, SlotState next) const {
   uint64_t expected = seen.Bits();
   CORELANE_STEP();
@@ -153,7 +182,7 @@ bool SharedChannel::Free(uint32_t slot, SlotWord seen) const {
   const uint64_t used[] = {description.request_bytes, description.response_bytes};
   for (int side = 0; side < 2; ++side) {
     if (used[side] > keep && area_bytes_ > keep) {
-      const uint64_t area = PayloadOffset(slots_) + (slot * uint64_t{2} + side) * area_bytes_;
+      const uint64_t area = RequestOffset(slot) + side * area_bytes_;
       fallocate(descriptor_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(area + keep),
                 static_cast<off_t>(area_bytes_ - keep));
       CORELANE_STEP();

@@ -59,8 +59,9 @@ class SharedChannel {
   // Anonymous memory that lives as long as somebody holds it. Null, and `error` says why, if there is none to have.
   static std::unique_ptr<SharedChannel> Create(const ChannelOptions& options, std::string* error);
 
-  // Maps a channel. `with_payload` false leaves the requests and responses out: enough for Reclaim and statistics. Takes
-  // the descriptor over. Null if it is not the channel of this instance.
+  // Maps a channel. `with_payload` false leaves the requests and responses out, which take most of the addresses: a worker
+  // needs them, all others read and write by the descriptor. Takes the descriptor over. Null if it is not the channel of
+  // this instance.
   static std::unique_ptr<SharedChannel> Map(int descriptor, uint64_t instance, bool with_payload, std::string* error);
 
   ~SharedChannel();
@@ -73,8 +74,14 @@ class SharedChannel {
   uint64_t message_bytes_max() const { return message_bytes_max_; }
   std::atomic<uint64_t>& word(uint32_t slot) const { return words_[slot]; }
   SlotDescription& description(uint32_t slot) const { return descriptions_[slot]; }
+  // Only with payload.
   char* request_area(uint32_t slot) const { return payload_ + slot * 2 * area_bytes_; }
   char* response_area(uint32_t slot) const { return request_area(slot) + area_bytes_; }
+
+  // The same areas through the descriptor, for those without payload: one copy, and no addresses. False if the kernel has
+  // no memory for it, or the memory is not what it was.
+  bool WriteRequest(uint32_t slot, std::string_view request) const;
+  bool ReadResponse(uint32_t slot, char* to, uint64_t size) const;
 
   // Moves a slot from what it was seen to be. False if it is that no longer.
   bool Move(uint32_t slot, SlotWord seen, SlotState next) const;
@@ -106,6 +113,7 @@ class SharedChannel {
  private:
   SharedChannel() = default;
   bool MapMemory(bool with_payload, std::string* error);
+  uint64_t RequestOffset(uint32_t slot) const;
 
   int descriptor_ = -1;
   void* memory_ = nullptr;

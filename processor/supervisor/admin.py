@@ -33,6 +33,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from processor.errors import ControlError, ManifestError
 from processor.http_server import BoundedConfig, Bounds
 from processor.manifest import parse_manifest
+from processor.manifest.paths import path_problem
 from processor.supervisor.asks import metrics
 from processor.supervisor.exposition import CONTENT_TYPE
 from processor.supervisor.report import report
@@ -86,6 +87,8 @@ def application(supervisor: Supervisor) -> Starlette:
         try:
             body = await request.json()
             text, base, source = body["manifest"], Path(body["base"]), str(body["source"])
+            if problem := path_problem(base):
+                raise TypeError(problem)
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             return JSONResponse({"problems": [f"the body should have manifest, base and source: {error}"]}, 400)
         try:

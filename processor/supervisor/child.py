@@ -1,6 +1,7 @@
 """A process that the supervisor owns: started, spoken to, listened to, and missed when it ends."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -43,30 +44,37 @@ class Child:
         user: str | None = None,
     ) -> None:
         """The process inherits `descriptors`, under the same numbers, and our environment if none is given. It runs as
-        `user`, with that one's groups only, if that is given."""
+        `user`, with that one's groups only, if that is given.
+
+        OSError, ValueError or KeyError if it cannot be started; then nothing is left of it."""
         self.name = name
         self.beat = 0  # the number of the last heartbeat that it answered
         self._killed = ""  # why we did
         self._on_message = on_message
         self._on_exit = on_exit
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid()), name],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno(), *descriptors],
-                env=environment,
-                user=user,
-                group=None if user is None else pwd.getpwnam(user).pw_gid,
-                extra_groups=None if user is None else [],
-            )
-        self.pid = self._process.pid
         self._writer: asyncio.StreamWriter | None = None
         self._unsent = [control.encode(first)]
-        self._task = tasks.start(self._live(ours), f"child {name}")
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(os.getpid()), name],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[theirs.fileno(), *descriptors],
+                    env=environment,
+                    user=user,
+                    group=None if user is None else pwd.getpwnam(user).pw_gid,
+                    extra_groups=None if user is None else [],
+                )
+            undo.callback(self._reap)
+            self.pid = self._process.pid
+            ended = os.pidfd_open(self.pid)
+            undo.pop_all()
+        self._task = tasks.start(self._live(ours, ended), f"child {name}")
 
     @property
     def alive(self) -> bool:
@@ -89,21 +97,24 @@ class Child:
         """Returns when the process has ended and `on_exit` has been called."""
         await asyncio.shield(self._task)
 
-    async def _live(self, connection: socket.socket) -> None:
+    async def _live(self, connection: socket.socket, ended: int) -> None:
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
-        descriptor = os.pidfd_open(self.pid)
-        loop.add_reader(descriptor, gone.set_result, None)
         try:
-            await self._listen(connection, gone)
-        except Exception as error:
-            _logger.critical("[%s] is not listened to any more", self.name, exc_info=error)
-            self.kill(f"could not be listened to: {error}")
-        await gone
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-        code = self._process.wait()
-        self._on_exit(self._describe(code), self._tail[-1] if self._tail else "")
+            loop.add_reader(ended, gone.set_result, None)
+            try:
+                await self._listen(connection, gone)
+            except Exception as error:
+                # No descriptor, no memory: one that is not listened to is of no use.
+                _logger.critical("[%s] is not listened to any more", self.name, exc_info=error)
+                self.kill(f"could not be listened to: {error}")
+            await gone
+            loop.remove_reader(ended)
+        finally:
+            os.close(ended)
+            connection.close()
+            code = self._reap()
+            self._on_exit(self._describe(code), self._tail[-1] if self._tail else "")
 
     async def _listen(self, connection: socket.socket, gone: asyncio.Future[None]) -> None:
         """Until the process has ended, and what it said before is read; a process that it started may hold the pipe
@@ -163,6 +174,14 @@ class Child:
         for line in lines:
             self._tail.append(line[:_TAIL_CHARACTERS])
             logs.pass_on(_logger, self.name, line)
+
+    def _reap(self) -> int:
+        """The exit code, if need be of its being killed; its output is closed."""
+        if self._process.poll() is None:
+            self._process.kill()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return self._process.wait()
 
     def _describe(self, code: int) -> str:
         if self._killed:

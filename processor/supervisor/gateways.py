@@ -28,6 +28,9 @@ class Gateway:
     started_s: float
     ready: bool = False
     acknowledged: int = -1
+    problems: dict[int, str] = dataclasses.field(default_factory=dict)  # workers that it cannot reach, and why
+    attempts: int = 0  # to reach those
+    again_s: float = 0.0  # when it is to try again
     error: str = ""
 
 
@@ -116,6 +119,18 @@ class Gateways:
         for gateway in self.list:
             gateway.child.send(self._table)
 
+    def try_again(self) -> None:
+        """Has gateways that could not reach a worker try so again, after longer and longer waits."""
+        now_s = time.monotonic()
+        for gateway in self.list:
+            if gateway.problems and now_s >= gateway.again_s:
+                gateway.again_s = now_s + _BACKOFF_MAX_S  # if it does not answer
+                gateway.child.send(self._table)
+
+    def problem(self, instance: int) -> str:
+        """Why a gateway cannot send requests to a worker; empty if all can that have looked."""
+        return next((gateway.problems[instance] for gateway in self.list if instance in gateway.problems), "")
+
     def all_have(self, epoch: int) -> bool:
         """Whether every live gateway has taken over table `epoch` or a later one."""
         return all(gateway.acknowledged >= epoch for gateway in self.list)
@@ -145,13 +160,17 @@ class Gateways:
             return
         gateway: Gateway
         owner = next(self._owners)
-        child = Child(
-            "processor.gateway",
-            f"gateway:{kind['address']}",
-            {**kind, "owner": owner},
-            on_message=lambda message: self._on_message(gateway, message),
-            on_exit=lambda how, _: self._on_exit(gateway, how),
-        )
+        try:
+            child = Child(
+                "processor.gateway",
+                f"gateway:{kind['address']}",
+                {**kind, "owner": owner},
+                on_message=lambda message: self._on_message(gateway, message),
+                on_exit=lambda how, _: self._on_exit(gateway, how),
+            )
+        except (OSError, ValueError) as error:
+            self._start_later(kind, f"cannot be started: {error}")
+            return
         gateway = Gateway(kind=kind, child=child, owner=owner, started_s=time.monotonic())
         child.send(self._table)
         self.list.append(gateway)
@@ -165,11 +184,19 @@ class Gateways:
             gateway.error = message["error"]
         else:
             if message["type"] == "routed":
-                gateway.acknowledged = message["epoch"]
+                gateway.acknowledged = int(message["epoch"])
+                self._note_problems(gateway, {int(number): str(why) for number, why in message["problems"]})
             elif message["type"] == "ready":
                 gateway.ready = True
                 self._was_up = self._was_up or self.up
             self._on_change()
+
+    def _note_problems(self, gateway: Gateway, problems: dict[int, str]) -> None:
+        gateway.attempts = gateway.attempts + 1 if problems else 0
+        gateway.again_s = time.monotonic() + min(0.25 * 2 ** min(gateway.attempts, 10), _BACKOFF_MAX_S)
+        for number in problems.keys() - gateway.problems.keys():
+            _logger.error("[%s] %s; it tries again", gateway.child.name, problems[number])
+        gateway.problems = problems
 
     def _on_exit(self, gateway: Gateway, how: str) -> None:
         self.list.remove(gateway)
@@ -183,8 +210,11 @@ class Gateways:
         lived_s = time.monotonic() - gateway.started_s
         if lived_s > _HEALTHY_S:
             self._failures = itertools.count()
-        wait_s = min(0.25 * (2 ** min(next(self._failures), 10) - 1), _BACKOFF_MAX_S)
         self.last_end = gateway.error or how
-        _logger.error("a gateway %s; another starts in %.1f s", gateway.error or how, wait_s)
-        asyncio.get_running_loop().call_later(wait_s, self._start_one, gateway.kind)
+        self._start_later(gateway.kind, gateway.error or how)
         self._on_change()
+
+    def _start_later(self, kind: dict[str, Any], why: str) -> None:
+        wait_s = min(0.25 * (2 ** min(next(self._failures), 10) - 1), _BACKOFF_MAX_S)
+        _logger.error("a gateway %s; another starts in %.1f s", why, wait_s)
+        asyncio.get_running_loop().call_later(wait_s, self._start_one, kind)

@@ -69,8 +69,8 @@ class WantedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A worker process. `fingerprint` is of the files that it was started to load; `routed`: every gateway has been
-    told of it."""
+    """A worker process. `fingerprint` is of the files that it was started to load; `routed`: every gateway sends
+    requests to it; `problem`: why one cannot."""
 
     id: int
     spec: WorkerSpec
@@ -79,6 +79,7 @@ class Instance:
     since_ns: int
     load_timeout_ns: int
     routed: bool = False
+    problem: str = ""
 
     @property
     def revision(self) -> Revision:
@@ -183,6 +184,19 @@ def load_failed(last: Trouble | None, error: str, crashed: bool, limits: Limits,
     )
 
 
+def start_failed(last: Trouble | None, error: str, limits: Limits, now_ns: int) -> Trouble:
+    """After a worker could not be started, which says nothing of the version: it is tried again until it can, after
+    longer and longer waits."""
+    attempts = last.attempts + 1 if last is not None else 1
+    return Trouble(
+        attempts=attempts,
+        error=error,
+        retry_ns=now_ns + _backoff_ns(attempts, limits),
+        was_available=False,
+        served=last is not None and last.served,
+    )
+
+
 def crashed(last: Trouble | None, error: str, up_ns: int, limits: Limits, now_ns: int) -> Trouble:
     """After a worker that served has died: tried again at once, then after longer and longer waits."""
     in_a_row = last is not None and last.was_available and up_ns < limits.healthy_ns
@@ -264,7 +278,10 @@ def report(
         restarting = (
             trouble is not None and trouble.served and trouble.retry_ns is not None and Phase.AVAILABLE not in phases
         )
-        if Phase.AVAILABLE in phases:
+        available = [i for i in instances if i.spec.version == version and i.phase is Phase.AVAILABLE]
+        if available and available[-1].problem:
+            state, error = State.LOADING, available[-1].problem
+        elif available:
             state = State.AVAILABLE
             if version in waiting:
                 error = f"its files have changed, and what was loaded before is served: {waiting[version]}"

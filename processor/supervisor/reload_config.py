@@ -7,7 +7,7 @@ from typing import Any
 
 from processor.errors import FailedPrecondition, InvalidRequest
 from processor.manifest import Manifest, ModelSettings
-from processor.manifest.paths import remote_problem
+from processor.manifest.paths import name_problem, path_problem, shown
 from processor.manifest.tensorflow_flags import policy_of
 
 
@@ -21,9 +21,12 @@ def manifest_of(request: Any, current: Manifest, available: Mapping[str, Set[int
     for config in request.config.model_config_list.config:
         if not config.name or not config.base_path:
             raise InvalidRequest("Illegal setting of ModelServerConfig: every model needs a name and a base_path")
+        for name in (config.name, *config.version_labels):
+            if problem := name_problem(name):
+                raise InvalidRequest(f"{shown(name)} cannot be the name of a model or a label: {problem}")
         if any(model.name == config.name for model in models):
             raise InvalidRequest(f"Illegal to list model {config.name} multiple times in config list")
-        problem = remote_problem(config.base_path)
+        problem = path_problem(config.base_path)
         if problem is not None:
             raise InvalidRequest(f"model {config.name}: {problem}")
         known = current.model(config.name)

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 
 def route_table(supervisor: Supervisor, wanted: list[WantedModel]) -> list[routes.ModelRoute]:
-    """Of the manifest's models, and of those that left it while their workers drain."""
+    """Of the manifest's models, and of those that left it while their workers drain. The routes of a model that we fail
+    on stay as they were."""
     names = {model.name for model in supervisor.manifest.models}
     instances = supervisor.workers.instances
     names |= {instance.spec.model for instance in instances if instance.phase is not Phase.LOADING}
     gone = sorted(supervisor.unloaded.keys() - names)
     unloaded = [routes.ModelRoute(name=name, problem="unloaded by a client") for name in gone]
-    return [*(_model_route(supervisor, name, wanted) for name in sorted(names)), *unloaded]
+    found = {name: route for name, route in supervisor.routes.items() if name in names}
+    for name in sorted(names):
+        with supervisor.faults.contained(f"the routes of model {name}"):
+            found[name] = _model_route(supervisor, name, wanted)
+    return [*(found[name] for name in sorted(found)), *unloaded]
 
 
 def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -> routes.ModelRoute:

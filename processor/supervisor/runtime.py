@@ -17,7 +17,7 @@ def file_mark(path: Path) -> tuple[int, int, int] | None:
 
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that a process has used; 0 if it has ended."""
-    with contextlib.suppress(psutil.Error):
+    with contextlib.suppress(psutil.Error, OSError):
         times = psutil.Process(pid).cpu_times()
         return float(times.user + times.system)
     return 0.0
@@ -25,6 +25,6 @@ def cpu_s(pid: int) -> float:
 
 def memory_bytes(pid: int) -> int | None:
     """Resident memory of a process, None if it has ended."""
-    with contextlib.suppress(psutil.Error):
+    with contextlib.suppress(psutil.Error, OSError):
         return int(psutil.Process(pid).memory_info().rss)
     return None

@@ -147,8 +147,9 @@ class Scheduling:
 
 
 def pin(pid: int, cpus: Sequence[int]) -> None:
-    """Keeps all threads of a process, and those it will start, on these cores. One that has ended is no error."""
-    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+    """Keeps all threads of a process, and those it will start, on these cores. One that has ended is no error; where
+    the system refuses, it runs where it ran."""
+    with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread), cpus)

@@ -21,9 +21,11 @@ from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
 from processor.ports import ReservedPort
+from processor.routes import ModelRoute
 from processor.supervisor import lifecycle, opening, runtime, tasks
 from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
+from processor.supervisor.faults import Faults
 from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways, kinds_of
 from processor.supervisor.heartbeats import Heartbeats, Watched
@@ -58,8 +60,10 @@ class Supervisor:
         self.folders: dict[str, ModelFolder] = {}
         self.was_ready = False
         self.notifier = Notifier()
+        self.faults = Faults()
         self.meters = Meters()
         self.traffic = Traffic(manifest_path)
+        self.routes: dict[str, ModelRoute] = {}  # as they were published last
         self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
         self.manifest_error = ""
         self.started_s = time.time()
@@ -116,6 +120,7 @@ class Supervisor:
         `fail`."""
         descriptors.raise_limit()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self.faults.on_loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_file)
@@ -126,12 +131,12 @@ class Supervisor:
                 self._spawn(opening.open_when_loaded(self), "the opening of the ports")
             else:
                 self.gateways.start()
-            self._spawn(self._tick(), "the tick")
+            self._keep(self._tick, "the tick")
             self._spawn(opening.announce_ready(self), "the ready line")
             if self._manifest_path is not None:
                 interval_s, own = self._knobs.watch_interval_s, self.traffic.own_mark
-                watch = watch_file(self._manifest_path, interval_s, self._reload_file, own)
-                self._spawn(watch, "the manifest watch")
+                path = self._manifest_path
+                self._keep(lambda: watch_file(path, interval_s, self._reload_file, own), "the manifest watch")
             await self._wait_for_stop()
             await self._shut_down()
             if self._failure:
@@ -206,18 +211,20 @@ class Supervisor:
     async def _tick(self) -> None:
         for tick in itertools.count():
             await asyncio.sleep(_TICK_S)
-            try:
-                self._heartbeats.tick(self._watched())
-                if tick % _PLAN_TICKS == 0:
-                    self._schedule()
-                self._reconcile()
-            except Exception as error:
-                self._failed_ticks += 1
-                trace = error if self._failed_ticks == 1 else None
-                _logger.critical("the tick failed, %d in a row: %s", self._failed_ticks, error, exc_info=trace)
-            else:
+            steps: dict[str, Callable[[], object]] = {
+                "reaching workers again": self.gateways.try_again,
+                "the heartbeats": lambda: self._heartbeats.tick(self._watched()),
+            }
+            if tick % _PLAN_TICKS == 0:
+                steps["the core allocation"] = self._schedule
+            steps["the reconciliation"] = self._reconcile_now
+            # systemd hears of us as long as we do our work, and not just because the loop turns.
+            done = [self.faults.ran(name, step) for name, step in steps.items()]
+            if all(done):
                 self._failed_ticks = 0
                 self.notifier.alive()
+            else:
+                self._failed_ticks += 1
 
     def _watched(self) -> list[Watched]:
         """A worker that loads is not judged by its answers: `load_timeout_s` does that."""
@@ -232,7 +239,12 @@ class Supervisor:
         return [*gateways, *workers]
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
-        task = tasks.start(coroutine, name, on_failure=self.fail)
+        self._add(tasks.start(coroutine, name, on_failure=self.fail))
+
+    def _keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._add(tasks.keep(make, name))
+
+    def _add(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -346,11 +358,23 @@ class Supervisor:
     # Reconciliation
 
     def wanted(self) -> list[WantedModel]:
+        """Of a model that we fail on, nothing is wanted, and then what runs of it stays."""
         unseen = {name for name, watch in self._watches.items() if not watch.has_looked}
         serving = self.workers.serving_versions()
-        return wanted_models(self.manifest, self.folders, serving, unseen, self.cores, self._profiles)
+        wanted = []
+        for model in self.manifest.models:
+            chosen = [WantedModel(name=model.name)]
+            with self.faults.contained(f"model {model.name}"):
+                manifest = dataclasses.replace(self.manifest, models=(model,))
+                chosen = wanted_models(manifest, self.folders, serving, unseen, self.cores, self._profiles)
+            wanted.extend(chosen)
+        return wanted
 
     def _reconcile(self) -> None:
+        """Whoever has us look anew is not at fault if we fail."""
+        self.faults.ran("the reconciliation", self._reconcile_now)
+
+    def _reconcile_now(self) -> None:
         if self._stopping:
             return
         wanted = self.wanted()
@@ -361,8 +385,10 @@ class Supervisor:
         workers.forget(wanted)
         # Once ready, a later load does not take it back: whoever sends traffic here would take a whole host out.
         self.was_ready = self.was_ready or self._is_ready(wanted)
-        self.gateways.publish(route_table(self, wanted), self.was_ready)
-        if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have):
+        routes = route_table(self, wanted)
+        self.routes = {route.name: route for route in routes}
+        self.gateways.publish(routes, self.was_ready)
+        if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have, self.gateways.problem):
             asyncio.get_running_loop().call_soon(self._reconcile)
         self._spawn(self._notify(), "a notification")
 
@@ -372,14 +398,18 @@ class Supervisor:
 
     def _on_available(self, name: str) -> None:
         self._look_again(name)  # the files may have changed while they were loaded
-        self._schedule()
+        self.faults.ran("the core allocation", self._schedule)
         self._reconcile()
 
     # Cores
 
     def served(self) -> list[tuple[Worker, Served]]:
         """Of each version that serves, its newest worker."""
-        return [(worker, served_of(worker)) for worker in self.workers.available()]
+        served = []
+        for worker in self.workers.available():
+            with self.faults.contained(f"the core allocation of {worker.instance.spec.name}"):
+                served.append((worker, served_of(worker)))
+        return served
 
     def _schedule(self) -> None:
         """Plans anew, and tells everybody where to run who was not told so before."""

@@ -11,6 +11,8 @@ _logger = logging.getLogger("corelane")
 
 _Result = TypeVar("_Result")
 
+_WAIT_MAX_S = 30.0
+
 
 def start(
     coroutine: Coroutine[Any, Any, None], name: str, on_failure: Callable[[str], None] | None = None
@@ -27,6 +29,23 @@ def start(
     task = asyncio.get_running_loop().create_task(coroutine, name=name)
     task.add_done_callback(report)
     return task
+
+
+def keep(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> asyncio.Task[None]:
+    """Runs what the server cannot do without: ended by an exception, it starts again, after longer and longer waits."""
+    return start(_again(make, name), name)
+
+
+async def _again(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    wait_s = 0.5
+    while True:
+        try:
+            await make()
+            return
+        except Exception:
+            _logger.critical("%s failed; it starts again in %g s", name, wait_s, exc_info=True)
+        await asyncio.sleep(wait_s)
+        wait_s = min(2 * wait_s, _WAIT_MAX_S)
 
 
 async def on_daemon_thread(function: Callable[[], _Result], name: str) -> _Result:

@@ -1,6 +1,7 @@
 """The worker processes: started, listened to, drained, and what became of those that ended."""
 
 import asyncio
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -26,6 +27,7 @@ _Value = TypeVar("_Value")
 
 _ENDED_MAX = 16  # versions of a model that ended are remembered so that clients can ask what became of them
 _SERVED_MAX = 1024  # and those that served, to know when they come back from other files
+_RESTARTS_ON_OWN_CORES = 3
 
 
 class Workers:
@@ -61,6 +63,7 @@ class Workers:
         self._workers: dict[int, Worker] = {}
         self._ended: dict[str, dict[int, str]] = {}
         self._served: dict[str, dict[int, Revision]] = {}  # what a version was available as last
+        self._cores_of: dict[Revision, tuple[int, ...]] = {}  # of versions whose worker ended: where it ran
         self._numbers = itertools.count(1)
         self._stopping = False
 
@@ -110,23 +113,29 @@ class Workers:
         """Does what the policy decided. Loads run on `cpus_of_loads`; `quietly`: at the lowest priority."""
         for action in actions:
             if isinstance(action, lifecycle.Start):
-                self._start(action.wanted, cpus_of_loads, quietly)
+                self._try_start(action.wanted, cpus_of_loads, quietly)
             elif isinstance(action, lifecycle.Drain):
                 self._set_phase(self._workers[action.instance], Phase.DRAINING)
             else:
                 self._workers[action.instance].error = action.reason
                 self._workers[action.instance].child.kill()
 
-    def settle_epochs(self, epoch: int, all_have: Callable[[int], bool]) -> bool:
+    def settle_epochs(self, epoch: int, all_have: Callable[[int], bool], problem_of: Callable[[int], str]) -> bool:
         """Notes which workers every gateway knows of, and drains those that every gateway has let go. `epoch` is the
-        newest routing table's; True if a worker became routed."""
+        newest routing table's, `problem_of` says why a gateway cannot reach a worker; True if a worker became
+        routed, or is so no more."""
         changed = False
-        for worker in self._workers.values():
+        for number, worker in self._workers.items():
             if worker.epoch is None:
                 worker.epoch = epoch
+            problem = problem_of(number)
+            if worker.instance.phase is Phase.AVAILABLE and problem != worker.instance.problem:
+                routed = worker.instance.routed and not problem
+                worker.instance = dataclasses.replace(worker.instance, routed=routed, problem=problem)
+                changed = True
             if not all_have(worker.epoch):
                 continue
-            if worker.instance.phase is Phase.AVAILABLE and not worker.instance.routed:
+            if worker.instance.phase is Phase.AVAILABLE and not worker.instance.routed and not problem:
                 worker.instance = dataclasses.replace(worker.instance, routed=True)
                 changed = True
             elif worker.instance.phase is Phase.DRAINING and not worker.drain_sent:
@@ -138,6 +147,7 @@ class Workers:
         """Drops what is remembered of versions and models that are no longer wanted."""
         revisions = {version.revision for model in models for version in model.versions}
         self.troubles = {revision: trouble for revision, trouble in self.troubles.items() if revision in revisions}
+        self._cores_of = {revision: cores for revision, cores in self._cores_of.items() if revision in revisions}
         names = {model.name for model in models}
         self._served = {name: served for name, served in self._served.items() if name in names}
         self._ended = {name: ended for name, ended in self._ended.items() if name in names}
@@ -176,10 +186,31 @@ class Workers:
         for worker in self._workers.values():
             worker.child.kill()
 
-    def _start(self, wanted: Wanted, cpus_of_loads: Collection[int], quietly: bool) -> None:
+    def _try_start(self, wanted: Wanted, cpus_of_loads: Collection[int], quietly: bool) -> None:
+        """Starts a worker; that it cannot be is this version's trouble, and nobody else's."""
+        revision, last = wanted.revision, self.troubles.get(wanted.revision)
+        # Its cores are its own while it restarts; a version that crashes again and again must not keep them busy.
+        is_back = last is not None and last.served and last.attempts <= _RESTARTS_ON_OWN_CORES
+        had = self._cores_of.get(revision) if is_back else None
+        priority = "normal" if had else "idle" if quietly else "beside"
+        try:
+            self._start(wanted, had or cpus_of_loads, priority)
+        except Exception as error:
+            said = f"the worker cannot be started: {error}"
+            if last is None or last.error != said:
+                _logger.error("[%s] %s", wanted.spec.name, said)
+            self.troubles[revision] = lifecycle.start_failed(last, said, self.limits, time.monotonic_ns())
+
+    def _start(self, wanted: Wanted, cpus: Collection[int], priority: str) -> None:
+        with contextlib.ExitStack() as undo:
+            self._start_member(wanted, cpus, priority, undo)
+            undo.pop_all()
+
+    def _start_member(self, wanted: Wanted, cpus: Collection[int], priority: str, undo: contextlib.ExitStack) -> None:
         number = next(self._numbers)
         spec = wanted.spec
         member = self.gate.add(spec.pool_weight)
+        undo.callback(self.gate.remove, member)
         channel = SharedChannel.create(
             instance=number,
             slots=spec.queue_capacity + max(spec.sessions, self._cores),
@@ -193,7 +224,7 @@ class Workers:
             "gate": self.gate.descriptor,
             "member": member,
             "sandbox": self._settings.sandbox,
-            "quietly": quietly,
+            "priority": priority,
             "cpus": list(self._host.cpus),
             "cores": self._cores,
         }
@@ -210,7 +241,7 @@ class Workers:
             environment=environment_of(spec),
             user=self._settings.worker_user,
         )
-        pin(child.pid, tuple(cpus_of_loads))
+        pin(child.pid, tuple(cpus))
         instance = Instance(
             id=number,
             spec=spec,
@@ -260,6 +291,9 @@ class Workers:
         self.gate.remove(worker.member)
         if self._stopping:
             return
+        if instance.phase is Phase.AVAILABLE:
+            placed = {cpu for cpus in worker.placed["sessions"] for cpu in cpus} if worker.placed else set()
+            self._cores_of[revision] = tuple(sorted(placed)) or self._host.cpus
         last = self.troubles.get(revision)
         last_words = f"; its last output: {output}" if output else ""
         error = ""

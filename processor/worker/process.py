@@ -162,7 +162,7 @@ def _run_quietly(
     """Does part of the load on a thread of low priority: it reads all of the version's files."""
 
     def run() -> None:
-        _lower_priority(first["quietly"])
+        _lower_priority(first["priority"])
         with _failing(client, spec):
             work()
 
@@ -212,12 +212,13 @@ def _limit(spec: WorkerSpec) -> None:
         _logger.info("the kernel may end any process when memory runs out, not this one first: %s", error)
 
 
-def _lower_priority(quietly: bool) -> None:
-    """Of this thread: to what serving leaves or, beside a pool that may never be idle, to a tenth of a core."""
+def _lower_priority(priority: str) -> None:
+    """Of this thread. "idle": to what serving leaves; "beside" a pool that may never be idle: to a tenth of a core;
+    "normal": not at all, for a version that restarts where it served."""
     try:
-        if quietly:
+        if priority == "idle":
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        else:
+        elif priority == "beside":
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE_BESIDE_POOL)
     except OSError as error:
         _logger.info("the load runs at normal priority: %s", error)
@@ -233,7 +234,7 @@ def _load(
     """The loaded version; tells the supervisor why, and ends the process, if there is none."""
     # Threads that an engine makes inherit the priority, so it is lowered only where none of them will run requests.
     if spec.threads_per_session == 1:
-        _lower_priority(first["quietly"])
+        _lower_priority(first["priority"])
     with _failing(client, spec):
         # Importing an engine is most of many a load: it belongs on this thread.
         from processor.worker.choice import Choice

@@ -50,11 +50,11 @@ Board* g_board = nullptr;
   std::abort();
 }
 
-std::unique_ptr<SharedChannel> OpenChannel(pid_t supervisor, uint64_t place) {
+std::unique_ptr<SharedChannel> OpenChannel(pid_t supervisor, uint64_t place, bool with_payload) {
   const std::string path = "/proc/" + std::to_string(supervisor) + "/fd/" + std::to_string(place >> 32);
   const int descriptor = open(path.c_str(), O_RDWR | O_CLOEXEC);
   std::string error;
-  return descriptor < 0 ? nullptr : SharedChannel::Map(descriptor, place & 0xffffffff, true, &error);
+  return descriptor < 0 ? nullptr : SharedChannel::Map(descriptor, place & 0xffffffff, with_payload, &error);
 }
 
 template <typename Life>
@@ -82,7 +82,7 @@ CallEnd CallOnce(const SharedChannel& channel, uint32_t owner, Random* random) {
     const auto result = corelane::Call(channel, owner, corelane::CallKind{1}, text, MonotonicNs() + allowed_ns, &cancellation);
     end = result.end();
     if (end == CallEnd::kAnswered) {
-      ++(result.payload() == corelane_test::Echoed(text) ? g_board->answers : g_board->wrong);
+      ++(corelane_test::PayloadOf(result) == corelane_test::Echoed(text) ? g_board->answers : g_board->wrong);
     } else {
       ++(end == CallEnd::kLost ? g_board->lost : g_board->other);
     }
@@ -100,7 +100,7 @@ void LiveAsGateway(pid_t supervisor, uint32_t owner, uint64_t seed) {
     while (!g_board->stop.load()) {
       if (channel == nullptr || place != g_board->place.load()) {
         place = g_board->place.load();
-        channel = OpenChannel(supervisor, place);
+        channel = OpenChannel(supervisor, place, false);
       }
       if (channel == nullptr || CallOnce(*channel, owner, &random) == CallEnd::kLost) usleep(50);
     }
@@ -111,7 +111,7 @@ void LiveAsGateway(pid_t supervisor, uint32_t owner, uint64_t seed) {
 }
 
 void LiveAsWorker(pid_t supervisor) {
-  std::shared_ptr<SharedChannel> channel = OpenChannel(supervisor, g_board->place.load());
+  std::shared_ptr<SharedChannel> channel = OpenChannel(supervisor, g_board->place.load(), true);
   if (channel == nullptr) _exit(2);
   auto handler = std::make_shared<corelane_test::EchoHandler>(channel.get());
   corelane::SessionGroup group(channel, handler, kSlots - 2, false, {0, 1}, 2, nullptr, 0);
@@ -169,7 +169,7 @@ long KillGatewayAtEveryStep(Serving* serving) {
   for (long step = 1;; ++step) {
     const pid_t pid = Fork(step, [](pid_t supervisor) {
       Random random(1);
-      const auto channel = OpenChannel(supervisor, g_board->place.load());
+      const auto channel = OpenChannel(supervisor, g_board->place.load(), false);
       for (int number = 0; number < 30; ++number) CallOnce(*channel, 1, &random);
     });
     int status;
@@ -188,7 +188,7 @@ long KillWorkerAtEveryStep() {
     serving.Start(step);
     const pid_t gateway = Fork(0, [](pid_t supervisor) {
       Random random(2);
-      const auto channel = OpenChannel(supervisor, g_board->place.load());
+      const auto channel = OpenChannel(supervisor, g_board->place.load(), false);
       for (int number = 0; number < 12; ++number) {
         if (CallOnce(*channel, 2, &random) == CallEnd::kLost) return;
       }

@@ -30,7 +30,7 @@ void CallAlways(const corelane::SharedChannel* channel, uint32_t owner, uint64_t
     {
       const auto result = corelane::Call(*channel, owner, corelane::CallKind{1}, text, corelane::MonotonicNs() + allowed_ns, &cancellation);
       const bool answered = result.end() == corelane::CallEnd::kAnswered;
-      if (answered && result.payload() != corelane_test::Echoed(text)) Fail("a wrong answer");
+      if (answered && corelane_test::PayloadOf(result) != corelane_test::Echoed(text)) Fail("a wrong answer");
       if (result.end() == corelane::CallEnd::kLost || result.end() == corelane::CallEnd::kTooLarge) Fail("a wrong end");
     }
     if (client.joinable()) client.join();
@@ -46,7 +46,7 @@ int main(int count, char** arguments) {
     std::shared_ptr<corelane::SharedChannel> channel =
         corelane::SharedChannel::Create({1, 12, 1 << 18, corelane::ChannelOptions::kMaxTimeout}, &error);
     if (channel == nullptr) Fail(error.c_str());
-    // The payload is mapped by a second mapping, as in a gateway.
+    // The payload is mapped by a second mapping, as in a worker.
     std::shared_ptr<corelane::SharedChannel> mapped =
         corelane::SharedChannel::Map(dup(channel->descriptor()), 1, true, &error);
     if (mapped == nullptr) Fail(error.c_str());
@@ -57,7 +57,7 @@ int main(int count, char** arguments) {
     if (!group.Place(std::vector<corelane::SessionPlacement>(2), false).empty()) Fail("sessions cannot be placed");
     std::vector<std::thread> gateways;
     for (uint32_t owner = 1; owner <= 4; ++owner) {
-      gateways.emplace_back([&mapped, owner, calls] { CallAlways(mapped.get(), owner, owner, calls); });
+      gateways.emplace_back([&channel, owner, calls] { CallAlways(channel.get(), owner, owner, calls); });
     }
     std::atomic<bool> done{false};
     std::thread scheduler([&group, &done] {

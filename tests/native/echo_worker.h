@@ -17,6 +17,12 @@ inline std::string Echoed(std::string text) {
   return text;
 }
 
+// The bytes of an answer.
+inline std::string PayloadOf(const corelane::CallResult& result) {
+  std::string payload(result.payload_bytes(), '\0');
+  return result.Read(payload.data()) ? payload : "cannot be read";
+}
+
 class EchoHandler : public corelane::RequestHandler {
  public:
   explicit EchoHandler(const corelane::SharedChannel* channel) : channel_(channel) {}

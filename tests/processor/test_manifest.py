@@ -130,6 +130,14 @@ def test_problems_name_their_line_and_what_would_be_right(text: str, problem: st
         ("listen: {}", "m.yaml:1: models is missing: list the models to serve"),
         ("models: &a [*a]", "m.yaml:1: "),
         ("models:\n  - name: a\n", "m.yaml:2: models[0].path is missing"),
+        (
+            f"models: [{{name: {'n' * 257}, path: x}}]",
+            f"m.yaml:1: models[0].name: {'n' * 80!r}... cannot be a name: it has",
+        ),
+        ('models: [{name: "a\\0b", path: x}]', "m.yaml:1: models[0].name: should be a name that a path can carry"),
+        ('models: [{name: a, path: "x\\0y"}]', "m.yaml:1: models[0].path: 'x\\x00y' has a zero byte"),
+        (f"models: [{{name: a, path: {'x/' * 3000}}}]", f"m.yaml:1: models[0].path: {'x/' * 40!r}... is too long"),
+        (f"models: [{{name: a, path: {'x' * 300}}}]", f"m.yaml:1: models[0].path: {'x' * 80!r}... is too long"),
         ("models: []\nlisten: {grpc: 8500}", 'm.yaml:2: listen.grpc: should be an address such as "127.0.0.1:8500"'),
         ("models: []\nlisten: {grpc: 'x:99999'}", "m.yaml:2: listen.grpc: should be an address"),
         (

@@ -45,7 +45,7 @@ def test_knobs() -> None:
         ({"CORELANE_SETTLE_S": "soon"}, "should be a number of seconds, not 'soon'"),
         ({"CORELANE_SETTLE_S": "-1"}, "should be greater than 0"),
         ({"CORELANE_SETTLE_S": "nan"}, "should be greater than 0"),
-        ({"CORELANE_SETLE_S": "1"}, "CORELANE_SETLE_S is not a knob; known: CORELANE_REQUEST_TIMEOUT_S"),
+        ({"CORELANE_SETLE_S": "1"}, "CORELANE_SETLE_S is not a knob; known: CORELANE_HEARTBEAT_S"),
     ):
         with pytest.raises(StartError, match=message):
             read_knobs(environment)

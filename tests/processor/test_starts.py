@@ -1,0 +1,178 @@
+"""Processes that stop, hang, say too much or cannot be started: the supervisor notices, and serves on."""
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+
+from processor.wire import messages
+from tests.support import onnx_models
+from tests.support.load import ScaleLoad
+from tests.support.server import WITH_REST, Server, serving, wait_until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("starts")
+    for name in ("a", "b"):
+        onnx_models.write_scale(folder / name / "1", 1)
+    models = "models: [{name: a, path: a}, {name: b, path: b, queue: {timeout_ms: 5000}}]"
+    knobs = {"CORELANE_RESTART_BACKOFF_MAX_S": "1"}
+    with serving(folder, models, listen=WITH_REST, environment=knobs) as server:
+        yield server
+
+
+def _gateways(server: Server, protocol: str) -> list[int]:
+    return [gateway["pid"] for gateway in server.status()["gateways"] if gateway["protocol"] == protocol]
+
+
+@contextlib.contextmanager
+def _descriptors_limited(pid: int, spare: int) -> Iterator[None]:
+    """The process may open `spare` descriptors more than it has, and none of those that it keeps back."""
+    if os.geteuid() != 0:
+        pytest.skip("a hard limit is lowered, which only root can undo")
+    process = psutil.Process(pid)
+    before = process.rlimit(psutil.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    free = [number for number in range(max(used) + spare + 2) if number not in used]
+    process.rlimit(psutil.RLIMIT_NOFILE, (free[spare], free[spare]))
+    try:
+        yield
+    finally:
+        process.rlimit(psutil.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "label", "message"),
+    [
+        ("a\0b", "x", "", "cannot be printed"),
+        ("a\nb", "x", "", "cannot be printed"),
+        ("n" * 257, "x", "", "it has 257 bytes; at most 256 can be"),
+        ("n" * 200_000, "x", "", "at most 256 can be"),
+        ("n" * 10_000_000, "x", "", "over the 8388608 bytes"),
+        ("n", "/x\0y", "", "zero byte"),
+        ("n", "/x" * 5000, "", "is too long"),
+        ("n", "/" + "x" * 300, "", "is too long"),
+        ("n", "x", "l" * 300, "at most 256 can be"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_names_and_paths_are_checked_where_clients_bring_them(
+    server: Server, name: str, path: str, label: str, message: str
+) -> None:
+    request = messages.ReloadConfigRequest()
+    config = request.config.model_config_list.config.add(name=name, base_path=path)
+    if label:
+        config.version_labels[label] = 1
+    with grpc.insecure_channel(server.grpc) as channel:
+        reload = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
+        with pytest.raises(grpc.RpcError) as raised:
+            reload(request.SerializeToString(), timeout=30)
+    error: Any = raised.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert message in error.details()
+    assert len(error.details()) < 2000
+    with server.client() as client:
+        assert client.predict("b", {"x": [3.0]})["y"] == [3.0]
+
+
+def test_a_worker_that_cannot_be_started_is_its_versions_trouble(server: Server) -> None:
+    before = psutil.Process(server.process.pid).num_fds()
+    with ScaleLoad(server.grpc, "b") as spared:
+        # What the dead leave is enough for an answer to us, not for a process.
+        worker, gateway = server.version("a", 1)["pid"], _gateways(server, "http")[0]
+        with _descriptors_limited(server.process.pid, 0):
+            os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: "cannot be started" in server.version("a", 1).get("error", ""), "the trouble", 30)
+            assert "Too many open files" in server.version("a", 1)["error"]
+        server.wait_state("a", 1, "AVAILABLE")
+        with _descriptors_limited(server.process.pid, 0):
+            os.kill(gateway, signal.SIGKILL)
+            wait_until(lambda: "a gateway cannot be started" in server.log.read_text(), "no gateway")
+            assert len(_gateways(server, "http")) == 1
+        wait_until(lambda: len(_gateways(server, "http")) == 2, "another gateway")
+    assert spared.failures == []
+    wait_until(lambda: psutil.Process(server.process.pid).num_fds() <= before, "no descriptor left")
+
+
+def test_a_version_that_a_gateway_cannot_take_over_is_not_available(server: Server, tmp_path: Path) -> None:
+    gateway = _gateways(server, "grpc")[0]
+    folder = server.manifest.parent / "a"
+    with _descriptors_limited(gateway, 0):
+        onnx_models.write_scale(tmp_path / "2", 2).rename(folder / "2")
+        problem = "cannot map the channel of a/2: [Errno 24] Too many open files"
+        wait_until(lambda: problem in server.version("a", 2).get("error", ""), "the problem")
+        assert server.version("a", 2)["state"] == "LOADING"
+        assert server.version("a", 1)["state"] == "AVAILABLE"
+    server.wait_state("a", 2, "AVAILABLE")
+    server.wait_state("a", 1, "END")
+    shutil.rmtree(folder / "2")
+
+
+def test_a_version_that_served_restarts_with_its_priority(server: Server) -> None:
+    """The threads of a restart are as those of a worker that serves; a first load's are not."""
+    own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+    before = server.version("b", 1)["pid"]
+    os.kill(before, signal.SIGKILL)
+    assert _weakest_while_loading(server, "b", 1, before) == (own, os.SCHED_OTHER)
+    onnx_models.write_scale(server.manifest.parent / "b/2", 2)
+    nice, policy = _weakest_while_loading(server, "b", 2)
+    assert nice > own or policy == os.SCHED_IDLE or own >= 10  # of tests that run so themselves
+
+
+def _weakest_while_loading(server: Server, model: str, version: int, before: int = 0) -> tuple[int, int]:
+    """The largest nice value and scheduling policy of any thread of a worker, from its start to its being available.
+    `before` is the worker before it."""
+    nice, policy = -20, os.SCHED_OTHER
+    seen: set[int] = set()
+    while server.version(model, version).get("state") != "AVAILABLE" or not seen:
+        for process in server.processes()[1:]:
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.pid == before or f"{model}/{version}" not in process.cmdline():
+                    continue
+                for thread in process.threads():
+                    seen.add(thread.id)
+                    nice = max(nice, os.getpriority(os.PRIO_PROCESS, thread.id))
+                    policy = max(policy, os.sched_getscheduler(thread.id))
+    return nice, policy
+
+
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
+def test_channels_take_few_addresses() -> None:
+    """As many as a gateway would hold of a server started by flags: each could carry 256 messages of 2 GiB."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("too few descriptors")
+    result = _run(
+        "import os, resource\n"
+        "from processor import _native\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({max(before, 1200)}, {hard}))\n"
+        "made = [_native.SharedChannel.create(instance=n + 1, slots=258, message_bytes_max=2**31 - 1,\n"
+        "        queue_timeout_ns=1) for n in range(500)]\n"
+        "size = lambda: int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "before = size()\n"
+        "mapped = [_native.SharedChannel.map(os.dup(one.descriptor), n + 1, False) for n, one in enumerate(made)]\n"
+        "print((size() - before) // len(mapped))"
+    )
+    assert int(result.stdout) < 1 << 20, result.stderr
+
+
+def test_nobody_can_cut_a_channel_short() -> None:
+    from processor import _native
+
+    channel = _native.SharedChannel.create(instance=1, slots=4, message_bytes_max=1 << 20, queue_timeout_ns=1)
+    with pytest.raises(PermissionError):
+        os.ftruncate(channel.descriptor, 0)
