@@ -101,7 +101,7 @@ class Child:
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
         try:
-            loop.add_reader(ended, gone.set_result, None)
+            loop.add_reader(ended, _note_end, loop, ended, gone)
             try:
                 await self._listen(connection, gone)
             except Exception as error:
@@ -109,8 +109,8 @@ class Child:
                 _logger.critical("[%s] is not listened to any more", self.name, exc_info=error)
                 self.kill(f"could not be listened to: {error}")
             await gone
-            loop.remove_reader(ended)
         finally:
+            loop.remove_reader(ended)
             os.close(ended)
             connection.close()
             code = self._reap()
@@ -195,3 +195,10 @@ class Child:
         else:
             how = f"exited with code {code}"
         return how
+
+
+def _note_end(loop: asyncio.AbstractEventLoop, ended: int, gone: asyncio.Future[None]) -> None:
+    """Once: the descriptor stays readable."""
+    loop.remove_reader(ended)
+    if not gone.done():
+        gone.set_result(None)
