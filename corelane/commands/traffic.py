@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from typing import Any
 
 from corelane.commands.common import add_admin, add_command, add_json, call_admin, version_argument
@@ -57,8 +58,10 @@ def run_traffic(options: argparse.Namespace) -> int:
         name, _, share = text.partition("=")
         version = version_number(name)
         try:
-            if version is None:
+            if version is None or not math.isfinite(float(share)):
                 raise ValueError
+            if str(version) in shares:
+                raise ControlError(f"version {version} is named twice")
             shares[str(version)] = float(share)
         except ValueError:
             raise ControlError(f"{text} should be a version and its percentage, such as 4=10") from None

@@ -9,21 +9,23 @@ from pydantic import ValidationError
 
 from processor.errors import ManifestError
 from processor.manifest import schema
+from processor.manifest.files import read_text
 from processor.manifest.settings import HostSettings, Manifest
 
 Location = tuple[str | int, ...]
 
 _ADDRESSABLE_BYTES = 1 << 45
+_VALUES_MAX = 100_000
 
 
 def load_manifest(path: Path) -> Manifest:
     """The manifest in a file. ManifestError has a line for each problem."""
     try:
-        text = path.read_text()
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise ManifestError([f"{path}: is not UTF-8 text: {error}"]) from error
-    except OSError as error:
-        raise ManifestError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (OSError, ValueError) as error:
+        raise ManifestError([f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
     return parse_manifest(text, source=str(path), base=path.resolve().parent)
 
 
@@ -31,6 +33,8 @@ def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
     """The manifest in `text`; relative paths are relative to `base`, problems are named `source:line`."""
     try:
         root = yaml.compose(text, yaml.SafeLoader)
+    except RecursionError as error:
+        raise ManifestError([f"{source}:1: lists and mappings lie too deep in each other"]) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -41,7 +45,7 @@ def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
     lines: dict[Location, int] = {}
     problems: list[tuple[int, str]] = []
     try:
-        document = _construct(root, (), lines, problems)
+        document = _construct(root, (), lines, problems, _Budget())
     except (yaml.YAMLError, ValueError) as error:
         raise ManifestError([f"{source}:1: {error}"]) from error
     except RecursionError as error:
@@ -70,8 +74,28 @@ def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
     )
 
 
-def _construct(node: yaml.Node, location: Location, lines: dict[Location, int], problems: list[tuple[int, str]]) -> Any:
-    """Plain values of a node, noting each value's line; a mapping's repeated key is a problem."""
+class _Budget:
+    """How many values are left: a few aliases of aliases are a few lines, and billions of values."""
+
+    def __init__(self) -> None:
+        self.left = _VALUES_MAX
+
+    def take(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"it has more than {_VALUES_MAX} values, aliases counted each time they stand")
+
+
+def _construct(
+    node: yaml.Node,
+    location: Location,
+    lines: dict[Location, int],
+    problems: list[tuple[int, str]],
+    budget: _Budget,
+) -> Any:
+    """Plain values of a node, noting each value's line; a mapping's repeated key is a problem. ValueError for more
+    values than the budget has."""
+    budget.take()
     lines.setdefault(location, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Any, Any] = {}
@@ -85,10 +109,10 @@ def _construct(node: yaml.Node, location: Location, lines: dict[Location, int], 
                 problems.append((line, f"{_dotted((*location, key))} stands twice; keep one"))
                 continue
             lines[(*location, key)] = line
-            mapping[key] = _construct(value_node, (*location, key), lines, problems)
+            mapping[key] = _construct(value_node, (*location, key), lines, problems, budget)
         return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(item, (*location, index), lines, problems) for index, item in enumerate(node.value)]
+        return [_construct(item, (*location, index), lines, problems, budget) for index, item in enumerate(node.value)]
     return yaml.SafeLoader("").construct_object(node)
 
 

@@ -150,7 +150,7 @@ def _listed(entries: list[Any]) -> VersionPolicy:
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class _ListedVersion(_Strict):

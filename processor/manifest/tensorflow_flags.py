@@ -14,6 +14,7 @@ from google.protobuf import text_format
 
 from processor.cache_files import not_kept, write_whole
 from processor.errors import InvalidRequest, StartError
+from processor.manifest.files import read_text
 from processor.manifest.paths import form_problem, name_problem, shown
 from processor.manifest.settings import (
     BatchingSettings,
@@ -399,7 +400,7 @@ def _read(path: str, message: Callable[[], Any]) -> Any:
     passed over."""
     found = message()
     try:
-        return text_format.Parse(Path(path).read_text(), found)
+        return text_format.Parse(read_text(Path(path)), found)
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"{path} cannot be read: {error}") from error
     except text_format.ParseError as error:

@@ -30,7 +30,10 @@ def split(model: ModelSettings, percentages: Mapping[int, float]) -> ModelSettin
     listed = _listed(model)
     for version in percentages:
         _entry(listed, model, version)
-    if abs(sum(percentages.values()) - 100) > 0.01 or any(share < 0 for share in percentages.values()):
+    if not all(0 <= share <= 100 for share in percentages.values()):
+        shares = ", ".join(f"{share:g}" for share in percentages.values())
+        raise ControlError(f"percentages should be numbers from 0 to 100, not {shares}")
+    if abs(sum(percentages.values()) - 100) > 0.01:
         raise ControlError(f"the percentages should add up to 100, not {sum(percentages.values()):g}")
     return _with(
         model,

@@ -9,6 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from processor.manifest.files import read_text
 from processor.manifest.settings import ModelSettings, VersionSettings
 
 
@@ -18,7 +19,7 @@ def write_versions(path: Path, model: ModelSettings) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
-    old_text = path.read_text()
+    old_text = read_text(path)
     dashes = re.search(r"^models:[^\n]*\n(?: *(?:#[^\n]*)?\n)*( *)-", old_text, re.MULTILINE)
     offset = len(dashes[1]) if dashes else 0
     yaml.indent(mapping=2, sequence=offset + 2, offset=offset)

@@ -16,6 +16,7 @@ import ipaddress
 import json
 import socket
 from collections.abc import Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,7 +35,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from processor.errors import ControlError, ManifestError
 from processor.http_server import BoundedConfig, Bounds
 from processor.manifest import parse_manifest
+from processor.manifest.files import BYTES_MAX
 from processor.manifest.paths import path_problem
+from processor.supervisor import tasks
 from processor.supervisor.asks import metrics
 from processor.supervisor.exposition import CONTENT_TYPE
 from processor.supervisor.report import report
@@ -44,6 +48,8 @@ from processor.version_numbers import not_a_version, version_number
 # Operators, probes and scrapers; each is a descriptor of the supervisor's.
 _CONNECTIONS_MAX = 128
 _IDLE_S = 75.0
+# JSON writes a character of a manifest with up to two bytes, as a rule.
+_BODY_BYTES_MAX = 2 * BYTES_MAX
 # The page has everything in itself, and asks nobody but us.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
@@ -85,37 +91,46 @@ def application(supervisor: Supervisor) -> Starlette:
 
     async def post_apply(request: Request) -> JSONResponse:
         try:
-            body = await request.json()
-            text, base, source = body["manifest"], Path(body["base"]), str(body["source"])
+            body = await _json(request)
+            text, base, source = str(body["manifest"]), Path(body["base"]), str(body["source"])
             if problem := path_problem(base):
                 raise TypeError(problem)
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             return JSONResponse({"problems": [f"the body should have manifest, base and source: {error}"]}, 400)
-        try:
-            supervisor.apply(parse_manifest(text, source=source, base=base))
-        except ManifestError as error:
-            return JSONResponse({"problems": error.problems}, 409)
-        except ControlError as error:
-            return JSONResponse({"problems": [str(error)]}, 409)
+        async with supervisor.changing:
+            try:
+                # A large one takes seconds to parse.
+                parse = partial(parse_manifest, text, source=source, base=base)
+                supervisor.apply(await tasks.on_daemon_thread(parse, "manifest"))
+            except ManifestError as error:
+                return JSONResponse({"problems": error.problems}, 409)
+            except ControlError as error:
+                return JSONResponse({"problems": [str(error)]}, 409)
         return JSONResponse(status(supervisor))
 
     async def post_traffic(request: Request) -> JSONResponse:
+        traffic = supervisor.traffic
         try:
-            body = await request.json()
-            model, traffic = str(body["model"]), supervisor.traffic
-            if body["action"] == "promote":
-                said = traffic.promote(supervisor, model, _version(body["version"]))
-            elif body["action"] == "rollback":
-                said = traffic.roll_back(supervisor, model)
-            elif body["action"] == "split":
-                shares = {_version(version): float(share) for version, share in body["shares"].items()}
-                said = traffic.split(supervisor, model, shares)
-            else:
-                raise ValueError(f"there is no action {body['action']}")
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            body = await _json(request)
+            model, action = str(body["model"]), body["action"]
+            version = _version(body["version"]) if action == "promote" else 0
+            shares: dict[int, float] = {}
+            if action == "split":
+                shares = {_version(name): float(share) for name, share in body["shares"].items()}
+            elif action not in ("promote", "rollback"):
+                raise ValueError(f"there is no action {action}")
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             return JSONResponse({"problems": [f"the body should have action, model and what it takes: {error}"]}, 400)
-        except ControlError as error:
-            return JSONResponse({"problems": [str(error)]}, 409)
+        async with supervisor.changing:
+            try:
+                if action == "promote":
+                    said = await traffic.promote(supervisor, model, version)
+                elif action == "rollback":
+                    said = await traffic.roll_back(supervisor, model)
+                else:
+                    said = await traffic.split(supervisor, model, shares)
+            except ControlError as error:
+                return JSONResponse({"problems": [str(error)]}, 409)
         await supervisor.published()
         return JSONResponse({"said": said})
 
@@ -134,7 +149,27 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/v1/traffic", post_traffic, methods=["POST"]),
         ],
         middleware=[Middleware(_OwnPagesOnly)],
+        exception_handlers={HTTPException: _problem},
     )
+
+
+async def _json(request: Request) -> Any:
+    """The body, parsed. HTTPException for one that is too large; ValueError for one that is no JSON."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > _BODY_BYTES_MAX:
+            raise HTTPException(413, f"the body is over {_BODY_BYTES_MAX >> 20} MiB")
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is too deep") from None
+
+
+def _problem(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses, in our form."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"problems": [str(error.detail)]}, error.status_code)
 
 
 class _OwnPagesOnly:

@@ -46,7 +46,8 @@ async def _reload(supervisor: Supervisor, body: str) -> str:
         if worker.instance.phase is Phase.AVAILABLE:
             available.setdefault(worker.instance.spec.model, set()).add(worker.instance.spec.version)
     before = {model.name: (model.path, model.versions) for model in supervisor.manifest.models}
-    supervisor.apply(manifest_of(request, supervisor.manifest, available))
+    async with supervisor.changing:
+        supervisor.apply(manifest_of(request, supervisor.manifest, available))
     models = supervisor.manifest.models
     for warning in advice.name_warnings([model for model in models if model.name not in before]):
         _logger.warning("%s", warning)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import pwd
 import subprocess
@@ -18,6 +19,7 @@ from processor.manifest.tensorflow_flags import Converted, reread
 from processor.supervisor import tasks
 from processor.supervisor.admin import admin_server
 from processor.supervisor.supervisor import Supervisor
+from processor.supervisor.traffic import DISK_S
 from scheduler import read_host
 
 _logger = logging.getLogger("corelane")
@@ -84,10 +86,11 @@ async def _follow(supervisor: Supervisor, flags: Converted) -> None:
     while True:
         await asyncio.sleep(flags.poll_s)
         try:
-            wanted = reread(flags)
-            if wanted != supervisor.manifest:
-                supervisor.apply(wanted)
-        except (StartError, ControlError) as error:
+            async with supervisor.changing:
+                manifest = await tasks.on_daemon_thread(functools.partial(reread, flags), "configuration", DISK_S)
+                if manifest != supervisor.manifest:
+                    supervisor.apply(manifest)
+        except (StartError, ControlError, TimeoutError) as error:
             supervisor.manifest_error = str(error)
             _logger.error("%s is not applied: %s", flags.config_file, error)
         except Exception as error:

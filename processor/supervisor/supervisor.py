@@ -12,6 +12,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Collection, Coroutine
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from processor.supervisor.meters import Meters
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
 from processor.supervisor.systemd import Notifier
-from processor.supervisor.traffic import Traffic
+from processor.supervisor.traffic import DISK_S, Traffic
 from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.supervisor.watching import ModelWatch, watch_file
 from processor.supervisor.worker import Worker
@@ -92,6 +93,8 @@ class Supervisor:
         self._failure = ""  # of a task that nothing goes on without
         self._stopping = False
         self._stop_asked = asyncio.Event()
+        self.changing = asyncio.Lock()  # held by whoever changes the manifest, from its reading to its being applied
+        self._reload_waits = False
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task] = set()
         listen = manifest.listen
@@ -320,13 +323,23 @@ class Supervisor:
         self._reconcile()
 
     def _reload_file(self) -> None:
-        if self._manifest_path is None:
-            return
-        try:
-            self.apply(load_manifest(self._manifest_path))
-        except (ManifestError, ControlError) as error:
-            self.manifest_error = str(error)
-            for line in str(error).splitlines():
+        """Has the manifest's file read and applied, soon; asked often, once."""
+        if self._manifest_path is not None and not self._reload_waits:
+            self._reload_waits = True
+            self._spawn(self._reload(self._manifest_path), "the reload of the manifest")
+
+    async def _reload(self, path: Path) -> None:
+        async with self.changing:
+            self._reload_waits = False
+            try:
+                self.apply(await tasks.on_daemon_thread(partial(load_manifest, path), "manifest", DISK_S))
+            except (ManifestError, ControlError) as error:
+                self.manifest_error = str(error)
+            except TimeoutError:
+                self.manifest_error = f"{path}: its file system did not answer within {DISK_S:g} s"
+            else:
+                return
+            for line in self.manifest_error.splitlines():
                 _logger.error("the manifest is not applied: %s", line)
 
     async def done(self, names: Collection[str], limit_s: float) -> None:

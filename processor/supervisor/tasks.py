@@ -48,9 +48,10 @@ async def _again(make: Callable[[], Coroutine[Any, Any, None]], name: str) -> No
         wait_s = min(2 * wait_s, _WAIT_MAX_S)
 
 
-async def on_daemon_thread(function: Callable[[], _Result], name: str) -> _Result:
+async def on_daemon_thread(function: Callable[[], _Result], name: str, limit_s: float | None = None) -> _Result:
     """What `function` returns, on a thread of its own. If that never ends (on a file system that hangs, say), it keeps
-    neither whoever waits from being cancelled nor the process from ending."""
+    neither whoever waits from being cancelled nor the process from ending. TimeoutError after `limit_s`: then it may
+    still be done."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[_Result] = loop.create_future()
 
@@ -68,4 +69,5 @@ async def on_daemon_thread(function: Callable[[], _Result], name: str) -> _Resul
             loop.call_soon_threadsafe(settle, put, value)
 
     threading.Thread(target=run, name=name, daemon=True).start()
-    return await future
+    async with asyncio.timeout(limit_s):
+        return await future

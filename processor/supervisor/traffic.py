@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from processor.errors import ControlError
-from processor.manifest import ModelSettings
+from processor.errors import ControlError, ManifestError
+from processor.manifest import ModelSettings, load_manifest
 from processor.manifest.traffic import promoted, split
 from processor.manifest.writer import write_versions
-from processor.supervisor import runtime
+from processor.supervisor import runtime, tasks
 from processor.supervisor.watching import FileMark
 
 if TYPE_CHECKING:
@@ -22,74 +23,106 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("corelane")
 
 _KEPT = 20
+DISK_S = 10.0  # how long the manifest's file system may take to answer
 
 
 class Traffic:
-    """Belongs to the event loop's thread."""
+    """Belongs to the event loop's thread; whoever calls holds the supervisor's `changing`."""
 
     def __init__(self, manifest_path: Path | None) -> None:
         self._manifest_path = manifest_path
         self._own_mark: FileMark = None
         self._before: dict[str, deque[ModelSettings]] = {}
+        self._unwritten: set[str] = set()  # models whose arms are not what the file says, for it could not be written
 
     def own_mark(self) -> FileMark:
         """Of the manifest's file as it was last written here: that change is applied already, and what else was applied
         since the file was read must not be undone by it."""
         return self._own_mark
 
-    def promote(self, supervisor: Supervisor, name: str, version: int) -> list[str]:
-        """All calls to one version. Returns sentences: what is now, and what to do where the file was not written."""
+    async def promote(self, supervisor: Supervisor, name: str, version: int) -> list[str]:
+        """All calls to one version. Returns sentences: what is now, and what to do where the file was not written.
+        ControlError, and nothing has changed, if that cannot be."""
         model = _model(supervisor, name)
         after = promoted(model, version)
         if not supervisor.workers.is_routed(name, version):
             raise ControlError(f"version {version} of model {name} is not available; `corelane status` says why")
-        return self._change(supervisor, model, after, f"version {version} of model {name} gets all calls")
+        return await self._change(supervisor, model, after, f"version {version} of model {name} gets all calls")
 
-    def split(self, supervisor: Supervisor, name: str, percentages: Mapping[int, float]) -> list[str]:
-        """Calls by percentage."""
+    async def split(self, supervisor: Supervisor, name: str, percentages: Mapping[int, float]) -> list[str]:
+        """Calls by percentage; as `promote`."""
         model = _model(supervisor, name)
         after = split(model, percentages)
         for version, share in percentages.items():
             if share > 0 and not supervisor.workers.is_routed(name, version):
                 raise ControlError(f"version {version} of model {name} is not available; `corelane status` says why")
         shares = ", ".join(f"version {version} {share:g} %" for version, share in sorted(percentages.items()))
-        return self._change(supervisor, model, after, f"calls of model {name}: {shares}")
+        return await self._change(supervisor, model, after, f"calls of model {name}: {shares}")
 
-    def roll_back(self, supervisor: Supervisor, name: str) -> list[str]:
-        """As it was before the last change."""
+    async def roll_back(self, supervisor: Supervisor, name: str) -> list[str]:
+        """As it was before the last change; as `promote`."""
         model = _model(supervisor, name)
         before = self._before.get(name)
         if not before:
             raise ControlError(f"nothing was promoted or split of model {name} since the server started")
-        wanted = before[-1]
+        target = before[-1]
         versions = {entry.version for entry in model.versions.listed}
-        if {entry.version for entry in wanted.versions.listed} != versions:
+        if {entry.version for entry in target.versions.listed} != versions:
             raise ControlError(f"the list of versions of model {name} has changed since; change its traffic instead")
+        after = dataclasses.replace(model, versions=target.versions, labels=target.labels)
+        said = await self._put(supervisor, model, after, f"calls of model {name} go where they went before")
         before.pop()
-        return self._put(
-            supervisor,
-            dataclasses.replace(model, versions=wanted.versions, labels=wanted.labels),
-            f"calls of model {name} go where they went before",
-        )
+        return said
 
-    def _change(self, supervisor: Supervisor, model: ModelSettings, after: ModelSettings, said: str) -> list[str]:
+    async def _change(self, supervisor: Supervisor, model: ModelSettings, after: ModelSettings, said: str) -> list[str]:
+        sentences = await self._put(supervisor, model, after, said)
         self._before.setdefault(model.name, deque(maxlen=_KEPT)).append(model)
-        return self._put(supervisor, after, said)
+        return sentences
 
-    def _put(self, supervisor: Supervisor, after: ModelSettings, said: str) -> list[str]:
+    async def _put(self, supervisor: Supervisor, before: ModelSettings, after: ModelSettings, said: str) -> list[str]:
+        """The file first: what it does not allow is not done."""
+        sentences = [said]
+        if self._manifest_path is not None:
+            write = functools.partial(self._write, self._manifest_path, before, after)
+            try:
+                sentences.append(await tasks.on_daemon_thread(write, "manifest", DISK_S))
+            except TimeoutError:
+                raise ControlError(
+                    f"the file system of {self._manifest_path} did not answer within {DISK_S:g} s; nothing has changed"
+                ) from None
         _logger.info("%s", said)
         supervisor.change_model(after)
         supervisor.scheduling.note(said)
-        if self._manifest_path is None:
-            return [said]
+        return sentences
+
+    def _write(self, path: Path, before: ModelSettings, after: ModelSettings) -> str:
+        """On a thread. Says what was written, or why not; ControlError if the file is not as it was applied."""
+        on_disk = None
         try:
-            write_versions(self._manifest_path, after)
-            self._own_mark = runtime.file_mark(self._manifest_path)
+            if path.exists():
+                on_disk = load_manifest(path).model(before.name)
+        except ManifestError as error:
+            raise ControlError(
+                f"the manifest on disk is not valid; nothing has changed, mend it first: {error}"
+            ) from None
+        if on_disk is not None and before.name not in self._unwritten and _arms(on_disk) != _arms(before):
+            raise ControlError(
+                f"{path} has other versions of model {before.name} than are served; nothing is done, apply it first"
+            )
+        try:
+            write_versions(path, after)
+            self._own_mark = runtime.file_mark(path)
         except (OSError, ValueError) as error:
+            self._unwritten.add(before.name)
             warning = f"the manifest was not written, so this holds until it changes or the server restarts: {error}"
             _logger.warning("%s", warning)
-            return [said, warning]
-        return [said, f"written to {self._manifest_path}"]
+            return warning
+        self._unwritten.discard(before.name)
+        return f"written to {path}"
+
+
+def _arms(model: ModelSettings) -> tuple[object, ...]:
+    return model.versions, model.labels
 
 
 def _model(supervisor: Supervisor, name: str) -> ModelSettings:

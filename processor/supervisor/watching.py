@@ -95,10 +95,11 @@ async def watch_file(
 ) -> None:
     """Calls `on_change` when a file has changed and then stood still for one look; not if it is as we left it
     ourselves, which `own_mark` says."""
-    applied = seen = runtime.file_mark(path)
+    look = functools.partial(runtime.file_mark, path)
+    applied = seen = await tasks.on_daemon_thread(look, "manifest watch")
     while True:
         await asyncio.sleep(interval_s)
-        mark = runtime.file_mark(path)
+        mark = await tasks.on_daemon_thread(look, "manifest watch")
         if mark == seen and mark != applied:
             applied = mark
             if mark is None or mark != own_mark():

@@ -75,7 +75,7 @@ def test_split() -> None:
         (lambda model: promoted(model, 9), "version 9 is not in the list of model m; there are 1, 2, 3"),
         (lambda model: promoted(promoted(model, 2), 2), "version 2 of model m has all traffic already"),
         (lambda model: split(model, {1: 50}), "add up to 100, not 50"),
-        (lambda model: split(model, {1: 150, 2: -50}), "add up to 100"),
+        (lambda model: split(model, {1: 150, 2: -50}), "numbers from 0 to 100"),
         (lambda model: split(model, {7: 100}), "version 7 is not in the list"),
     ],
 )
