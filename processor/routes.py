@@ -49,6 +49,7 @@ class ModelRoute:
     versions: tuple[VersionRoute, ...] = ()
     labels: tuple[tuple[str, int], ...] = ()
     sticky_key: str | None = None  # the request metadata that the split is sticky by
+    missing_arm: str | None = None  # whether calls of an arm that is not there "fail" or go to "others"
     problem: str = ""  # why there are no versions
     loading: bool = False  # nobody has looked yet which there are
     log: LogRoute | None = None
@@ -67,8 +68,8 @@ class ModelRoute:
         alive: Callable[[VersionRoute], bool] = lambda route: route.instance is not None,
     ) -> tuple[VersionRoute, Assignment]:
         """The version that answers, and why: the one named, the one labelled, else by the traffic split among those
-        that can answer now, else the highest of them. Equal keys get equal versions, as long as the split and those
-        that can answer are the same; without a key, it is drawn.
+        that can answer now (among all, if a missing arm is to fail), else the highest of them. Equal keys get equal
+        versions, as long as the split and those that can answer are the same; without a key, it is drawn.
 
         ModelNotFound if it is not served, Unavailable if it is loading or restarting, InvalidRequest for an unknown
         label."""
@@ -79,6 +80,8 @@ class ModelRoute:
             if label not in labelled:
                 raise InvalidRequest(f"Unrecognized servable version label: {label}")
             version = labelled[label]
+            if self.missing_arm == "others" and not any(alive(r) for r in self.versions if r.version == version):
+                version = None
         if version is not None:
             route = next((route for route in self.versions if route.version == version), None)
             if route is not None and alive(route):
@@ -92,7 +95,17 @@ class ModelRoute:
             raise ModelNotFound(f"Servable not found for request: Specific({self.name}, {version}){why}")
         serving = [route for route in self.versions if alive(route) and route.shadow is None]
         if serving:
-            return _split(serving, draw if key is None else lambda: self._point_of(key), key is not None)
+            point = draw if key is None else lambda: self._point_of(key)
+            if self.missing_arm != "fail":
+                return _split(serving, point, key is not None)
+            arms = [route for route in self.versions if route in serving or (route.traffic and route.shadow is None)]
+            route, assignment = _split(arms, point, key is not None)
+            if route not in serving:
+                raise Unavailable(
+                    f"version {route.version} of model {self.name}, with {route.traffic:g} % of its calls, is not "
+                    f"available{_because(route.error)}"
+                )
+            return route, assignment
         if any(route.restarting or (route.instance is not None and not route.loading) for route in self.versions):
             raise Unavailable(f"model {self.name} is restarting")
         loading = [route for route in self.versions if route.loading and route.shadow is None]
@@ -137,6 +150,7 @@ def to_message(models: list[ModelRoute]) -> list[dict[str, Any]]:
             "name": model.name,
             "labels": model.labels,
             "sticky_key": model.sticky_key,
+            "missing_arm": model.missing_arm,
             "problem": model.problem,
             "loading": model.loading,
             "log": model.log and {name: getattr(model.log, name) for name in LogRoute.__dataclass_fields__},
@@ -154,6 +168,7 @@ def from_message(models: list[dict[str, Any]]) -> dict[str, ModelRoute]:
             name=model["name"],
             labels=tuple((label, version) for label, version in model["labels"]),
             sticky_key=model["sticky_key"],
+            missing_arm=model["missing_arm"],
             problem=model["problem"],
             loading=model["loading"],
             log=model["log"] and LogRoute(**model["log"]),

@@ -56,12 +56,15 @@ def render(status: dict[str, Any]) -> str:
             rows.append([model["name"], None, "no version", *[None] * (len(header) - 3)])
         if model["problem"]:
             notes.append(f"{model['name']}: {model['problem']}")
+        notes += [f"{model['name']}: {missing}" for missing in model["missing_arms"]]
         notes += [f"{model['name']}: {duplicate}" for duplicate in model.get("duplicates", ())]
     if status["gateway_error"]:
         notes.append(f"a gateway {status['gateway_error']}; another took its place")
     if status["manifest_error"]:
         notes.append(f"the changed manifest is not applied: {status['manifest_error']}")
-    ready = "ready" if status["ready"] else "not ready yet"
+    ready = "ready" if status["ready"] else "not ready"
+    if not status["ready"]:
+        notes += [f"not ready: {name}: {reason}" for name, reason in status["not_ready"].items()]
     first = f"gRPC on {status['grpc']}, {ready}, {len(status['gateways'])} gateways, up {status['uptime_s']:.0f} s"
     return "\n".join([first, "", table(header, rows), *([""] if notes else []), *notes])
 

@@ -87,10 +87,7 @@ class GrpcGateway(Gateway):
 
     def on_routes(self) -> None:
         """Health: overall, and of each model by its name."""
-        statuses = {
-            name: any(route.instance is not None for route in model.versions)
-            for name, model in self.router.models().items()
-        }
+        statuses = {name: self.router.is_serving(model) for name, model in self.router.models().items()}
         self._health.replace({**statuses, health.OVERALL: self.is_ready()})
 
     def pass_beat(self, answer: Callable[[], None]) -> None:

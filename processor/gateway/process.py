@@ -60,8 +60,8 @@ class Gateway(ABC):
                 self.log.record(call, model.log, answer)
 
     def is_ready(self) -> bool:
-        """Whether every model has a version available or has failed for good."""
-        return self._ready
+        """What the supervisor says of the server's being ready (`host.ready`); not once it stops."""
+        return self._ready and not self.stopping
 
     def handle(self, message: control.Message) -> None:
         """Messages from the supervisor, in order."""

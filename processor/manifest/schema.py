@@ -309,6 +309,11 @@ class Host(_Strict):
     worker_user: Annotated[str | None, BeforeValidator(_user)] = Field(
         default=None, description="workers run as this user; only where the server runs as root; none: as the server"
     )
+    ready: Literal["all", "any"] = Field(
+        default="all",
+        description="when probes hear that the server is ready: once all models have a version that answers, or any "
+        "has one and nothing is on its way",
+    )
 
 
 class Queue(_Strict):
@@ -371,6 +376,11 @@ class Model(_Strict):
     sticky_key: Annotated[str | None, BeforeValidator(_metadata_key)] = Field(
         default=None,
         description="request metadata (REST: header) that a split is sticky by, such as user-id; none: calls are drawn",
+    )
+    missing_arm: Literal["fail", "others"] | None = Field(
+        default=None,
+        description="calls of a version with traffic or a label that is not available: fail, or go to the others; "
+        "none: those of a label fail, those of a split go to the others, and `status` says so",
     )
     pool_weight: float = Field(
         default=1.0, ge=0.01, le=1000, description="share of the pool of each `ab` version, beside the others'"

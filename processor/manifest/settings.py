@@ -82,6 +82,7 @@ class HostSettings:
     drain_s: float = 30.0
     sandbox: str = "auto"
     worker_user: str | None = None
+    ready: str = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +149,7 @@ class ModelSettings:
     role: Role = "baseline"
     labels: tuple[tuple[str, int], ...] = ()
     sticky_key: str | None = None
+    missing_arm: str | None = None
     slo_p99_ms: float | None = None
     pool_weight: float = 1.0
     sessions: int | None = None

@@ -3,7 +3,8 @@
 GET  /v1/status   what `corelane status --json` prints
 GET  /            the page
 GET  /v1/live     200 while the supervisor answers and does its work
-GET  /v1/ready    200 once every model serves or failed for good; /v1/ready/MODEL: 200 while that model serves
+GET  /v1/ready    200 once the models answer (host.ready), until the end; 503 says which do not, and why;
+                  /v1/ready/MODEL: 200 while that model answers
 GET  /v1/history  rates and latencies of the last minutes
 GET  /v1/report   what `corelane report --json` prints
 POST /v1/traffic  {"action": "promote" | "rollback" | "split", "model", "version", "shares": {version: percent}}
@@ -77,8 +78,10 @@ def application(supervisor: Supervisor) -> Starlette:
     async def get_ready(request: Request) -> JSONResponse:
         name = request.path_params.get("model")
         serving = supervisor.workers.routed_models()
-        ready = supervisor.was_ready if name is None else name in serving
-        return JSONResponse({"ready": ready}, 200 if ready else 503)
+        ready = supervisor.ready if name is None else name in serving
+        missing = {} if ready else supervisor.unready()
+        why = {other: model.reason for other, model in missing.items() if name in (None, other)}
+        return JSONResponse({"ready": ready, **({"not_ready": why} if why else {})}, 200 if ready else 503)
 
     async def get_history(request: Request) -> JSONResponse:
         return JSONResponse(supervisor.scheduling.history.to_json())

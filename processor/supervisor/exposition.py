@@ -256,7 +256,7 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("corelane_pool_permits_taken", "Cores of the pool that are busy.", snapshot.pool_taken)
     yield CounterMetricFamily("corelane_plan_changes", "Of who has which cores.", snapshot.plan_changes)
     yield GaugeMetricFamily("corelane_plan_problems", "Such as SLOs that cannot be met.", snapshot.plan_problems)
-    yield GaugeMetricFamily("corelane_ready", "1 when every model serves or failed for good.", snapshot.ready)
+    yield GaugeMetricFamily("corelane_ready", "1 when probes hear that the server is ready.", snapshot.ready)
     yield GaugeMetricFamily("corelane_uptime_seconds", "Since the start.", snapshot.uptime_s)
     yield InfoMetricFamily("corelane_build", "What this is.", {"version": VERSION})
 

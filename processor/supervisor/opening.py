@@ -4,6 +4,7 @@
 models are there: clients and probes of a server started by its flags take an open port for a model that answers.
 """
 
+import asyncio
 import dataclasses
 import logging
 import time
@@ -19,6 +20,7 @@ _logger = logging.getLogger("corelane")
 _PROTOCOLS = {"grpc": "gRPC", "http": "REST"}
 # Files that stay incomplete for that long hold up no other model.
 _INCOMPLETE_S = 30.0
+_WAIT_S = 60.0  # between two words of why the server is not ready
 
 
 async def open_when_loaded(supervisor: "Supervisor") -> None:
@@ -27,6 +29,19 @@ async def open_when_loaded(supervisor: "Supervisor") -> None:
     began_s = time.monotonic()
     await supervisor.until(lambda: is_loaded(supervisor, time.monotonic() - began_s))
     supervisor.gateways.start()
+
+
+def _is_told(supervisor: "Supervisor") -> bool:
+    return supervisor.told_unready == {name: model.reason for name, model in supervisor.unready().items()}
+
+
+def _tell_unready(supervisor: "Supervisor") -> None:
+    missing = supervisor.unready()
+    supervisor.told_unready = {name: model.reason for name, model in missing.items()}
+    said = "; ".join(f"model {name}: {model.reason}" for name, model in sorted(missing.items()))
+    _logger.warning("not ready (host.ready: %s): %s", supervisor.manifest.host.ready, said)
+    if supervisor.settled:
+        supervisor.notifier.ready(f"not ready: {said}"[:500])
 
 
 def is_loaded(supervisor: "Supervisor", waited_s: float) -> bool:
@@ -39,8 +54,17 @@ def is_loaded(supervisor: "Supervisor", waited_s: float) -> bool:
 
 
 async def announce_ready(supervisor: "Supervisor") -> None:
-    """Says so, once every model is settled and clients can call."""
-    await supervisor.until(lambda: supervisor.ready)
+    """Says so, once clients can call; and while they cannot, why. systemd hears that the server is up when nothing more
+    comes by itself: it would else end a server over one model's path."""
+    while not supervisor.ready:
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                await supervisor.until(lambda: supervisor.ready or (supervisor.settled and not _is_told(supervisor)))
+        except TimeoutError:
+            if _is_told(supervisor):
+                continue
+        if not supervisor.ready:
+            _tell_unready(supervisor)
     available = sum(instance.phase is Phase.AVAILABLE for instance in supervisor.workers.instances)
     said = f"{len(supervisor.manifest.models)} models, {available} versions available"
     places = ", ".join(f"{_PROTOCOLS[protocol]} on {address}" for protocol, address in supervisor.addresses.items())

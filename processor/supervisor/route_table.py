@@ -60,6 +60,7 @@ def _model_route(supervisor: Supervisor, name: str, wanted: list[WantedModel]) -
         problem=(folder.problem or "") if settings is not None and folder is not None else "",
         labels=settings.labels if settings is not None else (),
         sticky_key=settings.sticky_key if settings is not None else None,
+        missing_arm=settings.missing_arm if settings is not None else None,
         log=_log(settings) if settings is not None else None,
     )
 

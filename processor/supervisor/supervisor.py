@@ -23,7 +23,7 @@ from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
 from processor.ports import ReservedPort
 from processor.routes import ModelRoute
-from processor.supervisor import lifecycle, opening, runtime, tasks
+from processor.supervisor import lifecycle, opening, readiness, runtime, tasks
 from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
 from processor.supervisor.faults import Faults
@@ -32,6 +32,7 @@ from processor.supervisor.gateways import Gateways, kinds_of
 from processor.supervisor.heartbeats import Heartbeats, Watched
 from processor.supervisor.lifecycle import Limits, Phase, WantedModel
 from processor.supervisor.meters import Meters
+from processor.supervisor.readiness import Unready
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
 from processor.supervisor.systemd import Notifier
@@ -60,6 +61,8 @@ class Supervisor:
         self.scheduling = Scheduling(self.host)
         self.folders: dict[str, ModelFolder] = {}
         self.was_ready = False
+        self.told_unready: dict[str, str] = {}  # why which model is not ready, as the log said last
+        self._missing_arms: dict[str, list[str]] = {}  # as was told last, by model
         self.notifier = Notifier()
         self.faults = Faults()
         self.meters = Meters()
@@ -178,11 +181,31 @@ class Supervisor:
 
     @property
     def ready(self) -> bool:
-        """Whether every model has a version available or has failed for good, and clients can call."""
-        return self._is_ready(self.wanted())
+        """Whether probes hear that clients can call. Once they did, a later load does not take it back: whoever sends
+        traffic here would take a whole host out. The end does."""
+        return self.was_ready and not self._stopping
 
-    def _is_ready(self, wanted: list[WantedModel]) -> bool:
-        return self.gateways.up and all(self.is_settled(model) for model in wanted)
+    @property
+    def settled(self) -> bool:
+        """Whether every model has a version available or has failed for good, and clients can call."""
+        return self.gateways.up and all(self.is_settled(model) for model in self.wanted())
+
+    def unready(self) -> dict[str, Unready]:
+        """The models that have nothing to answer with, or something on its way."""
+        return self._unready(self.wanted())
+
+    def _unready(self, wanted: list[WantedModel]) -> dict[str, Unready]:
+        missing = readiness.unready(wanted, self.workers.instances, self.workers.troubles, {})
+        reasons = {}
+        for name in missing:
+            problem = self.folders.get(name, ModelFolder()).problem
+            reasons[name] = readiness.reason_of(problem, self.version_reports(name, wanted))
+        return readiness.unready(wanted, self.workers.instances, self.workers.troubles, reasons)
+
+    def missing_arms(self, settings: ModelSettings, wanted: list[WantedModel]) -> list[str]:
+        """What `readiness.missing_arms` says of a model."""
+        serving = [i.spec.version for i in self.workers.instances if i.routed and i.spec.model == settings.name]
+        return readiness.missing_arms(settings, self.version_reports(settings.name, wanted), serving)
 
     def is_settled(self, model: WantedModel) -> bool:
         return lifecycle.is_settled(model, self.workers.instances, self.workers.troubles)
@@ -396,14 +419,26 @@ class Supervisor:
         plan = self.scheduling.plan
         workers.carry_out(actions, self.scheduling.cpus_of_loads(), quietly=not (plan and plan.pool))
         workers.forget(wanted)
-        # Once ready, a later load does not take it back: whoever sends traffic here would take a whole host out.
-        self.was_ready = self.was_ready or self._is_ready(wanted)
+        if not self.was_ready and self.gateways.up:
+            self.was_ready = readiness.is_ready(self.manifest.host.ready, wanted, self._unready(wanted))
+        self._tell_missing_arms(wanted)
         routes = route_table(self, wanted)
         self.routes = {route.name: route for route in routes}
         self.gateways.publish(routes, self.was_ready)
         if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have, self.gateways.problem):
             asyncio.get_running_loop().call_soon(self._reconcile)
         self._spawn(self._notify(), "a notification")
+
+    def _tell_missing_arms(self, wanted: list[WantedModel]) -> None:
+        """Once for each change, and not while versions are loaded for the first time."""
+        for settings in self.manifest.models if self.was_ready else ():
+            told = self._missing_arms.get(settings.name, [])
+            missing = self._missing_arms[settings.name] = self.missing_arms(settings, wanted)
+            for sentence in missing:
+                if sentence not in told:
+                    _logger.warning("[%s] %s", settings.name, sentence)
+            if told and not missing:
+                _logger.info("[%s] every version that has traffic or a label is available again", settings.name)
 
     async def _notify(self) -> None:
         async with self._changed:

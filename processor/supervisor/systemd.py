@@ -23,10 +23,9 @@ class Notifier:
         self._ready = False
 
     def ready(self, what: str) -> None:
-        """Once, when clients can call."""
-        if not self._ready:
-            self._ready = True
-            self._send(f"READY=1\nSTATUS={what}")
+        """When the server is up; what it says of itself may change."""
+        self._send(f"STATUS={what}" if self._ready else f"READY=1\nSTATUS={what}")
+        self._ready = True
 
     def reloaded(self, what: str) -> None:
         """A manifest was applied."""

@@ -113,7 +113,7 @@ def test_a_tick_that_fails_over_and_over_is_no_life(
             if len(ticks) < 8:
                 raise OSError("no more processes")
 
-        monkeypatch.setattr(supervisor, "_reconcile", fail)
+        monkeypatch.setattr(supervisor, "_reconcile_now", fail)
         ticking = asyncio.ensure_future(supervisor._tick())
         while len(ticks) < 8:
             assert beats() == 0
@@ -129,10 +129,11 @@ def test_a_tick_that_fails_over_and_over_is_no_life(
 
 
 def test_live_ready_and_ready_by_model(folder: Path) -> None:
-    models = "models: [{name: scale, path: scale}, {name: late, path: late}]"
+    models = "host: {ready: any}\nmodels: [{name: scale, path: scale}, {name: late, path: late}]"
     with serving(folder, models, listen=WITH_REST, ready=False) as server:
         server.wait_state("scale", 1, "AVAILABLE")
         server.wait_ready()
+        wait_until(lambda: server.status()["ready"], "ready")
 
         def status(path: str, port: str = "admin") -> int:
             return ask(getattr(server, port), "GET", path).status

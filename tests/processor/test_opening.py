@@ -97,7 +97,7 @@ def test_serve_says_that_a_model_is_loading(tmp_path: Path) -> None:
     )
     with serving(tmp_path, manifest, ready=False, listen=WITH_REST) as server, server.client() as client:
         wait_until(lambda: state_of(server, "m") == ["START"], "the look at the folder")
-        wait_until(lambda: is_open(server.http), "the REST port")
+        wait_until(lambda: is_open(server.grpc) and is_open(server.http), "the ports")
         loading = f"is still loading: {PARTIAL} is a partial copy"
         for version in (None, 1):
             with pytest.raises(Unavailable, match=f"model m {loading}"):

@@ -98,9 +98,11 @@ class Server:
         return {}
 
     def wait_ready(self) -> "Server":
+        """Returns when nothing more comes by itself, be it that a model failed."""
+
         def ready() -> bool:
             with contextlib.suppress(ControlError):
-                return bool(self.status()["ready"])
+                return bool(self.status()["settled"])
             return False
 
         wait_until(ready, f"ready; log:\n{self.log.read_text()}")

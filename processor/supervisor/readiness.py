@@ -1,0 +1,78 @@
+"""Whether the server is ready for its clients, and which arms of a model miss: pure functions over what there is.
+
+Ready is what probes act on: Kubernetes sends traffic to a pod from then on, and takes the pod before it away. So
+nothing that may be on its way is passed over, and a model that has nothing to answer with counts, unless `host.ready`
+is any.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from processor.manifest import ModelSettings
+from processor.supervisor import lifecycle
+from processor.supervisor.lifecycle import Instance, Revision, Trouble, VersionReport, WantedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unready:
+    """Why a model is not ready. `is_coming`: it may be by itself, soon."""
+
+    reason: str
+    is_coming: bool
+
+
+def unready(
+    models: Sequence[WantedModel],
+    instances: Sequence[Instance],
+    troubles: Mapping[Revision, Trouble],
+    reasons: Mapping[str, str],
+) -> dict[str, Unready]:
+    """The models that are not ready, with the reasons that are known of them. Every version that should be served is to
+    be, or to have failed for good, and one to answer."""
+    found = {}
+    for model in models:
+        is_coming = not lifecycle.is_done(model, instances, troubles)
+        if is_coming or not any(i.routed and i.spec.model == model.name for i in instances):
+            why = reasons.get(model.name) or ("it is being loaded" if is_coming else "it has no version to serve")
+            found[model.name] = Unready(reason=why, is_coming=is_coming)
+    return found
+
+
+def is_ready(policy: str, models: Sequence[WantedModel], missing: Mapping[str, Unready]) -> bool:
+    """By `host.ready`: all models, or any of them once nothing is on its way."""
+    if policy == "all":
+        return not missing
+    return not any(model.is_coming for model in missing.values()) and (not models or len(missing) < len(models))
+
+
+def reason_of(problem: str | None, reports: Sequence[VersionReport]) -> str:
+    """What is known of why a model does not answer: of its path, or of its highest version that has an error."""
+    if problem:
+        return problem
+    failed = [report for report in reports if report.error]
+    return f"version {failed[-1].version}: {failed[-1].error}" if failed else ""
+
+
+def missing_arms(settings: ModelSettings, reports: Sequence[VersionReport], serving: Sequence[int]) -> list[str]:
+    """A sentence for each version that has traffic or a label and does not answer, while others of its model do."""
+    if not serving:
+        return []
+    by_version = {report.version: report for report in reports}
+    sentences = []
+    for entry in settings.versions.listed:
+        if entry.version in serving or entry.shadow is not None or not (entry.traffic or entry.label):
+            continue
+        report = by_version.get(entry.version)
+        if report is not None and report.restarting:
+            continue  # for a moment; its own error says so
+        why = f": {report.error}" if report is not None and report.error else ""
+        state = "is not there" if report is None else f"is {report.state.value}"
+        fates = []
+        if entry.traffic:
+            fate = "are refused" if settings.missing_arm == "fail" else "go to the others"
+            fates.append(f"its {entry.traffic:g} % of the calls {fate}")
+        if entry.label:
+            fate = "go to the others" if settings.missing_arm == "others" else "are refused"
+            fates.append(f"calls of label {entry.label} {fate}")
+        sentences.append(f"version {entry.version} {state}, and {' and '.join(fates)} (missing_arm){why}")
+    return sentences
