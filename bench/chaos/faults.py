@@ -217,14 +217,16 @@ def _damage_cache(chaos: "Chaos") -> None:
     files = [path for path in (chaos.folder / "cache").rglob("*") if path.is_file() and path.stat().st_size > 0]
     assert files, "there is no cache"
     for path in chaos.source.sample(files, (len(files) + 1) // 2):
-        with contextlib.suppress(OSError):
-            path.chmod(0o600)
-            if chaos.source.random() < 0.5:
-                os.truncate(path, chaos.source.randrange(path.stat().st_size))
-            else:
-                with path.open("r+b") as file:
-                    file.seek(chaos.source.randrange(path.stat().st_size))
-                    file.write(chaos.source.randbytes(16))
+        # Another file in its place, as a bad copy leaves it: what is written into a mapped one is served at once.
+        data = bytearray(path.read_bytes())
+        at = chaos.source.randrange(len(data))
+        if chaos.source.random() < 0.5:
+            del data[at:]
+        else:
+            data[at : at + 16] = chaos.source.randbytes(16)
+        bad = path.with_name(f"{path.name}.bad")
+        bad.write_bytes(data)
+        bad.replace(path)
     pid = chaos.server.version("ads", 1)["pid"]
     if pid is not None:
         chaos.signal(pid, signal.SIGKILL)

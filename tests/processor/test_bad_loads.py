@@ -51,10 +51,20 @@ def test_broken_files(folder: Path, tensorflow_models: Path) -> None:
         assert load.wrong == []
 
 
-def test_a_load_that_hangs_is_ended_and_holds_up_nobody(folder: Path) -> None:
-    (folder / "hangs/1").mkdir(parents=True)
-    os.mkfifo(folder / "hangs/1/model.onnx")
-    models = f"models: [{{name: hangs, path: hangs, load_timeout_s: 4}}, {GOOD}]"
+def _library(folder: Path, name: str, body: str) -> None:
+    """A library of ops that does something when it is loaded."""
+    source = folder / f"{name}.cc"
+    source.write_text(
+        "#include <cstdio>\n#include <cstdlib>\n#include <unistd.h>\n"
+        f"__attribute__((constructor)) static void Load() {{ {body} }}\n"
+    )
+    subprocess.run(["g++", "-shared", "-fPIC", "-o", folder / f"{name}.so", source], check=True)
+
+
+def test_a_load_that_hangs_is_ended_and_holds_up_nobody(folder: Path, tensorflow_models: Path) -> None:
+    _library(folder, "hang", "sleep(100);")
+    shutil.copytree(tensorflow_models / "tf2", folder / "hangs")
+    models = f"models: [{{name: hangs, path: hangs, op_libraries: [hang.so], load_timeout_s: 4}}, {GOOD}]"
     with serving(folder, models, ready=False) as server:
         server.wait_state("good", 1, "AVAILABLE")
         assert server.version("hangs", 1)["state"] == "LOADING"
@@ -75,11 +85,7 @@ def test_a_load_that_runs_out_of_memory(folder: Path) -> None:
 
 
 def test_a_load_that_crashes(folder: Path, tensorflow_models: Path) -> None:
-    (folder / "abort.cc").write_text(
-        "#include <cstdio>\n#include <cstdlib>\n"
-        '__attribute__((constructor)) static void Crash() { std::fputs("no such device\\n", stderr); std::abort(); }\n'
-    )
-    subprocess.run(["g++", "-shared", "-fPIC", "-o", folder / "abort.so", folder / "abort.cc"], check=True)
+    _library(folder, "abort", 'std::fputs("no such device\\n", stderr); std::abort();')
     shutil.copytree(tensorflow_models / "tf2", folder / "crashes")
     models = f"models: [{{name: crashes, path: crashes, op_libraries: [abort.so]}}, {GOOD}]"
     with serving(folder, models, ready=False) as server, server.client() as client:
