@@ -360,6 +360,9 @@ class Supervisor:
                 self.manifest_error = str(error)
             except TimeoutError:
                 self.manifest_error = f"{path}: its file system did not answer within {DISK_S:g} s"
+            except Exception as error:  # no thread for it, say: the server serves on as it is
+                self.faults.log("the reload of the manifest", error)
+                self.manifest_error = f"{path}: it was not taken over: {type(error).__name__}: {error}"
             else:
                 return
             for line in self.manifest_error.splitlines():
