@@ -151,7 +151,7 @@ def _wait_until_ready(server: subprocess.Popen, manifest: Manifest, log: Path) -
                     if version["state"] == "END":
                         raise DemoFailed(f"a version failed to load: {line}")
         states = [version["state"] for model in status["models"] for version in model["versions"]]
-        if status["ready"] and all(state in ("AVAILABLE", "END") for state in states):
+        if status["settled"] and all(state in ("AVAILABLE", "END") for state in states):
             return
         time.sleep(0.2)
     raise DemoFailed(f"the server was not ready after {_START_S} s; see {log}")

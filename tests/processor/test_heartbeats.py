@@ -78,7 +78,7 @@ def test_a_stopped_worker_is_replaced(server: Server) -> None:
 def test_a_stopped_gateway_is_replaced(server: Server, protocol: str) -> None:
     [pid] = gateways(server, protocol)
     os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: pid not in gateways(server, protocol) and server.status()["ready"], "another gateway")
+    wait_until(lambda: pid not in gateways(server, protocol) and server.status()["settled"], "another gateway")
     assert server.status()["gateway_error"] == f"was stopped and did not answer for {HEARTBEAT_S} s; it was killed"
     check_serving(server)
 
@@ -249,4 +249,4 @@ def test_a_gateway_that_gets_no_more_threads_answers_with_those_it_has(server: S
     assert "can't start new thread: calls wait for" in server.log.read_text()[before:]
     assert gateways(server, protocol) == [pid]
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: pid not in gateways(server, protocol) and server.status()["ready"], "one without a limit")
+    wait_until(lambda: pid not in gateways(server, protocol) and server.status()["settled"], "one without a limit")
