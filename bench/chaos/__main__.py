@@ -42,7 +42,7 @@ from tests.support.server import WITH_REST, Server, serving, wait_until
 _MEMORY_BYTES_MAX = 192 << 20  # of the supervisor and the gateways; each new gateway process counts anew
 _DESCRIPTORS_MAX = 200
 _LOGS_BYTES = 4 << 20
-_ENVIRONMENT = {"CORELANE_RESTART_BACKOFF_MAX_S": "1", "CORELANE_HEARTBEAT_S": "3"}
+_ENVIRONMENT = {"CORELANE_RESTART_BACKOFF_MAX_S": "1", "CORELANE_HEARTBEAT_S": "5"}
 _ENDS = ("answered", "failed", "expired", "cancelled", "interrupted")
 
 

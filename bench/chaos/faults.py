@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bench.chaos.run import Chaos
 
 
-_WAIT_S = 60.0
+_WAIT_S = 120.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = _WAIT_S) -> Any:
@@ -114,7 +114,7 @@ def _stop(chaos: "Chaos", pid: int) -> None:
     """Until the supervisor has noticed and replaced it."""
     chaos.signal(pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: not psutil.pid_exists(pid), f"the end of process {pid}, which is stopped", 60)
+        wait_until(lambda: not psutil.pid_exists(pid), f"the end of process {pid}, which is stopped")
     finally:
         chaos.signal(pid, signal.SIGCONT)
 

@@ -20,7 +20,7 @@ from processor.errors import ControlError, RequestError
 from tests.support.http import ask
 from tests.support.server import Server, wait_until
 
-_RECOVERY_S = 60.0
+_RECOVERY_S = 120.0
 _SERVED = {"split": [1, 2, 3], "ads": [1], "latest": [], "linked": [1]}  # of `latest`, the newest
 
 
