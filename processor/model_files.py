@@ -35,7 +35,7 @@ def content_of(folder: Path) -> Content:
     """All below a folder, through links, each folder once; without what no model consists of. OSError if a part of it
     cannot be read."""
     content = Content()
-    root = folder.resolve()
+    root = real_path(folder)
     # A folder, its name, and the owner of the link that led to it, if one did.
     waiting: list[tuple[Path, str, int | None]] = [(root, "", None)]
     seen = {root}
@@ -48,10 +48,10 @@ def content_of(folder: Path) -> Content:
             name = prefix + entry.name
             path, link_owner = Path(entry.path), owner
             if entry.is_symlink():
-                path, own = path.resolve(), entry.stat(follow_symlinks=False).st_uid
+                path, own = real_path(path), entry.stat(follow_symlinks=False).st_uid
                 if not path.is_relative_to(root):
                     link_owner = own if owner in (None, 0) else owner
-            if not path.exists():
+            if not os.path.exists(path):
                 if entry.is_symlink():
                     content.broken.append(name)
                 continue
@@ -67,6 +67,12 @@ def content_of(folder: Path) -> Content:
                 if link_owner is not None:
                     content.folders.append(path)
     return content
+
+
+def real_path(path: Path) -> Path:
+    """A path without links, as far as they lead; one that leads to itself stays as it is. Unlike `Path.resolve`, which
+    raises for that one before Python 3.13."""
+    return Path(os.path.realpath(path))
 
 
 def _why_refused(path: Path, link_owner: int, root: Path, content: Content) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from processor.errors import InvalidRequest, ModelNotFound, Unavailable
 from processor.methods import Assignment
+from processor.percentages import percent
 
 # Powers of ten that the differences of shadows' answers are counted by.
 DIFFERENCE_POWERS = range(-7, 3)
@@ -102,8 +103,8 @@ class ModelRoute:
             route, assignment = _split(arms, point, key is not None)
             if route not in serving:
                 raise Unavailable(
-                    f"version {route.version} of model {self.name}, with {route.traffic:g} % of its calls, is not "
-                    f"available{_because(route.error)}"
+                    f"version {route.version} of model {self.name}, with {percent(route.traffic or 0)} % of its calls, "
+                    f"is not available{_because(route.error)}"
                 )
             return route, assignment
         if any(route.restarting or (route.instance is not None and not route.loading) for route in self.versions):

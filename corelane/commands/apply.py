@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin
+from corelane.commands.common import add_admin, add_command, add_json, call_admin, say
 from processor.errors import ManifestError
 from processor.manifest import load_manifest
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         load_manifest(options.manifest)
     except ManifestError as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         return 2
     body = {
         "manifest": options.manifest.read_text(),
@@ -37,5 +37,5 @@ def run(options: argparse.Namespace) -> int:
         "source": str(options.manifest),
     }
     answer = call_admin(options.admin, "/v1/apply", body)
-    print(json.dumps(answer, indent=2) if options.json else f"applied {options.manifest}; see `corelane status`")
+    say(json.dumps(answer, indent=2) if options.json else f"applied {options.manifest}; see `corelane status`")
     return 0

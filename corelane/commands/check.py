@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_command, add_json
+from corelane.commands.common import add_command, add_json, say
 from processor.errors import ManifestError
 from processor.manifest import advice, load_manifest
 
@@ -33,12 +33,12 @@ def run(options: argparse.Namespace) -> int:
     except ManifestError as error:
         problems = error.problems
     if options.json:
-        print(json.dumps({"valid": not problems, "problems": problems, "warnings": warnings}, indent=2))
+        say(json.dumps({"valid": not problems, "problems": problems, "warnings": warnings}, indent=2))
     else:
         for line in problems:
-            print(line, file=sys.stderr)
+            say(line, file=sys.stderr)
         for line in warnings:
-            print(f"warning: {line}", file=sys.stderr)
+            say(f"warning: {line}", file=sys.stderr)
         if not problems:
-            print(f"{options.manifest}: valid, {len(manifest.models)} models")
+            say(f"{options.manifest}: valid, {len(manifest.models)} models")
     return 2 if problems else 0

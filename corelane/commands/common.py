@@ -6,9 +6,10 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from processor.errors import ControlError
+from processor.logs import escaped
 from processor.manifest import ListenSettings
 from processor.version_numbers import not_a_version, version_number
 
@@ -74,9 +75,14 @@ def call_admin(address: str, path: str, body: dict[str, Any] | None = None) -> d
         ) from None
 
 
+def say(text: object, file: TextIO | None = None) -> None:
+    """Prints lines of text that may come from anywhere: names, paths, and what models wrote."""
+    print("\n".join(escaped(line) for line in str(text).split("\n")), file=file, flush=file is not None)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Aligned columns; numbers to the right."""
-    cells = [list(header), *[["-" if cell is None else str(cell) for cell in row] for row in rows]]
+    cells = [list(header), *[["-" if cell is None else escaped(str(cell)) for cell in row] for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     right = [
         all(

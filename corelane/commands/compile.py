@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_command, add_json, table
+from corelane.commands.common import add_command, add_json, say, table
 from corelane.commands.profile import version_folder
 from processor.worker.speed import Cost
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     from processor.worker.fusing import compile_and_compare
 
     folder = version_folder(options.saved_model)
-    print(f"compiling {folder} ...", file=sys.stderr, flush=True)
+    say(f"compiling {folder} ...", file=sys.stderr)
     began_s = time.perf_counter()
     tags = tuple(options.saved_model_tags.split(","))
     result = compile_and_compare(folder, options.out, stop_after=options.stop_after, tags=tags)
@@ -48,30 +48,30 @@ def run(options: argparse.Namespace) -> int:
         reports = [dataclasses.asdict(report) for report in result.reports]
         found = {"out": str(options.out), "seconds": took_s, "signatures": reports}
         costs = [{**dataclasses.asdict(cost), "ratio": cost.ratio} for cost in result.costs]
-        print(json.dumps({**found, "equality": dataclasses.asdict(result.equality), "costs": costs}, indent=2))
+        say(json.dumps({**found, "equality": dataclasses.asdict(result.equality), "costs": costs}, indent=2))
         return 0
     fused = [one for one in result.reports if one.why_not is None]
     rows = [[one.signature, one.nodes_before, one.nodes_after, one.columns] for one in fused]
-    print(table(["signature", "nodes before", "after", "columns fused"], rows))
+    say(table(["signature", "nodes before", "after", "columns fused"], rows))
     for one in result.reports:
         if one.why_not is not None:
-            print(f"\n{one.signature}: TensorFlow runs it: {one.why_not}")
+            say(f"\n{one.signature}: TensorFlow runs it: {one.why_not}")
         elif one.why_tensorflow:
-            print(f"\n{one.signature}: TensorFlow runs what is behind the features: {one.why_tensorflow}")
+            say(f"\n{one.signature}: TensorFlow runs what is behind the features: {one.why_tensorflow}")
     if options.explain:
         for one in fused:
-            print(f"\n{one.signature}: rules used")
+            say(f"\n{one.signature}: rules used")
             for rule, (count, nodes) in sorted(one.rules.items(), key=lambda item: -item[1][0]):
-                print(f"  {count:6}  {rule}: {', '.join(nodes)}{', ...' if count > len(nodes) else ''}")
+                say(f"  {count:6}  {rule}: {', '.join(nodes)}{', ...' if count > len(nodes) else ''}")
             for name, why in one.blocked.items():
-                print(f"  input {name} is not fused: {why}")
+                say(f"  input {name} is not fused: {why}")
     same = result.equality
-    print(
+    say(
         f"\nequal to the original within {same.difference:.1g} of the largest output on {same.accepted} requests; "
         f"{same.requests - same.accepted} are refused by both\n"
     )
-    print(table(["rows", "tensorflow ms", "fused ms", "speed-up"], [_row(one) for one in result.costs]))
-    print(f"\n{options.out} written in {took_s:.1f} s")
+    say(table(["rows", "tensorflow ms", "fused ms", "speed-up"], [_row(one) for one in result.costs]))
+    say(f"\n{options.out} written in {took_s:.1f} s")
     return 0
 
 

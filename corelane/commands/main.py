@@ -19,6 +19,7 @@ from corelane.commands import (
     tensorflow_model_server,
     traffic,
 )
+from corelane.commands.common import say
 from processor import logs
 from processor.errors import CorelaneError, ManifestError, StartError
 
@@ -65,10 +66,10 @@ def main(arguments: list[str] | None = None) -> None:
         logs.configure("%(asctime)s %(levelname)s %(message)s")
         code = options.run(options)
     except (ManifestError, StartError) as error:
-        print(error, file=sys.stderr)
+        say(error, file=sys.stderr)
         code = 2
     except CorelaneError as error:
-        print(f"corelane {options.command}: {error}", file=sys.stderr)
+        say(f"corelane {options.command}: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         code = 130

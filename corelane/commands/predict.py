@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from corelane.client import Client
-from corelane.commands.common import add_command, add_json, version_argument
+from corelane.commands.common import add_command, add_json, say, version_argument
 from processor.errors import InvalidRequest
 from processor.manifest import ListenSettings
 from processor.tensors import NUMPY_TYPES
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         target = {"version": options.version, "label": options.label, "timeout_s": options.timeout}
         signatures = client.metadata(options.model, **target)
         if options.inputs is None:
-            print(json.dumps(signatures, indent=2) if options.json else _describe(signatures))
+            say(json.dumps(signatures, indent=2) if options.json else _describe(signatures))
             return 0
         name = options.signature or "serving_default"
         inputs = _read_inputs(options.inputs, signatures.get(name, {}).get("inputs", {}))
@@ -66,11 +66,11 @@ def run(options: argparse.Namespace) -> int:
         )
     plain = {name: _plain(array) for name, array in sorted(arrays.items())}
     if options.json:
-        print(json.dumps({"model": options.model, "version": version, "outputs": plain}, indent=2))
+        say(json.dumps({"model": options.model, "version": version, "outputs": plain}, indent=2))
     else:
-        print(f"{options.model}/{version}")
+        say(f"{options.model}/{version}")
         for name, array in sorted(arrays.items()):
-            print(f"  {name} {list(array.shape)}: {json.dumps(plain[name])}")
+            say(f"  {name} {list(array.shape)}: {json.dumps(plain[name])}")
     return 0
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_command, add_json, table
+from corelane.commands.common import add_command, add_json, say, table
 from processor.engines import EngineOptions
 from processor.errors import LoadError
 from processor.knobs import cache_folder
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if options.threads < 1:
         raise LoadError(f"--threads should be at least 1, not {options.threads}")
     given = folder = version_folder(options.path)
-    print(f"loading {folder} ...", file=sys.stderr, flush=True)
+    say(f"loading {folder} ...", file=sys.stderr)
     tags = tuple(options.saved_model_tags.split(","))
     cache = cache_folder()
     choice = choose(folder, options.engine, cache, tags=tags, precision=options.precision)
@@ -80,12 +80,12 @@ def run(options: argparse.Namespace) -> int:
         raise LoadError("the model takes no request that can be made up; add assets.extra/tf_serving_warmup_requests")
     if options.json:
         fitted = {"fixed_ms": cost.fixed_ms, "per_row_ms": cost.per_row_ms, "cv": cost.cv, "fit_error": cost.fit_error}
-        print(json.dumps({**found.to_json(), "precision_why": precision.why, "cost": fitted}, indent=2))
+        say(json.dumps({**found.to_json(), "precision_why": precision.why, "cost": fitted}, indent=2))
         return 0
-    print(f"{given}: {engine_name}, {precision.name} ({precision.why}), {options.threads} thread(s)\n")
+    say(f"{given}: {engine_name}, {precision.name} ({precision.why}), {options.threads} thread(s)\n")
     rows = [[rows, f"{ms:.3f}", f"{cv:.0%}", f"{cost.ms(rows):.3f}"] for rows, ms, cv in found.points]
-    print(table(["rows", "ms", "spread", "fitted ms"], rows))
-    print(f"\n{cost.fixed_ms:.3f} ms a request and {cost.per_row_ms:.4f} ms a row, within {cost.fit_error:.0%}")
+    say(table(["rows", "ms", "spread", "fitted ms"], rows))
+    say(f"\n{cost.fixed_ms:.3f} ms a request and {cost.per_row_ms:.4f} ms a row, within {cost.fit_error:.0%}")
     return 0
 
 

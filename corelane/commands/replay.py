@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from corelane.commands.common import add_command, add_json, table, version_argument
+from corelane.commands.common import add_command, add_json, say, table, version_argument
 from processor.errors import ControlError
 from processor.gateway.shadows import largest_difference
 from processor.manifest import ListenSettings
@@ -59,7 +59,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     calls = _read(options)
     found = _replay(calls, options)
-    print(json.dumps(found, indent=2) if options.json else _render(found))
+    say(json.dumps(found, indent=2) if options.json else _render(found))
     return 0 if found["failed"] == 0 else 1
 
 
@@ -127,7 +127,7 @@ def _replay(calls: list[Recorded], options: argparse.Namespace) -> dict[str, Any
                 under_way.add(threads.submit(send, call))
                 if time.perf_counter() - told_s > _PROGRESS_S:
                     told_s = time.perf_counter()
-                    print(f"sent {number + 1} of {len(calls) * options.repeat}", file=sys.stderr, flush=True)
+                    say(f"sent {number + 1} of {len(calls) * options.repeat}", file=sys.stderr)
         seconds = time.perf_counter() - started_s
     ordered = sorted(latencies_ms)
     finite = [difference for difference in differences if difference != float("inf")]

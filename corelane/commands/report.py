@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin
+from corelane.commands.common import add_admin, add_command, add_json, call_admin, say
 from corelane.core_map import as_page, as_text
 from processor.errors import ControlError
 
@@ -44,4 +44,4 @@ def show(report: dict[str, Any], options: argparse.Namespace) -> None:
             options.html.write_text(as_page(report))
         except OSError as error:
             raise ControlError(f"{options.html} cannot be written: {error.strerror}") from error
-    print(json.dumps(report, indent=2) if options.json else as_text(report))
+    say(json.dumps(report, indent=2) if options.json else as_text(report))

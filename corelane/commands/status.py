@@ -4,7 +4,9 @@ import argparse
 import json
 from typing import Any
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin, table
+from corelane.commands.common import add_admin, add_command, add_json, call_admin, say, table
+from processor.logs import escaped
+from processor.percentages import percent
 
 _DESCRIPTION = """\
 Lists the versions of a running server: state, engine, precision, sessions, requests, latency, memory, the last
@@ -24,7 +26,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     answer = call_admin(options.admin, "/v1/status")
-    print(json.dumps(answer, indent=2) if options.json else render(answer))
+    say(json.dumps(answer, indent=2) if options.json else render(answer))
     return 0
 
 
@@ -59,20 +61,22 @@ def render(status: dict[str, Any]) -> str:
         notes += [f"{model['name']}: {missing}" for missing in model["missing_arms"]]
         notes += [f"{model['name']}: {duplicate}" for duplicate in model.get("duplicates", ())]
     if status["gateway_error"]:
-        notes.append(f"a gateway {status['gateway_error']}; another took its place")
+        up, expected = sum(gateway["ready"] for gateway in status["gateways"]), status["gateways_expected"]
+        now = "another took its place" if up == expected else f"{up} of {expected} are up, the rest is started again"
+        notes.append(f"a gateway {status['gateway_error']}; {now}")
     if status["manifest_error"]:
         notes.append(f"the changed manifest is not applied: {status['manifest_error']}")
     ready = "ready" if status["ready"] else "not ready"
     if not status["ready"]:
         notes += [f"not ready: {name}: {reason}" for name, reason in status["not_ready"].items()]
     first = f"gRPC on {status['grpc']}, {ready}, {len(status['gateways'])} gateways, up {status['uptime_s']:.0f} s"
-    return "\n".join([first, "", table(header, rows), *([""] if notes else []), *notes])
+    return "\n".join([first, "", table(header, rows), *([""] if notes else []), *map(escaped, notes)])
 
 
 def _row(model: str, version: dict[str, Any]) -> list[Any]:
     row = [model, version["version"], version["state"], version["role"], version["label"]]
-    shadow = version["shadow"]
-    row.append(f"shadow {shadow:g}%" if shadow else None if version["traffic"] is None else f"{version['traffic']:g}%")
+    shadow, traffic = version["shadow"], version["traffic"]
+    row.append(f"shadow {percent(shadow)}%" if shadow else None if traffic is None else f"{percent(traffic)}%")
     if version["pid"] is None:
         return [*row, *[None] * 9]
     requests = version["requests"]

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from corelane.commands.common import add_command
+from corelane.commands.common import add_command, say
 from processor.knobs import cache_folder
 from processor.manifest import ListenSettings
 from processor.manifest.dump import to_yaml
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
 def run_server(options: argparse.Namespace) -> int:
     converted = _converted(options.flags)
     if converted.only_version:
-        print(f"Corelane {VERSION}, as TensorFlow ModelServer")
+        say(f"Corelane {VERSION}, as TensorFlow ModelServer")
         return 0
     # The server's imports would double the start of every other command.
     from processor.supervisor.serve import serve_flags
@@ -50,13 +50,13 @@ def run_server(options: argparse.Namespace) -> int:
 def run_import(options: argparse.Namespace) -> int:
     converted = _converted(options.flags)
     for sentence in converted.not_carried:
-        print(f"# {sentence}")
+        say(f"# {sentence}")
     for model in converted.manifest.models:
         if model.labels and model.versions.kind != "listed":
             found = ", ".join(f"{label} for version {version}" for label, version in model.labels)
-            print(f"# labels of model {model.name} ({found}): list its versions to have them")
+            say(f"# labels of model {model.name} ({found}): list its versions to have them")
     if converted.poll_s:
-        print(f"# {converted.config_file} was read every {converted.poll_s:g} s; this file is watched instead")
+        say(f"# {converted.config_file} was read every {converted.poll_s:g} s; this file is watched instead")
     sys.stdout.write(to_yaml(converted.manifest))
     return 0
 

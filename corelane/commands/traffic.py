@@ -5,7 +5,7 @@ import json
 import math
 from typing import Any
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin, version_argument
+from corelane.commands.common import add_admin, add_command, add_json, call_admin, say, version_argument
 from processor.errors import ControlError
 from processor.version_numbers import version_number
 
@@ -70,5 +70,5 @@ def run_traffic(options: argparse.Namespace) -> int:
 
 def _send(options: argparse.Namespace, body: dict[str, Any]) -> int:
     answer = call_admin(options.admin, "/v1/traffic", body)
-    print(json.dumps(answer, indent=2) if options.json else "\n".join(answer["said"]))
+    say(json.dumps(answer, indent=2) if options.json else "\n".join(answer["said"]))
     return 0

@@ -1,5 +1,6 @@
 """What is valid in a manifest and still may surprise."""
 
+import os
 from collections.abc import Iterator
 
 from processor.manifest.paths import numbered_folders, remote_problem, rest_problem
@@ -25,7 +26,7 @@ def _of(model: ModelSettings) -> Iterator[str]:
     problem = remote_problem(model.path)
     if problem is not None:
         yield f"model {model.name}: {problem}"
-    elif not model.path.is_dir():
+    elif not os.path.isdir(model.path):
         yield f"model {model.name}: {model.path} is not there; it will be served when it is"
     else:
         try:

@@ -11,6 +11,7 @@ from processor.errors import ManifestError
 from processor.manifest import schema
 from processor.manifest.files import read_text
 from processor.manifest.settings import HostSettings, Manifest
+from processor.model_files import real_path
 
 Location = tuple[str | int, ...]
 
@@ -26,7 +27,7 @@ def load_manifest(path: Path) -> Manifest:
         raise ManifestError([f"{path}: is not UTF-8 text: {error}"]) from error
     except (OSError, ValueError) as error:
         raise ManifestError([f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
-    return parse_manifest(text, source=str(path), base=path.resolve().parent)
+    return parse_manifest(text, source=str(path), base=real_path(path).parent)
 
 
 def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:

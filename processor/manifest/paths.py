@@ -57,7 +57,7 @@ def remote_problem(path: str | Path) -> str | None:
     for index, part in enumerate(parts):
         scheme = _SCHEME.fullmatch(part)
         # A folder may be named so; a bucket is not one that exists.
-        if scheme and index + 1 < len(parts) and not Path(*parts[: index + 1]).exists():
+        if scheme and index + 1 < len(parts) and not os.path.exists(Path(*parts[: index + 1])):
             where = "/".join(parts[index + 1 :])
             if scheme[1] == "file":
                 return f"file://{where} is a URL; write the path alone: /{where}"
@@ -80,12 +80,22 @@ def rest_problem(name: str) -> str | None:
 
 
 def numbered_folders(path: Path) -> tuple[dict[int, Path], list[str]]:
-    """The version folders under a model's path, and a sentence for each that is not served because of its number:
-    another has it, such as 001 beside 1, or it is too large for one. OSError if the path cannot be read."""
+    """The version folders under a model's path, and a sentence for each number that is not served: another folder has
+    it, such as 001 beside 1, it is too large for one, or it cannot be looked at. OSError if the path cannot be read."""
     folders: dict[int, Path] = {}
     not_served = []
+    names = []
     with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if is_number(entry.name) and entry.is_dir()]
+        for entry in entries:
+            if not is_number(entry.name):
+                continue
+            try:
+                if entry.is_dir():
+                    names.append(entry.name)
+                elif entry.is_symlink():
+                    not_served.append(f"{entry.path} is not served: it is a link to no folder")
+            except OSError as error:
+                not_served.append(f"{entry.path} is not served: {(error.strerror or str(error)).lower()}")
     # The shortest name of a number is the one without zeros before it.
     for name in sorted(names, key=lambda name: (int(name), len(name))):
         version = version_number(name)

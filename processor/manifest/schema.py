@@ -29,6 +29,7 @@ from processor.manifest.settings import (
     VersionPolicy,
     VersionSettings,
 )
+from processor.percentages import percent
 from processor.version_numbers import VERSION_MAX
 
 
@@ -145,7 +146,7 @@ def _listed(entries: list[Any]) -> VersionPolicy:
         raise _problem("every version is a shadow; one has to answer")
     shares = [entry.traffic for entry in listed if entry.traffic is not None]
     if shares and abs(sum(shares) - 100) > 0.01:
-        raise _problem(f"traffic of the versions should add up to 100, not {sum(shares):g}")
+        raise _problem(f"traffic of the versions should add up to 100, not {percent(sum(shares))}")
     return VersionPolicy(kind="listed", listed=listed)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from processor.errors import ControlError
 from processor.manifest.settings import ModelSettings, VersionSettings
+from processor.percentages import percent
 
 
 def promoted(model: ModelSettings, version: int) -> ModelSettings:
@@ -31,10 +32,10 @@ def split(model: ModelSettings, percentages: Mapping[int, float]) -> ModelSettin
     for version in percentages:
         _entry(listed, model, version)
     if not all(0 <= share <= 100 for share in percentages.values()):
-        shares = ", ".join(f"{share:g}" for share in percentages.values())
+        shares = ", ".join(percent(share) for share in percentages.values())
         raise ControlError(f"percentages should be numbers from 0 to 100, not {shares}")
     if abs(sum(percentages.values()) - 100) > 0.01:
-        raise ControlError(f"the percentages should add up to 100, not {sum(percentages.values()):g}")
+        raise ControlError(f"the percentages should add up to 100, not {percent(sum(percentages.values()))}")
     return _with(
         model,
         [

@@ -2,12 +2,13 @@
 
 TensorFlow Serving's names (`:tensorflow:...`) are by model, over all versions since the server started, in microseconds
 and with its buckets; a request counts there once, shadow traffic not at all. Ours (`corelane_...`) are by version, in
-seconds. Counters go on over a worker's end; a version's series end with its last worker, and go on if it loads again.
+seconds. Counters go on over a worker's or a gateway's end, and are there while the next one starts, so that sums do not
+fall; a version's end with its being unloaded, and go on if it loads again. Gauges are of what serves now.
 """
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -21,8 +22,8 @@ from prometheus_client.core import (
 from processor.histogram import BOUNDS_US
 from processor.methods import Assignment, Entry, Method
 from processor.routes import DIFFERENCE_POWERS
-from processor.supervisor.counts import ENDS, Histogram
-from processor.supervisor.meters import Snapshot, VersionNumbers
+from processor.supervisor.counts import ENDS, Counts, Histogram
+from processor.supervisor.meters import Snapshot, VersionKey, VersionNumbers
 from processor.version import VERSION
 from processor.wire.status import CODE_NAMES
 
@@ -59,8 +60,8 @@ class _Collected:
 
     def collect(self) -> Iterator[Metric]:
         yield from _tensorflow(self._snapshot)
-        yield from _requests(self._snapshot.versions)
-        yield from _times(self._snapshot.versions)
+        yield from _requests(self._snapshot.counts)
+        yield from _times(self._snapshot.counts)
         yield from _gauges(self._snapshot.versions)
         yield from _server(self._snapshot)
 
@@ -101,7 +102,7 @@ def _tensorflow(snapshot: Snapshot) -> Iterator[Metric]:
     yield attempts
 
 
-def _requests(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
+def _requests(versions: Mapping[VersionKey, Counts]) -> Iterator[Metric]:
     calls = CounterMetricFamily(
         "corelane_requests", "Requests by gRPC status.", labels=["model", "version", "api", "entrypoint", "code"]
     )
@@ -133,8 +134,10 @@ def _requests(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
         "Time of sessions, on requests that stayed out of Python, by what for.",
         labels=["model", "version", "part"],
     )
-    for version in versions:
-        who, counts = [version.model, str(version.version)], version.counts
+    cpu = CounterMetricFamily("corelane_worker_cpu_seconds", "Of the worker.", labels=["model", "version"])
+    for (model, version), counts in sorted(versions.items()):
+        who = [model, str(version)]
+        cpu.add_metric(who, counts.cpu_s)
         for (method, entry, code), number in counts.codes.items():
             calls.add_metric([*who, _APIS[Method(method)], Entry(entry).name.lower(), CODE_NAMES[code]], number)
         for assignment in Assignment:
@@ -147,10 +150,10 @@ def _requests(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
         runs.add_metric(who, counts.numbers["runs"])
         for part in ("decode", "engine", "encode"):
             parts.add_metric([*who, part], counts.numbers[f"{part}_ns"] / 1e9)
-    yield from (calls, assigned, ended, signatures, python, runs, parts)
+    yield from (calls, assigned, ended, signatures, python, runs, parts, cpu)
 
 
-def _times(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
+def _times(versions: Mapping[VersionKey, Counts]) -> Iterator[Metric]:
     latency = _histogram(
         "corelane_request_seconds",
         "In a gateway, of answers.",
@@ -163,8 +166,8 @@ def _times(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
         "gate": _histogram("corelane_gate_wait_seconds", "Sessions' waits for a core of the pool.", "model version"),
     }
     signatures = _histogram("corelane_signature_run_seconds", "On a session.", "model version signature")
-    for version in versions:
-        who, counts = [version.model, str(version.version)], version.counts
+    for (model, version), counts in sorted(versions.items()):
+        who = [model, str(version)]
         for (method, entry), histogram in counts.latency.items():
             _add_s(latency, [*who, _APIS[Method(method)], Entry(entry).name.lower()], histogram)
         for name, family in whole.items():
@@ -196,14 +199,12 @@ def _gauges(versions: Sequence[VersionNumbers]) -> Iterator[Metric]:
     yield gauge("slo_p99_seconds", "The objective.", (one.slo_p99_s for one in versions))
     yield gauge("p99_seconds", "In the worker, of the last half minute.", (one.p99_s for one in versions))
     yield gauge("predicted_p99_seconds", "By the cost model.", (one.predicted_p99_s for one in versions))
-    cpu = CounterMetricFamily("corelane_worker_cpu_seconds", "Of the worker.", labels=["model", "version"])
     info = GaugeMetricFamily(
         "corelane_version_info", "What serves a version.", labels=["model", "version", "role", "engine", "precision"]
     )
     for one in versions:
-        cpu.add_metric([one.model, str(one.version)], one.counts.cpu_s)
         info.add_metric([one.model, str(one.version), one.role, one.engine, one.precision], 1)
-    yield from (cpu, info)
+    yield info
 
 
 def _server(snapshot: Snapshot) -> Iterator[Metric]:
@@ -236,7 +237,11 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
         logged.add_metric([model, what], number)
     yield from (states, refused, restarts, shadows, _differences(snapshot), logged)
 
-    cpu = CounterMetricFamily("corelane_gateway_cpu_seconds", "By gateway.", labels=["protocol", "gateway"])
+    cpu = CounterMetricFamily(
+        "corelane_gateway_cpu_seconds",
+        "Of the gateways in a place, one after the other.",
+        labels=["protocol", "gateway"],
+    )
     memory = GaugeMetricFamily("corelane_gateway_memory_bytes", "Resident.", labels=["protocol", "gateway"])
     up = GaugeMetricFamily("corelane_gateways", "That take requests.", labels=["protocol"])
     ready: Counter[str] = Counter()
@@ -244,7 +249,8 @@ def _server(snapshot: Snapshot) -> Iterator[Metric]:
     for gateway in snapshot.gateways:
         labels = [gateway.protocol, str(seen[gateway.protocol])]
         cpu.add_metric(labels, gateway.cpu_s)
-        memory.add_metric(labels, gateway.memory_bytes or 0)
+        if gateway.memory_bytes is not None:
+            memory.add_metric(labels, gateway.memory_bytes)
         seen[gateway.protocol] += 1
         ready[gateway.protocol] += gateway.ready
     for protocol, count in ready.items():

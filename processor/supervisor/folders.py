@@ -126,8 +126,10 @@ class FolderWatch:
         try:
             look = fingerprints.look(path)
             lacks_values = self._lacks_values_of(version, path, look)
-        except OSError as error:
-            reason = f"{error.filename or path} cannot be read: {error.strerror}"
+        except Exception as error:  # of any kind, it is this version's trouble and no other's
+            reason = f"{path} cannot be looked at: {error}"
+            if isinstance(error, OSError):
+                reason = f"{error.filename or path} cannot be read: {error.strerror}"
             still_s = self._still_s(version, reason)
             return VersionFolder(
                 version=version, path=path, fingerprint="", waiting_for=reason, is_stalled=still_s >= self._doubt_s

@@ -13,6 +13,7 @@ from processor import control, routes
 from processor._native import OWNER_MAX
 from processor.manifest import ListenSettings
 from processor.supervisor.child import Child
+from processor.supervisor.runtime import cpu_s
 
 _logger = logging.getLogger("corelane")
 
@@ -22,6 +23,7 @@ _HEALTHY_S = 30.0
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Gateway:
+    place: int  # which of the kinds it is
     kind: dict[str, Any]
     child: Child
     owner: int  # its number on the channels
@@ -32,6 +34,7 @@ class Gateway:
     attempts: int = 0  # to reach those
     again_s: float = 0.0  # when it is to try again
     error: str = ""
+    cpu_s: float = 0.0  # as last seen: what it used afterwards is lost with it
 
 
 def kinds_of(
@@ -84,7 +87,7 @@ class Gateways:
         """There is a gateway for each of `kinds`, which is what it is told. `on_change` is called if one took over
         a table, started or died; `on_ask` carries a client's question to us, `on_counts` what gateways counted;
         `on_end` gets the number of a gateway that has ended, first of all."""
-        self._kinds = kinds
+        self.kinds = kinds
         self._on_change = on_change
         self._on_ask = on_ask
         self._on_counts = on_counts
@@ -94,7 +97,8 @@ class Gateways:
         self.epoch = 0
         self.failed = asyncio.Event()
         self.failure = ""
-        self.last_end = ""  # how the last one ended that was not asked to
+        self.last_end = ""  # how the last one ended that was not asked to, or why none could be started
+        self.past_cpu_s = [0.0] * len(kinds)  # by place, of those that have ended
         self._table: control.Message = self._message([], False)
         self._stopping = False
         self._failures = itertools.count()
@@ -103,11 +107,11 @@ class Gateways:
     @property
     def up(self) -> bool:
         """Whether every gateway listens."""
-        return len(self.list) == len(self._kinds) and all(gateway.ready for gateway in self.list)
+        return len(self.list) == len(self.kinds) and all(gateway.ready for gateway in self.list)
 
     def start(self) -> None:
-        for kind in self._kinds:
-            self._start_one(kind)
+        for place in range(len(self.kinds)):
+            self._start_one(place)
 
     def publish(self, models: list[routes.ModelRoute], ready: bool) -> None:
         """Sends a table, if it differs from the last."""
@@ -155,11 +159,11 @@ class Gateways:
     def _message(self, models: list[routes.ModelRoute], ready: bool) -> control.Message:
         return {"type": "routes", "epoch": self.epoch, "models": routes.to_message(models), "ready": ready}
 
-    def _start_one(self, kind: dict[str, Any]) -> None:
+    def _start_one(self, place: int) -> None:
         if self._stopping:
             return
         gateway: Gateway
-        owner = next(self._owners)
+        kind, owner = self.kinds[place], next(self._owners)
         try:
             child = Child(
                 "processor.gateway",
@@ -169,11 +173,19 @@ class Gateways:
                 on_exit=lambda how, _: self._on_exit(gateway, how),
             )
         except (OSError, ValueError) as error:
-            self._start_later(kind, f"cannot be started: {error}")
+            self._start_later(place, f"cannot be started: {error}")
             return
-        gateway = Gateway(kind=kind, child=child, owner=owner, started_s=time.monotonic())
+        gateway = Gateway(place=place, kind=kind, child=child, owner=owner, started_s=time.monotonic())
         child.send(self._table)
         self.list.append(gateway)
+
+    def cpu_seconds(self) -> list[tuple[dict[str, Any], float]]:
+        """CPU time by kind of gateway, over all that were in that place: it never falls."""
+        total_s = list(self.past_cpu_s)
+        for gateway in self.list:
+            gateway.cpu_s = max(gateway.cpu_s, cpu_s(gateway.child.pid))
+            total_s[gateway.place] += gateway.cpu_s
+        return list(zip(self.kinds, total_s, strict=True))
 
     def _on_message(self, gateway: Gateway, message: control.Message) -> None:
         if message["type"] == "ask":
@@ -200,6 +212,7 @@ class Gateways:
 
     def _on_exit(self, gateway: Gateway, how: str) -> None:
         self.list.remove(gateway)
+        self.past_cpu_s[gateway.place] += gateway.cpu_s
         self._on_end(gateway.owner)
         if self._stopping:
             return
@@ -210,11 +223,11 @@ class Gateways:
         lived_s = time.monotonic() - gateway.started_s
         if lived_s > _HEALTHY_S:
             self._failures = itertools.count()
-        self.last_end = gateway.error or how
-        self._start_later(gateway.kind, gateway.error or how)
+        self._start_later(gateway.place, gateway.error or how)
         self._on_change()
 
-    def _start_later(self, kind: dict[str, Any], why: str) -> None:
+    def _start_later(self, place: int, why: str) -> None:
+        self.last_end = why
         wait_s = min(0.25 * (2 ** min(next(self._failures), 10) - 1), _BACKOFF_MAX_S)
         _logger.error("a gateway %s; another starts in %.1f s", why, wait_s)
-        asyncio.get_running_loop().call_later(wait_s, self._start_one, kind)
+        asyncio.get_running_loop().call_later(wait_s, self._start_one, place)

@@ -56,15 +56,13 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionNumbers:
-    """A version that serves: counts over all its workers, and the state of the newest. Times in seconds; None is "not
-    known" or "none"."""
+    """A version that serves, and the state of its newest worker. Times in seconds; None is "not known" or "none"."""
 
     model: str
     version: int
     role: str
     engine: str
     precision: str
-    counts: Counts
     queued: int
     running: int
     sessions: int
@@ -83,6 +81,8 @@ class VersionNumbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
+    """A gateway's place: CPU time of all that were in it, and the state of the one that is, if one is."""
+
     protocol: str
     ready: bool
     cpu_s: float
@@ -92,6 +92,7 @@ class Process:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     versions: list[VersionNumbers]
+    counts: Mapping[VersionKey, Counts]  # of those to be served, whether they have a worker now or not
     states: list[tuple[str, int, str]]
     totals: Totals
     refused: Mapping[tuple[str, int], int]  # by model ("" for one that is not known) and code, before any version
@@ -216,17 +217,18 @@ class Meters:
             totals.codes[model, code] += count
         return totals
 
-    def of_version(self, model: str, version: int, workers: Iterable[Worker]) -> Counts:
-        """Over all workers of a version that there were; `workers` are those that are left, of any version."""
-        counts = self._versions[model, version].copy() if (model, version) in self._versions else Counts()
+    def counts(self, workers: Iterable[Worker]) -> dict[VersionKey, Counts]:
+        """By version, over all workers that there were and that anything is kept of; `workers` are those that are
+        left."""
+        counts = {key: counts.copy() for key, counts in self._versions.items()}
         left = [(worker, False) for worker in workers if worker.instance.phase is not Phase.LOADING]
         for worker, ended in [*left, *((worker, True) for _, worker in self._late)]:
             spec = worker.instance.spec
-            if (spec.model, spec.version) == (model, version):
-                if not ended:
-                    worker.cpu_s = max(worker.cpu_s, cpu_s(worker.child.pid))
-                counts.add(worker.channel.statistics(), worker.channel.details(), ended=ended)
-                counts.cpu_s += worker.cpu_s
+            of_version = counts.setdefault((spec.model, spec.version), Counts())
+            if not ended:
+                worker.cpu_s = max(worker.cpu_s, cpu_s(worker.child.pid))
+            of_version.add(worker.channel.statistics(), worker.channel.details(), ended=ended)
+            of_version.cpu_s += worker.cpu_s
         return counts
 
     def heard(self, counts: list[tuple[str, str, int, str, int]]) -> None:
@@ -246,8 +248,12 @@ def take(supervisor: Supervisor) -> Snapshot:
     """Everything as it is now."""
     plan = supervisor.scheduling.plan
     wanted = supervisor.wanted()
+    live = {(instance.spec.model, instance.spec.version) for instance in supervisor.workers.instances}
+    for model in wanted:
+        live |= {(model.name, version) for version in (*model.held, *(one.spec.version for one in model.versions))}
     return Snapshot(
         versions=[_numbers(supervisor, worker) for worker, _ in supervisor.served()],
+        counts={key: counts for key, counts in supervisor.meters.counts(supervisor.workers).items() if key in live},
         states=[
             (model.name, report.version, report.state.value)
             for model in supervisor.manifest.models
@@ -259,15 +265,7 @@ def take(supervisor: Supervisor) -> Snapshot:
         shadows=dict(supervisor.meters.shadows),
         differences=dict(supervisor.meters.differences),
         logged=dict(supervisor.meters.logged),
-        gateways=[
-            Process(
-                protocol=gateway.kind["protocol"],
-                ready=gateway.ready,
-                cpu_s=cpu_s(gateway.child.pid),
-                memory_bytes=memory_bytes(gateway.child.pid),
-            )
-            for gateway in supervisor.gateways.list
-        ],
+        gateways=_gateways(supervisor),
         reserve_cpus=len(plan.reserve) if plan else 0,
         pool_cpus=len(plan.pool) if plan else 0,
         pool_taken=supervisor.workers.gate.taken,
@@ -276,6 +274,19 @@ def take(supervisor: Supervisor) -> Snapshot:
         ready=supervisor.ready,
         uptime_s=time.time() - supervisor.started_s,
     )
+
+
+def _gateways(supervisor: Supervisor) -> list[Process]:
+    live = {gateway.place: gateway for gateway in supervisor.gateways.list}
+    return [
+        Process(
+            protocol=kind["protocol"],
+            ready=place in live and live[place].ready,
+            cpu_s=used_s,
+            memory_bytes=memory_bytes(live[place].child.pid) if place in live else None,
+        )
+        for place, (kind, used_s) in enumerate(supervisor.gateways.cpu_seconds())
+    ]
 
 
 def _numbers(supervisor: Supervisor, worker: Worker) -> VersionNumbers:
@@ -292,7 +303,6 @@ def _numbers(supervisor: Supervisor, worker: Worker) -> VersionNumbers:
         role=settings.settings_of(spec.version).role if settings else "",
         engine=worker.engine,
         precision=worker.precision["name"],
-        counts=supervisor.meters.of_version(spec.model, spec.version, supervisor.workers),
         queued=now["queued"],
         running=now["running"],
         sessions=len(worker.placed["sessions"]) if worker.placed else spec.sessions,

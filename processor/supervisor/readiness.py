@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from processor.manifest import ModelSettings
+from processor.percentages import percent
 from processor.supervisor import lifecycle
 from processor.supervisor.lifecycle import Instance, Revision, Trouble, VersionReport, WantedModel
 
@@ -70,7 +71,7 @@ def missing_arms(settings: ModelSettings, reports: Sequence[VersionReport], serv
         fates = []
         if entry.traffic:
             fate = "are refused" if settings.missing_arm == "fail" else "go to the others"
-            fates.append(f"its {entry.traffic:g} % of the calls {fate}")
+            fates.append(f"its {percent(entry.traffic)} % of the calls {fate}")
         if entry.label:
             fate = "go to the others" if settings.missing_arm == "others" else "are refused"
             fates.append(f"calls of label {entry.label} {fate}")

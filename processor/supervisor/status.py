@@ -6,8 +6,9 @@ from typing import Any
 
 from processor.histogram import quantile_us
 from processor.methods import Assignment
-from processor.supervisor.counts import ENDS
+from processor.supervisor.counts import ENDS, Counts
 from processor.supervisor.lifecycle import State, VersionReport
+from processor.supervisor.meters import VersionKey
 from processor.supervisor.runtime import cpu_s, memory_bytes
 from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.worker import Worker
@@ -18,6 +19,7 @@ SCHEMA = 1
 def status(supervisor: Supervisor) -> dict[str, Any]:
     """Versions, their states and what serves them. Times in ms, memory in bytes, CPU in seconds."""
     wanted = supervisor.wanted()
+    counts = supervisor.meters.counts(supervisor.workers)
     models = []
     for settings in supervisor.manifest.models:
         folder = supervisor.folders.get(settings.name)
@@ -40,7 +42,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                         for (model, number, what), count in supervisor.meters.shadows.items()
                         if (model, number) == (settings.name, report.version)
                     },
-                    **_worker(supervisor, supervisor.workers.serving(settings.name, report.version)),
+                    **_worker(supervisor, supervisor.workers.serving(settings.name, report.version), counts),
                 }
             )
         models.append(
@@ -75,6 +77,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             }
             for gateway in supervisor.gateways.list
         ],
+        "gateways_expected": len(supervisor.gateways.kinds),
         "gateway_error": supervisor.gateways.last_end,
         "models": models,
         "core_changes": [{"at_s": event.at_s, "reason": event.reason} for event in supervisor.scheduling.events],
@@ -88,12 +91,12 @@ def _state(supervisor: Supervisor, model: str, report: VersionReport) -> str:
     return report.state.value
 
 
-def _worker(supervisor: Supervisor, worker: Worker | None) -> dict[str, Any]:
+def _worker(supervisor: Supervisor, worker: Worker | None, by_version: dict[VersionKey, Counts]) -> dict[str, Any]:
     if worker is None:
         return {"pid": None}
     spec = worker.instance.spec
     now = worker.channel.statistics()
-    counts = supervisor.meters.of_version(spec.model, spec.version, supervisor.workers)
+    counts = by_version.get((spec.model, spec.version), Counts())
     p50, p99 = (quantile_us(now["total_us"], fraction) for fraction in (0.5, 0.99))
     return {
         "pid": worker.child.pid,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from processor.errors import ControlError, ManifestError
 from processor.manifest import ModelSettings, load_manifest
 from processor.manifest.traffic import promoted, split
-from processor.manifest.writer import write_versions
+from processor.manifest.writer import Turn, write_versions
+from processor.percentages import percent
 from processor.supervisor import runtime, tasks
 from processor.supervisor.watching import FileMark
 
@@ -56,7 +57,7 @@ class Traffic:
         for version, share in percentages.items():
             if share > 0 and not supervisor.workers.is_routed(name, version):
                 raise ControlError(f"version {version} of model {name} is not available; `corelane status` says why")
-        shares = ", ".join(f"version {version} {share:g} %" for version, share in sorted(percentages.items()))
+        shares = ", ".join(f"version {version} {percent(share)} %" for version, share in sorted(percentages.items()))
         return await self._change(supervisor, model, after, f"calls of model {name}: {shares}")
 
     async def roll_back(self, supervisor: Supervisor, name: str) -> list[str]:
@@ -83,19 +84,19 @@ class Traffic:
         """The file first: what it does not allow is not done."""
         sentences = [said]
         if self._manifest_path is not None:
-            write = functools.partial(self._write, self._manifest_path, before, after)
+            path, turn = self._manifest_path, Turn()
+            write = functools.partial(self._write, path, before, after, turn)
             try:
                 sentences.append(await tasks.on_daemon_thread(write, "manifest", DISK_S))
             except TimeoutError:
-                raise ControlError(
-                    f"the file system of {self._manifest_path} did not answer within {DISK_S:g} s; nothing has changed"
-                ) from None
+                now = "nothing has changed" if turn.take() else "it may still be written; look before you go on"
+                raise ControlError(f"the file system of {path} did not answer within {DISK_S:g} s; {now}") from None
         _logger.info("%s", said)
         supervisor.change_model(after)
         supervisor.scheduling.note(said)
         return sentences
 
-    def _write(self, path: Path, before: ModelSettings, after: ModelSettings) -> str:
+    def _write(self, path: Path, before: ModelSettings, after: ModelSettings, turn: Turn) -> str:
         """On a thread. Says what was written, or why not; ControlError if the file is not as it was applied."""
         on_disk = None
         try:
@@ -110,7 +111,8 @@ class Traffic:
                 f"{path} has other versions of model {before.name} than are served; nothing is done, apply it first"
             )
         try:
-            write_versions(path, after)
+            if not write_versions(path, after, turn):
+                return ""  # nobody waits any longer
             self._own_mark = runtime.file_mark(path)
         except (OSError, ValueError) as error:
             self._unwritten.add(before.name)

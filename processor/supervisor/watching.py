@@ -17,6 +17,7 @@ from processor.supervisor.folders import FolderWatch, ModelFolder
 _logger = logging.getLogger("corelane")
 
 _FINISHING_S_MIN = 0.05
+_RETRY_S = 1.0  # after a look that failed
 
 
 class ModelWatch:
@@ -64,23 +65,30 @@ class ModelWatch:
     async def _run(self) -> None:
         last: ModelFolder | None = None
         while True:
+            interval_s = self._interval_s
             policy = self._policy(self._name)
             if policy is not None:
                 self._looking = self._asked.is_set()
                 self._asked.clear()
                 # A thread of its own: a path on a file system that hangs holds up no other model.
                 look = functools.partial(self._watch.look, policy)
+                failed = False
                 try:
-                    folder: ModelFolder | None = await tasks.on_daemon_thread(look, f"watch {self._name}")
+                    folder = await tasks.on_daemon_thread(look, f"watch {self._name}")
                 except Exception as error:  # no thread for it, say: the next look may have one
                     _logger.error("[%s] its folder was not looked at: %s", self._name, error)
-                    folder = last
+                    failed = True
+                    # What was seen before still holds; what was never seen is not waited for without a word.
+                    nothing = ModelFolder(problem=f"{self.path} was not looked at: {error}")
+                    folder = last if last is not None and last.versions else nothing
                 was_asked, self._looking = self._looking, False
-                if folder is not None and (folder != last or was_asked):
+                if folder != last or was_asked:
                     last = folder
                     self._on_change(self._name, folder)
-            is_waiting = last is not None and any(version.waiting_for for version in last.versions)
-            interval_s = self._finishing_s if is_waiting else self._interval_s
+                if failed:
+                    interval_s = min(interval_s, _RETRY_S)
+                elif any(version.waiting_for for version in folder.versions):
+                    interval_s = self._finishing_s
             with contextlib.suppress(TimeoutError):
                 # Not wait_for, which loses a cancellation that comes with what it waits for (before Python 3.12).
                 async with asyncio.timeout(None if interval_s == math.inf else interval_s):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,43 @@ def test_a_dangling_link_inside_a_version_is_told(tmp_path: Path) -> None:
     make(tmp_path, "1/model.onnx")
     (tmp_path / "1/weights").symlink_to(tmp_path / "gone")
     assert seen(tmp_path) == {1: f"{tmp_path}/1/weights cannot be read: No such file or directory"}
+
+
+def test_links_that_lead_nowhere_are_their_own_versions_trouble(tmp_path: Path) -> None:
+    """To themselves, in a circle, or to a name that no file system takes: the other versions are served."""
+    make(tmp_path, "1/model.onnx", "2/model.onnx", "3/model.onnx", "8/model.onnx", "file")
+    (tmp_path / "2/loop").symlink_to("loop")
+    (tmp_path / "3/left").symlink_to("right")
+    (tmp_path / "3/right").symlink_to("left")
+    (tmp_path / "5").symlink_to("5")
+    (tmp_path / "6").symlink_to("gone")
+    (tmp_path / "7").symlink_to("x" * 300)
+    (tmp_path / "9").symlink_to("file")
+    look = watch(tmp_path).look(ALL)
+    assert look.problem is None
+    assert {found.version: found.waiting_for for found in look.versions} == {
+        1: None,
+        2: f"{tmp_path}/2/loop cannot be read: No such file or directory",
+        3: f"{tmp_path}/3/left cannot be read: No such file or directory",
+        8: None,
+    }
+    assert sorted(look.duplicates) == [
+        f"{tmp_path}/5 is not served: too many levels of symbolic links",
+        f"{tmp_path}/6 is not served: it is a link to no folder",
+        f"{tmp_path}/7 is not served: file name too long",
+        f"{tmp_path}/9 is not served: it is a link to no folder",
+    ]
+
+
+def test_a_version_that_cannot_be_looked_at_for_any_reason_is_that_versions_trouble(tmp_path: Path) -> None:
+    make(tmp_path, "1/model.onnx", "2/model.onnx")
+
+    def odd(path: Path) -> os.stat_result:
+        if "2" in path.parts:
+            raise RuntimeError("out of luck")
+        return os.stat(path)
+
+    looking = FolderWatch(tmp_path, 1.0, time.time, time.monotonic, stat=odd)
+    found = {version.version: version.waiting_for for version in looking.look(ALL).versions}
+    assert found[2] == f"{tmp_path}/2 cannot be looked at: out of luck"
+    assert "looked at" not in str(found[1])

@@ -228,6 +228,12 @@ def test_the_dashboard_asks_for_metrics_that_are_there(server: Server) -> None:
     assert len(asked) > 20
 
 
+def assert_none_fell(before: Samples, after: Samples) -> None:
+    for (name, labels), number in before.items():
+        if re.search(r"(_total|_count|_sum|_bucket)$", name):
+            assert after.get((name, labels), -1) >= number, (name, dict(labels))
+
+
 def test_counters_go_on_over_a_crash(tmp_path: Path) -> None:
     for version in (1, 2):
         onnx_models.write_scale(tmp_path / f"a/{version}", version)
@@ -242,8 +248,16 @@ def test_counters_go_on_over_a_crash(tmp_path: Path) -> None:
         before, shares = scraped(server), _shares(server)
         assert sum(shares.values()) == 20
         pid = server.version("a", 1)["pid"]
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: server.version("a", 1).get("pid") not in (None, pid), "the next worker")
+        gateways = {gateway["pid"] for gateway in server.status()["gateways"]}
+        for victim in (pid, min(gateways)):
+            os.kill(victim, signal.SIGKILL)
+
+        def replaced() -> bool:
+            assert_none_fell(before, scraped(server))  # nor are any gone while there is no worker
+            found = {gateway["pid"] for gateway in server.status()["gateways"] if gateway["ready"]}
+            return server.version("a", 1).get("pid") not in (None, pid) and len(found - gateways) == 1
+
+        wait_until(replaced, "the next worker and the next gateway")
         server.wait_state("a", 1, "AVAILABLE")
         assert _shares(server) == shares
         client.predict("a", {"x": [1.0]}, version=1, timeout_s=20)
@@ -251,10 +265,7 @@ def test_counters_go_on_over_a_crash(tmp_path: Path) -> None:
             end_s = time.monotonic() + wait_s
             wait_until(lambda end_s=end_s: time.monotonic() >= end_s, "the counts to settle")
             after = scraped(server)
-            for key, number in before.items():
-                name, labels = key
-                if re.search(r"(_total|_count|_sum|_bucket)$", name) and "gateway" not in name:
-                    assert after[key] >= number, (name, dict(labels), number, after.get(key))
+            assert_none_fell(before, after)
             calls = {"model": "a", "version": 1, "api": "Predict", "entrypoint": "grpc"}
             assert value(after, "corelane_requests_total", **calls, code="OK") == shares[1] + 1
             assert value(after, "corelane_requests_total", **calls, code="INVALID_ARGUMENT") == 1

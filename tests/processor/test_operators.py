@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from corelane.commands import status
 from corelane.commands.common import call_admin
 from processor.errors import ControlError, ManifestError
 from processor.manifest import load_manifest, parse_manifest
@@ -178,9 +179,9 @@ def test_bodies_are_bounded(server: Server) -> None:
         for body in (b"[" * 100_000, b"\xff", b"", b"[]", b"null", b'{"model": 1}'):
             answer = ask(server.admin, "POST", path, body, {"Content-Type": "application/json"})
             assert (answer.status, answer.json.keys()) == (400, {"problems"}), body[:20]
-    for method, path, status in (("GET", "/v1/none", 404), ("GET", "/v1/apply", 405), ("POST", "/v1/status", 405)):
+    for method, path, code in (("GET", "/v1/none", 404), ("GET", "/v1/apply", 405), ("POST", "/v1/status", 405)):
         answer = ask(server.admin, method, path, None, {"Content-Type": "application/json"})
-        assert (answer.status, answer.json.keys()) == (status, {"problems"})
+        assert (answer.status, answer.json.keys()) == (code, {"problems"})
 
 
 def test_commands_at_once_leave_one_of_their_results(server: Server) -> None:
@@ -204,3 +205,49 @@ def test_commands_at_once_leave_one_of_their_results(server: Server) -> None:
     assert (load.failures, load.wrong) == ([], [])
     server.manifest.write_text(before)
     wait_until(lambda: traffic(server) == [95, 5], "the manifest as it was")
+
+
+def test_shares_as_small_as_they_like(server: Server) -> None:
+    said = change(server, action="split", shares={"1": 99.99999, "2": 0.00001})["said"]
+    assert said[0] == "calls of model m: version 1 99.99999 %, version 2 0.00001 %"
+    assert said[1].startswith("written to ")
+    assert "99.99999%" in status.render(server.status())
+    assert load_manifest(server.manifest).models[0].settings_of(2).traffic == 0.00001
+    change(server, action="rollback")
+    assert traffic(server) == [95, 5]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"action": "rollback", "model": "\ud800"},
+        {"action": "\udfff", "model": "m"},
+        {"action": "promote", "model": "\ud800", "version": 1},
+        {"action": "promote", "model": "m", "version": "\ud800"},
+        {"action": "split", "model": "m", "shares": {"\ud800": 1}},
+    ],
+)
+def test_halves_of_characters_are_answered(server: Server, body: dict[str, Any]) -> None:
+    with pytest.raises(ControlError) as caught:
+        call_admin(server.admin, "/v1/traffic", body)
+    assert "answered 500" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "base", "code"), [("models: []", "/\ud800", 400), ("\ud800", "/", 409), ("a: '\\uD800'", "/", 409)]
+)
+def test_halves_of_characters_in_a_manifest(server: Server, manifest: str, base: str, code: int) -> None:
+    body = {"manifest": manifest, "base": base, "source": "\ud800"}
+    assert ask(server.admin, "POST", "/v1/apply", body).status == code
+
+
+def test_a_page_of_text_cannot_steer_the_terminal(server: Server) -> None:
+    command = [sys.executable, "-P", "-m", "corelane", "promote", "\x1b[31mm\udc80\x07", "1", "--admin", server.admin]
+    result = subprocess.run(command, capture_output=True, check=False)
+    assert result.returncode == 1
+    assert b"\\x1b[31mm\\udc80\\x07 is not in the manifest" in result.stderr
+    odd = server.status()
+    odd["models"][0]["versions"][0]["error"] = "it said: \x1b]0;owned\x07\nb/9: all is well"
+    odd["models"][0]["versions"][0]["engine"] = "\x1b[8m"
+    lines = status.render(odd).split("\n")
+    assert not any("\x1b" in line or "\x07" in line or line.startswith("b/9") for line in lines)

@@ -14,6 +14,7 @@ import grpc
 import psutil
 import pytest
 
+from corelane.commands.status import render
 from processor.channel import NotConnected, WorkerChannel
 from processor.errors import Unavailable
 from processor.gateway.router import Router
@@ -131,10 +132,21 @@ def test_a_gateway_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Mon
         )
         kept.start()
         while not kept.list:
+            assert kept.last_end == "cannot be started: [Errno 24] Too many open files"
             await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(run(), 60))
     assert started == ["gateway:a"] * 3
+
+
+@pytest.mark.parametrize(
+    ("up", "said"), [(2, "another took its place"), (1, "1 of 2 are up, the rest is started again")]
+)
+def test_status_says_whether_a_gateway_has_been_replaced(server: Server, up: int, said: str) -> None:
+    found = server.status()
+    found["gateways"] = [{**found["gateways"][0], "ready": True} for _ in range(up)]
+    found["gateways_expected"], found["gateway_error"] = 2, "was killed by SIGKILL"
+    assert f"a gateway was killed by SIGKILL; {said}" in render(found).split("\n")
 
 
 class _Channel(WorkerChannel):

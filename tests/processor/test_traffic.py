@@ -1,5 +1,6 @@
 """Who gets a model's calls: splits, sticky keys, shadows, promote and roll back, and what is counted of them."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -20,8 +21,9 @@ from processor.errors import ControlError, Unavailable
 from processor.gateway.shadows import Shadows, largest_difference
 from processor.manifest import load_manifest, parse_manifest
 from processor.manifest.traffic import promoted, split
-from processor.manifest.writer import write_versions
+from processor.manifest.writer import Turn, write_versions
 from processor.methods import Assignment, Method
+from processor.percentages import percent
 from processor.routes import VersionRoute
 from processor.wire import inference, messages, tensors
 from tests.processor.test_metrics import scraped, value
@@ -327,3 +329,45 @@ def test_shadow_traffic(folder: Path) -> None:
         labels = {**who, "api": "Predict", "entrypoint": "shadow"}
         assert value(found, "corelane_request_seconds_count", **labels) == 40
         assert value(found, ":tensorflow:serving:request_count", model_name="m", status="OK") == 42
+
+
+@pytest.mark.parametrize("small", [0.00001, 1e-7, 5e-324, 0.1 + 0.2, 33.333333333333336])
+def test_any_share_can_be_read_again(tmp_path: Path, small: float) -> None:
+    """YAML 1.1 takes 1e-05 for text."""
+    path = tmp_path / "m.yaml"
+    path.write_text(MANIFEST)
+    changed = split(settings_of(), {1: 100 - small, 2: small})
+    assert write_versions(path, changed)
+    assert load_manifest(path).models[0] == dataclasses.replace(changed, path=tmp_path / "m")
+    assert write_versions(path, promoted(load_manifest(path).models[0], 2))
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(100.0, "100"), (-0.0, "0"), (99.99999, "99.99999"), (0.00001, "0.00001"), (2.5, "2.5"), (1e16, "1" + 16 * "0")],
+)
+def test_shares_are_said_exactly(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    """Versions that two models share by an alias cannot be changed of one of them."""
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "models:\n- name: a\n  path: a\n  versions: &both [{version: 1, traffic: 100}, {version: 2, traffic: 0}]\n"
+        "- {name: b, path: b, versions: *both}\n"
+    )
+    before = path.read_text()
+    with pytest.raises(ValueError, match=r"the versions of model a cannot be put into .* without changing more"):
+        write_versions(path, promoted(load_manifest(path).models[0], 2))
+    assert path.read_text() == before
+
+
+def test_a_file_whose_turn_is_over_is_not_changed(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(MANIFEST)
+    turn = Turn()
+    assert turn.take()
+    assert not write_versions(path, promoted(settings_of(), 2), turn)
+    assert path.read_text() == MANIFEST
+    assert [file.name for file in tmp_path.iterdir()] == ["m.yaml"]

@@ -9,6 +9,7 @@ import pytest
 
 from processor.knobs import Knobs
 from processor.manifest import VersionPolicy
+from processor.supervisor import watching
 from processor.supervisor.folders import FolderWatch, ModelFolder
 from processor.supervisor.watching import ModelWatch
 
@@ -115,3 +116,45 @@ def test_a_look_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.M
         asyncio.run(asyncio.wait_for(run(), 60))
     finally:
         release.set()
+
+
+def test_a_look_that_fails_is_told_of_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although nobody asks, and the next look by the clock is far away."""
+    write(tmp_path / "1")
+    look, failures = FolderWatch.look, [RuntimeError("no luck"), OSError(24, "Too many open files")]
+
+    def odd(self: FolderWatch, policy: VersionPolicy) -> ModelFolder:
+        if failures:
+            raise failures.pop(0)
+        return look(self, policy)
+
+    monkeypatch.setattr(FolderWatch, "look", odd)
+    monkeypatch.setattr(watching, "_RETRY_S", 0.01)
+
+    async def run() -> None:
+        watched = Watched(tmp_path, math.inf)
+        assert (await watched.complete()).problem is None
+        assert [folder.problem for folder in watched.told[:2]] == [
+            f"{tmp_path} was not looked at: no luck",
+            f"{tmp_path} was not looked at: [Errno 24] Too many open files",
+        ]
+        watched.watch.cancel()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_what_was_seen_before_a_look_that_fails_still_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "1")
+
+    def odd(self: FolderWatch, policy: VersionPolicy) -> ModelFolder:
+        raise RuntimeError("no luck")
+
+    async def run() -> None:
+        watched = Watched(tmp_path, math.inf)
+        before = await watched.complete()
+        monkeypatch.setattr(FolderWatch, "look", odd)
+        watched.watch.look_again()
+        assert await watched.looked() == before
+        watched.watch.cancel()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
