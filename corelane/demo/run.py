@@ -145,13 +145,13 @@ def _wait_until_ready(server: subprocess.Popen, manifest: Manifest, log: Path) -
         for model in status["models"]:
             for version in model["versions"]:
                 line = f"{model['name']}/{version['version']} {version['state']} {version['error']}"
-                if line not in said and version["state"] in ("AVAILABLE", "END"):
+                if line not in said and version["state"] in ("AVAILABLE", "FAILED"):
                     said.add(line)
                     print(f"  {time.monotonic() - started_s:5.1f} s  {line}", flush=True)
-                    if version["state"] == "END":
+                    if version["state"] == "FAILED":
                         raise DemoFailed(f"a version failed to load: {line}")
         states = [version["state"] for model in status["models"] for version in model["versions"]]
-        if status["settled"] and all(state in ("AVAILABLE", "END") for state in states):
+        if status["settled"] and all(state in ("AVAILABLE", "FAILED") for state in states):
             return
         time.sleep(0.2)
     raise DemoFailed(f"the server was not ready after {_START_S} s; see {log}")

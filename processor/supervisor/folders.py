@@ -85,14 +85,14 @@ class FolderWatch:
         self._wall_s = wall_s
         self._monotonic_s = monotonic_s
         self._stat = stat
-        self._has_looked = False
+        self._there_before: set[int] | None = None  # the numbers at the first look, of folders not looked into yet
         self._fingerprints: dict[int, Fingerprints] = {}
         self._since: dict[int, tuple[str, float]] = {}
         self._lacks_values: dict[int, tuple[str, bool]] = {}
 
     def look(self, policy: VersionPolicy) -> ModelFolder:
         """The folders that `policy` may choose from: for the latest n, down to the n-th that is surely complete."""
-        is_first, self._has_looked = not self._has_looked, True
+        before, self._there_before = self._there_before, set()
         try:
             numbered, duplicates = numbered_folders(self._path)
         except FileNotFoundError:
@@ -104,6 +104,7 @@ class FolderWatch:
         if not numbered:
             problem = f"{self._path} has no version folder: expected one named by a number, such as 1"
             return ModelFolder(problem=problem, duplicates=tuple(duplicates))
+        self._there_before = set(numbered) if before is None else before & numbered.keys()
         self._forget(numbered)
         if policy.kind == "listed":
             listed = {entry.version for entry in policy.listed}
@@ -113,6 +114,8 @@ class FolderWatch:
             sure = sum(folder.waiting_for is None and not folder.doubt for folder in folders)
             if policy.kind == "latest" and sure >= policy.latest:
                 break
+            is_first = version in self._there_before
+            self._there_before.discard(version)
             folders.append(self._look_at(version, numbered[version], is_first))
         return ModelFolder(versions=tuple(folders), duplicates=tuple(duplicates))
 
@@ -137,6 +140,7 @@ class FolderWatch:
         still_s = self._still_s(version, look.fingerprint)
         if is_first:
             still_s = max(still_s, self._wall_s() - look.changed_s)
+            self._since[version] = (look.fingerprint, self._monotonic_s() - still_s)  # later looks count on from there
         missing = _missing_piece(look.sizes)
         doubt = _partial_copy(look.sizes)
         if doubt is None and lacks_values:

@@ -31,8 +31,13 @@ async def open_when_loaded(supervisor: "Supervisor") -> None:
     supervisor.gateways.start()
 
 
-def _is_told(supervisor: "Supervisor") -> bool:
-    return supervisor.told_unready == {name: model.reason for name, model in supervisor.unready().items()}
+def _is_at_rest(supervisor: "Supervisor") -> bool:
+    """Whether nothing more comes by itself, and no folder is being looked at."""
+    return supervisor.settled and all(model.is_seen for model in supervisor.wanted())
+
+
+def _is_news(supervisor: "Supervisor") -> bool:
+    return supervisor.told_unready != {name: model.reason for name, model in supervisor.unready().items()}
 
 
 def _tell_unready(supervisor: "Supervisor") -> None:
@@ -59,9 +64,9 @@ async def announce_ready(supervisor: "Supervisor") -> None:
     while not supervisor.ready:
         try:
             async with asyncio.timeout(_WAIT_S):
-                await supervisor.until(lambda: supervisor.ready or (supervisor.settled and not _is_told(supervisor)))
+                await supervisor.until(lambda: supervisor.ready or (_is_at_rest(supervisor) and _is_news(supervisor)))
         except TimeoutError:
-            if _is_told(supervisor):
+            if not _is_news(supervisor):
                 continue
         if not supervisor.ready:
             _tell_unready(supervisor)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from processor.manifest import ModelSettings
 from processor.percentages import percent
 from processor.supervisor import lifecycle
-from processor.supervisor.lifecycle import Instance, Revision, Trouble, VersionReport, WantedModel
+from processor.supervisor.lifecycle import Instance, Revision, Standing, Trouble, VersionReport, WantedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,10 @@ def missing_arms(settings: ModelSettings, reports: Sequence[VersionReport], serv
         if entry.version in serving or entry.shadow is not None or not (entry.traffic or entry.label):
             continue
         report = by_version.get(entry.version)
-        if report is not None and report.restarting:
-            continue  # for a moment; its own error says so
+        if report is not None and (report.restarting or report.standing is Standing.AVAILABLE):
+            continue  # for a moment; its own error says so, or gateways are being told
         why = f": {report.error}" if report is not None and report.error else ""
-        state = "is not there" if report is None else f"is {report.state.value}"
+        state = "is not there" if report is None else f"is {report.standing.value}"
         fates = []
         if entry.traffic:
             fate = "are refused" if settings.missing_arm == "fail" else "go to the others"

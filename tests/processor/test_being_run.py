@@ -144,7 +144,7 @@ def test_live_ready_and_ready_by_model(folder: Path) -> None:
         assert status("/v2/models/late/ready", "http") == 400
         # A version that takes long to load: nobody takes the host out for it.
         onnx_models.write_heavy(folder / "late/1", 200)
-        wait_until(lambda: server.version("late", 1).get("state") in ("START", "LOADING"), "the load")
+        wait_until(lambda: server.version("late", 1).get("state") in ("WAITING", "QUEUED", "LOADING"), "the load")
         assert status("/v2/health/ready", "http") == status("/v1/ready") == 200
         server.wait_state("late", 1, "AVAILABLE")
         assert status("/v1/ready/late") == 200

@@ -227,6 +227,34 @@ def test_old_times_make_nothing_complete_that_came_while_we_looked(tmp_path: Pat
     assert [folder.waiting_for for folder in looks(looking, clock, 3)[0::2]] == ["still being written"] * 2 + [None]
 
 
+def test_what_was_complete_at_the_first_look_stays_so(tmp_path: Path) -> None:
+    """Or its load would be stopped at the second look, and begin again when it has stood still once more."""
+    make(tmp_path, "1/model.onnx", "2/model.onnx", "2/model.onnx.tmp")
+    clock = Clock()
+    looking = watch(tmp_path, clock)
+    for _ in range(5):
+        assert [folder.waiting_for for folder in looking.look(ALL).versions] == [None, None]
+        clock.s += 0.5
+
+
+def test_what_was_there_before_is_complete_whenever_it_is_looked_into(tmp_path: Path) -> None:
+    """Of the latest versions only as many are looked into as are to be served."""
+    make(tmp_path, "1/model.onnx", "2/model.onnx")
+    clock = Clock()
+    looking = watch(tmp_path, clock)
+    assert [folder.version for folder in looking.look(LATEST).versions] == [2]
+    (tmp_path / "2/model.onnx").write_text("written to")
+    assert [(folder.version, folder.waiting_for) for folder in looking.look(LATEST).versions] == [
+        (2, "still being written"),
+        (1, None),
+    ]
+    empty = watch(tmp_path / "later", clock)
+    (tmp_path / "later").mkdir()
+    assert empty.look(ALL).problem
+    make(tmp_path, "later/1/model.onnx")
+    assert empty.look(ALL).versions[0].waiting_for == "still being written", "it was not there before"
+
+
 def test_a_folder_must_stand_still(tmp_path: Path) -> None:
     make(tmp_path, "1/model.onnx")
     clock = Clock()

@@ -16,7 +16,7 @@ from processor.errors import ModelNotFound, RequestError, Unavailable
 from processor.manifest import ModelSettings, parse_manifest
 from processor.routes import ModelRoute, VersionRoute
 from processor.supervisor import readiness
-from processor.supervisor.lifecycle import State, VersionReport, WantedModel
+from processor.supervisor.lifecycle import Standing, State, VersionReport, WantedModel
 from processor.supervisor.readiness import Unready
 from processor.wire import messages
 from tests.support import onnx_models
@@ -133,19 +133,21 @@ def settings_of(missing_arm: str = "") -> ModelSettings:
 
 def test_missing_arms_are_told() -> None:
     reports = [
-        VersionReport(version=1, state=State.END, error="no room"),
-        VersionReport(version=2, state=State.AVAILABLE),
+        VersionReport(version=1, state=State.END, standing=Standing.FAILED, error="no room"),
+        VersionReport(version=2, state=State.AVAILABLE, standing=Standing.AVAILABLE),
     ]
     (default,) = readiness.missing_arms(settings_of(), reports, [2])
     fate = "its 95 % of the calls go to the others and calls of label stable are refused"
-    assert default == f"version 1 is END, and {fate} (missing_arm): no room"
+    assert default == f"version 1 is FAILED, and {fate} (missing_arm): no room"
     (fails,) = readiness.missing_arms(settings_of(", missing_arm: fail"), reports, [2])
     assert "its 95 % of the calls are refused and calls of label stable are refused" in fails
     (others,) = readiness.missing_arms(settings_of(", missing_arm: others"), reports, [2])
     assert "its 95 % of the calls go to the others and calls of label stable go to the others" in others
     assert readiness.missing_arms(settings_of(), [], []) == [], "the whole model is missing: that is told elsewhere"
     assert readiness.missing_arms(settings_of(), reports, [1, 2]) == []
-    restarting = [VersionReport(version=1, state=State.START, error="killed", restarting=True)]
+    restarting = [
+        VersionReport(version=1, state=State.START, standing=Standing.RESTARTING, error="killed", restarting=True)
+    ]
     assert readiness.missing_arms(settings_of(), restarting, [2]) == []
 
 
@@ -213,7 +215,7 @@ def test_a_broken_arm_is_a_problem_of_status(tmp_path: Path) -> None:
     )
     with serving(tmp_path, models) as server, server.client() as client:
         server.wait_state("m", 2, "AVAILABLE")
-        told = "version 1 is END, and its 95 % of the calls are refused and calls of label stable are refused"
+        told = "version 1 is FAILED, and its 95 % of the calls are refused and calls of label stable are refused"
         wait_until(lambda: told in server.log.read_text(), "the warning")
         assert told in render(server.status())
         seen: Counter[Any] = Counter()

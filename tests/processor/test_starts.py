@@ -20,6 +20,7 @@ from processor.errors import Unavailable
 from processor.gateway.router import Router
 from processor.routes import ModelRoute, VersionRoute
 from processor.supervisor import gateways
+from processor.supervisor.events import Events
 from processor.wire import messages
 from tests.support import onnx_models
 from tests.support.load import ScaleLoad
@@ -125,6 +126,7 @@ def test_a_gateway_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Mon
     async def run() -> None:
         kept = gateways.Gateways(
             kinds=[{"protocol": "grpc", "address": "a"}],
+            events=Events(),
             on_change=lambda: None,
             on_ask=lambda *_: None,
             on_counts=lambda _: None,
