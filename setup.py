@@ -95,6 +95,7 @@ setup(
     ],
     cmdclass={"build_py": BuildWithDescriptors},
     install_requires=[
+        "argcomplete>=3.5,<4",
         "google-crc32c>=1.5,<2",
         "grpcio>=1.71,<2",
         "grpcio-health-checking>=1.71,<2",
@@ -108,6 +109,7 @@ setup(
         "psutil>=6,<8",
         "pydantic>=2.10,<3",
         "pyyaml>=6,<7",
+        "rich>=13.7,<16",
         "ruamel.yaml>=0.18,<1",
         "starlette>=0.45,<2",
         "uvicorn>=0.34,<1",

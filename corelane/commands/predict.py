@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from corelane.client import Client
-from corelane.commands.common import add_command, add_json, say, version_argument
+from corelane.commands.common import add_command, add_json, version_argument
+from corelane.terminal import say
 from processor.errors import InvalidRequest
 from processor.manifest import ListenSettings
 from processor.tensors import NUMPY_TYPES

@@ -17,10 +17,11 @@ import numpy as np
 
 import configs
 from corelane.client import Client
-from corelane.commands.common import call_admin, table
+from corelane.commands.common import call_admin
 from corelane.core_map import as_text
 from corelane.demo.clicks import Clicks, auc, generate
 from corelane.demo.traffic import Traffic, inputs_of
+from corelane.terminal import table
 from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.errors import ControlError, CorelaneError, RequestError
 from processor.manifest import Manifest, load_manifest

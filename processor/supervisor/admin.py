@@ -8,6 +8,7 @@ GET  /v1/ready    200 once the models answer (host.ready), until the end; 503 sa
 GET  /v1/history  rates and latencies of the last minutes
 GET  /v1/report   what `corelane report --json` prints
 GET  /v1/events   what happened, the newest last; ?model=, ?version=, ?limit=
+GET  /v1/logs     the newest lines of the log; ?model=, ?version=, ?limit=, ?after=
 GET  /v1/traffic/MODEL  the earlier splits, which `rollback` can go back to
 POST /v1/traffic  {"action": "promote" | "rollback" | "split", "model", "version", "shares": {version: percent}, "back"}
 POST /v1/apply    {"manifest": text, "base": folder, "source": name, "yes"}; 409 and {"problems": [...]} if refused
@@ -39,6 +40,7 @@ from processor.manifest.files import BYTES_MAX
 from processor.supervisor import orders
 from processor.supervisor.asks import metrics
 from processor.supervisor.exposition import CONTENT_TYPE
+from processor.supervisor.log_lines import LogLines
 from processor.supervisor.report import report
 from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
@@ -70,7 +72,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def application(supervisor: Supervisor) -> Starlette:
+def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
     page = resources.files("processor.supervisor").joinpath("page.html").read_bytes()
 
     async def get_status(request: Request) -> Response:
@@ -102,6 +104,9 @@ def application(supervisor: Supervisor) -> Starlette:
     async def get_events(request: Request) -> Response:
         return _Json(*orders.events(supervisor, request.query_params))
 
+    async def get_logs(request: Request) -> Response:
+        return _Json(*orders.log_lines(lines, request.query_params))
+
     async def get_earlier(request: Request) -> Response:
         return _Json(*await orders.earlier_splits(supervisor, request.path_params["model"]))
 
@@ -124,10 +129,11 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/v1/report", get_report),
             Route("/v1/live", get_live),
             Route("/v1/ready", get_ready),
-            Route("/v1/ready/{model}", get_ready),
+            Route("/v1/ready/{model:path}", get_ready),
             Route("/v1/history", get_history),
             Route("/v1/events", get_events),
-            Route("/v1/traffic/{model}", get_earlier),
+            Route("/v1/logs", get_logs),
+            Route("/v1/traffic/{model:path}", get_earlier),
             Route("/", get_page),
             Route("/metrics", get_metrics),
             Route("/monitoring/prometheus/metrics", get_metrics),
@@ -191,7 +197,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def admin_server(supervisor: Supervisor) -> uvicorn.Server:
+def admin_server(supervisor: Supervisor, lines: LogLines) -> uvicorn.Server:
     """A server to run on the supervisor's loop, on a socket that already listens."""
     bounds = Bounds(connections_max=_CONNECTIONS_MAX, idle_s=_IDLE_S)
-    return _Server(BoundedConfig(application(supervisor), bounds, log_level="warning"))
+    return _Server(BoundedConfig(application(supervisor, lines), bounds, log_level="warning"))

@@ -111,7 +111,7 @@ class Events:
             events: Iterable[Event] = [*self._before, *self._events]
         if model:
             events = [event for event in events if event.model == model and version in (None, event.version)]
-        return list(events)[-count_max:]
+        return list(events)[-count_max:] if count_max else []
 
     def _keep(self, path: Path) -> None:
         """On a thread of its own: the disk may hang."""

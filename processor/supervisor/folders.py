@@ -1,5 +1,6 @@
 """Version folders on disk: which there are, and whether each is complete."""
 
+import errno
 import os
 import re
 from collections.abc import Callable, Collection
@@ -91,7 +92,8 @@ class FolderWatch:
         self._lacks_values: dict[int, tuple[str, bool]] = {}
 
     def look(self, policy: VersionPolicy) -> ModelFolder:
-        """The folders that `policy` may choose from: for the latest n, down to the n-th that is surely complete."""
+        """The folders that `policy` may choose from: for the latest n, down to the n-th that is surely complete.
+        OSError if this process lacks what it takes to look."""
         before, self._there_before = self._there_before, set()
         try:
             numbered, duplicates = numbered_folders(self._path)
@@ -100,6 +102,7 @@ class FolderWatch:
         except NotADirectoryError:
             return ModelFolder(problem=f"{self._path} is not a folder")
         except OSError as error:
+            _raise_if_ours(error)
             return ModelFolder(problem=f"{self._path} cannot be read: {error.strerror}")
         if not numbered:
             problem = f"{self._path} has no version folder: expected one named by a number, such as 1"
@@ -132,6 +135,7 @@ class FolderWatch:
         except Exception as error:  # of any kind, it is this version's trouble and no other's
             reason = f"{path} cannot be looked at: {error}"
             if isinstance(error, OSError):
+                _raise_if_ours(error)
                 reason = f"{error.filename or path} cannot be read: {error.strerror}"
             still_s = self._still_s(version, reason)
             return VersionFolder(
@@ -200,6 +204,12 @@ def _partial_copy(files: Collection[str]) -> str | None:
         if base.endswith(_PARTIAL_SUFFIXES) or _RSYNC_TEMPORARY.fullmatch(base):
             return f"{name} is a partial copy"
     return None
+
+
+def _raise_if_ours(error: OSError) -> None:
+    """What this process lacks for the moment says nothing of a folder."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise error
 
 
 def _missing_piece(files: Collection[str]) -> str | None:

@@ -14,6 +14,8 @@ from processor.manifest.changes import changes, check_applicable
 from processor.manifest.paths import path_problem
 from processor.supervisor import tasks
 from processor.supervisor.events import KEPT_MAX
+from processor.supervisor.log_lines import KEPT_MAX as log_kept_max
+from processor.supervisor.log_lines import LogLines
 from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.traffic import Order
@@ -38,10 +40,10 @@ async def apply(supervisor: Supervisor, body: Any, host: str) -> Answer:
             # A large one takes seconds to parse.
             parse = partial(parse_manifest, text, source=source, base=base)
             manifest = await tasks.on_daemon_thread(parse, "manifest")
+            check_applicable(supervisor.manifest, manifest)
             if not certain and _unloads_all(supervisor.manifest, manifest):
                 raise ControlError("this unloads every model that is served; say `--yes` if it should")
             if preview:
-                check_applicable(supervisor.manifest, manifest)
                 return {"changes": changes(supervisor.manifest, manifest)}, 200
             changed = supervisor.apply(manifest, by)
         except ManifestError as error:
@@ -110,12 +112,32 @@ async def earlier_splits(supervisor: Supervisor, model: str) -> Answer:
 
 def events(supervisor: Supervisor, query: Mapping[str, str]) -> Answer:
     """{"events": [...]}, the newest last; `model`, `version` and `limit` are optional."""
-    limit, number = query.get("limit", str(KEPT_MAX)), query.get("version")
-    version = None if number is None else version_number(number)
-    if not (limit.isascii() and limit.isdecimal()) or (number is not None and version is None):
-        return {"problems": ["limit and version should be numbers"]}, 400
-    latest = supervisor.events.latest(min(int(limit[:9]), KEPT_MAX), query.get("model", ""), version)
+    try:
+        limit, version = _number(query, "limit", KEPT_MAX), _number(query, "version", None)
+    except ValueError as error:
+        return {"problems": [str(error)]}, 400
+    latest = supervisor.events.latest(limit or 0, query.get("model", ""), version)
     return {"events": [event.to_json() for event in latest]}, 200
+
+
+def log_lines(lines: LogLines, query: Mapping[str, str]) -> Answer:
+    """{"lines": [{"number", "at_s", "level", "text"}]}, the newest last; `model`, `version`, `limit` and `after` (the
+    number of a line) are optional."""
+    try:
+        limit, version = _number(query, "limit", log_kept_max), _number(query, "version", None)
+        after = _number(query, "after", 0)
+    except ValueError as error:
+        return {"problems": [str(error)]}, 400
+    latest = lines.latest(limit or 0, query.get("model", ""), version, after or 0)
+    return {"lines": [line.to_json() for line in latest]}, 200
+
+
+def _number(query: Mapping[str, str], name: str, default: int | None) -> int | None:
+    text = query.get(name)
+    number = default if text is None else version_number(text)
+    if text is not None and number is None:
+        raise ValueError(f"{name} should be a whole number")
+    return number
 
 
 def _who(body: Any, host: str) -> str:

@@ -23,6 +23,7 @@ from processor.model_files import real_path
 from processor.supervisor import tasks
 from processor.supervisor.admin import admin_server
 from processor.supervisor.events import Events, Kind
+from processor.supervisor.log_lines import LogLines
 from processor.supervisor.splits import Splits
 from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.traffic import DISK_S
@@ -53,6 +54,8 @@ def serve_flags(converted: Converted) -> None:
 
 
 def _serve(manifest: Manifest, manifest_path: Path | None, knobs: Knobs, flags: Converted | None = None) -> None:
+    lines = LogLines()
+    logging.getLogger().addHandler(lines)
     host = read_host()
     _check_worker_user(manifest)
     # Workers of another user say it of their own.
@@ -68,7 +71,7 @@ def _serve(manifest: Manifest, manifest_path: Path | None, knobs: Knobs, flags: 
             supervisor = Supervisor(
                 manifest, manifest_path, host, knobs, events, splits, opens_when_loaded=flags is not None
             )
-            admin = admin_server(supervisor)
+            admin = admin_server(supervisor, lines)
             admin_task = tasks.start(admin.serve(sockets=[admin_socket]), "the admin API", supervisor.fail)
             follow = None
             if flags is not None and flags.config_file is not None and flags.poll_s > 0:

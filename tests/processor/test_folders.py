@@ -1,9 +1,11 @@
 """Version folders: which are seen, and when one counts as complete."""
 
+import errno
 import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -319,6 +321,24 @@ def test_links_that_lead_nowhere_are_their_own_versions_trouble(tmp_path: Path) 
         f"{tmp_path}/7 is not served: file name too long",
         f"{tmp_path}/9 is not served: it is a link to no folder",
     ]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_we_lack_for_the_moment_says_nothing_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    make(tmp_path, "1/model.onnx")
+
+    def odd(path: Path) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    looking = watch(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", odd)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            looking.look(ALL)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        FolderWatch(tmp_path, 1.0, time.time, time.monotonic, stat=odd).look(ALL)
 
 
 def test_a_version_that_cannot_be_looked_at_for_any_reason_is_that_versions_trouble(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -100,8 +101,8 @@ def test_a_worker_that_cannot_be_started_is_its_versions_trouble(server: Server)
         worker = server.version("a", 1)["pid"]
         with _without_descriptors(server.process.pid):
             os.kill(worker, signal.SIGKILL)
-            said = "[a/1] the worker cannot be started: [Errno 24] Too many open files"
-            wait_until(lambda: said in server.log.read_text(), "the trouble")
+            said = re.compile(r"\[a/1\] the worker cannot be started: .*Too many open files")
+            wait_until(lambda: said.search(server.log.read_text()), "the trouble")
         server.wait_state("a", 1, "AVAILABLE")
     assert spared.failures == []
     wait_until(lambda: psutil.Process(server.process.pid).num_fds() <= before, "no descriptor left")
@@ -141,14 +142,13 @@ def test_a_gateway_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Mon
     assert started == ["gateway:a"] * 3
 
 
-@pytest.mark.parametrize(
-    ("up", "said"), [(2, "another took its place"), (1, "1 of 2 are up, the rest is started again")]
-)
-def test_status_says_whether_a_gateway_has_been_replaced(server: Server, up: int, said: str) -> None:
+def test_status_says_that_gateways_are_missing(server: Server) -> None:
     found = server.status()
-    found["gateways"] = [{**found["gateways"][0], "ready": True} for _ in range(up)]
+    assert found["gateway_error"] == ""
+    found["gateways"] = [{**found["gateways"][0], "ready": True}]
     found["gateways_expected"], found["gateway_error"] = 2, "was killed by SIGKILL"
-    assert f"a gateway was killed by SIGKILL; {said}" in render(found).split("\n")
+    said = "a gateway was killed by SIGKILL; 1 of 2 are up, the rest is started again"
+    assert said in render(found).split("\n")
 
 
 class _Channel(WorkerChannel):

@@ -211,9 +211,9 @@ def test_promote_and_roll_back_without_a_failed_call(folder: Path) -> None:
         result = run(server, "promote", "m", "2")
         assert (result.returncode, result.stderr) == (0, "")
         said = [
-            "version 2 of model m gets all calls",
             "label stable of model m moves from version 1 to version 2",
             "label canary of model m moves from version 2 to version 1",
+            "version 2 of model m gets all calls",
             "calls of model m: version 2 100 %, copied to version 3 10 %",
             f"written to {folder / 'manifest.yaml'}",
         ]
