@@ -105,8 +105,15 @@ class Gateways:
         self.past_cpu_s = [0.0] * len(kinds)  # by place, of those that have ended
         self._table: control.Message = self._message([], False)
         self._stopping = False
+        self._started = False
         self._failures = itertools.count()
         self._was_up = False
+
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a gateway that listens, for each protocol."""
+        listening = {gateway.kind["protocol"] for gateway in self.list if gateway.ready}
+        return listening == {kind["protocol"] for kind in self.kinds}
 
     @property
     def up(self) -> bool:
@@ -114,6 +121,7 @@ class Gateways:
         return len(self.list) == len(self.kinds) and all(gateway.ready for gateway in self.list)
 
     def start(self) -> None:
+        self._started = True
         for place in range(len(self.kinds)):
             self._start_one(place)
 
@@ -140,8 +148,9 @@ class Gateways:
         return next((gateway.problems[instance] for gateway in self.list if instance in gateway.problems), "")
 
     def all_have(self, epoch: int) -> bool:
-        """Whether every live gateway has taken over table `epoch` or a later one."""
-        return all(gateway.acknowledged >= epoch for gateway in self.list)
+        """Whether every live gateway has taken over table `epoch` or a later one. If none is left of those that were
+        started, none has."""
+        return (bool(self.list) or not self._started) and all(gateway.acknowledged >= epoch for gateway in self.list)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls, answers those under way, and returns when the gateways have ended."""

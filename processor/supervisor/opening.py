@@ -37,12 +37,12 @@ def _is_at_rest(supervisor: "Supervisor") -> bool:
 
 
 def _is_news(supervisor: "Supervisor") -> bool:
-    return supervisor.told_unready != {name: model.reason for name, model in supervisor.unready().items()}
+    return supervisor.telling.unready != {name: model.reason for name, model in supervisor.unready().items()}
 
 
 def _tell_unready(supervisor: "Supervisor") -> None:
     missing = supervisor.unready()
-    supervisor.told_unready = {name: model.reason for name, model in missing.items()}
+    supervisor.telling.unready = {name: model.reason for name, model in missing.items()}
     said = "; ".join(f"model {name}: {model.reason}" for name, model in sorted(missing.items()))
     _logger.warning("not ready (host.ready: %s): %s", supervisor.manifest.host.ready, said)
     if supervisor.settled:
@@ -55,6 +55,9 @@ def is_loaded(supervisor: "Supervisor", waited_s: float) -> bool:
     models = supervisor.wanted()
     if waited_s >= _INCOMPLETE_S:
         models = [dataclasses.replace(model, is_coming=False) for model in models]
+        # Nor does one whose load or start has failed and is tried again.
+        tried = {revision.spec.model for revision in supervisor.workers.troubles}
+        models = [model for model in models if model.name not in tried]
     return all(supervisor.is_settled(model) for model in models)
 
 

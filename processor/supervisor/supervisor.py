@@ -49,10 +49,8 @@ from scheduler import Host
 
 _logger = logging.getLogger("corelane")
 
-_TICK_S = 0.25
-_PLAN_TICKS = 8
-_GATEWAY_START_S = 60.0
-_GATEWAY_PATIENCE = 3
+_TICK_S, _PLAN_TICKS = 0.25, 8
+_GATEWAY_START_S, _GATEWAY_PATIENCE = 60.0, 3
 
 
 class Supervisor:
@@ -73,8 +71,8 @@ class Supervisor:
         self.scheduling = Scheduling(self.host, events)
         self.folders: dict[str, ModelFolder] = {}
         self.was_ready = False
-        self.told_unready: dict[str, str] = {}  # why which model is not ready, as the log said last
-        self._telling = Telling(events)
+        self._silences = readiness.Silences()
+        self.telling = Telling(events)
         self.notifier = Notifier()
         self.faults = Faults()
         self.meters = Meters()
@@ -195,9 +193,13 @@ class Supervisor:
 
     @property
     def ready(self) -> bool:
-        """Whether probes hear that clients can call. Once they did, a later load does not take it back: whoever sends
-        traffic here would take a whole host out. The end does."""
-        return self.was_ready and not self._stopping
+        """Whether probes hear that clients can call. A later load does not take it back; a silent model does."""
+        return self.gateways.reachable and self._answers
+
+    @property
+    def _answers(self) -> bool:
+        calm = self._silences.allow(self.manifest.host.ready, time.monotonic())
+        return self.was_ready and calm and not self._stopping
 
     @property
     def settled(self) -> bool:
@@ -354,7 +356,7 @@ class Supervisor:
             self._watches[name].look_again()
 
     def _on_folder(self, name: str, folder: ModelFolder) -> None:
-        self._telling.folder(name, self.folders.get(name, ModelFolder()), folder)
+        self.telling.folder(name, self.folders.get(name, ModelFolder()), folder)
         self.folders[name] = folder
         self._reconcile()
 
@@ -435,13 +437,14 @@ class Supervisor:
         plan = self.scheduling.plan
         workers.carry_out(actions, self.scheduling.cpus_of_loads(), quietly=not (plan and plan.pool))
         workers.forget(wanted)
+        self._silences.look([model.name for model in wanted], workers.routed_models(), time.monotonic())
         if not self.was_ready and self.gateways.up:
             self.was_ready = readiness.is_ready(self.manifest.host.ready, wanted, self._unready(wanted))
         for settings in self.manifest.models if self.was_ready else ():  # not while versions are loaded first
-            self._telling.missing_arms(settings.name, self.missing_arms(settings, wanted))
+            self.telling.missing_arms(settings.name, self.missing_arms(settings, wanted))
         routes = route_table(self, wanted)
         self.routes = {route.name: route for route in routes}
-        self.gateways.publish(routes, self.was_ready)
+        self.gateways.publish(routes, self._answers)
         if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have, self.gateways.problem):
             asyncio.get_running_loop().call_soon(self._reconcile)
         self._spawn(self._notify(), "a notification")

@@ -12,6 +12,7 @@ class Telling:
 
     def __init__(self, events: Events) -> None:
         self._events = events
+        self.unready: dict[str, str] = {}  # why which model is not ready, as was told last
         self._missing_arms: dict[str, Sequence[str]] = {}  # as was told last, by model
 
     def missing_arms(self, model: str, missing: Sequence[str]) -> None:

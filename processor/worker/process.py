@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
     drain_asked = threading.Event()
     placements: queue.Queue[control.Message] = queue.Queue()
-    sessions = SessionThreads()
+    sessions = SessionThreads(spec.run_timeout_s)
 
     def handle(message: control.Message) -> None:
         if message["type"] == "drain":

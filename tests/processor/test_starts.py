@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -239,3 +240,23 @@ def test_nobody_can_cut_a_channel_short() -> None:
     channel = _native.SharedChannel.create(instance=1, slots=4, message_bytes_max=1 << 20, queue_timeout_ns=1)
     with pytest.raises(PermissionError):
         os.ftruncate(channel.descriptor, 0)
+
+
+def test_no_gateway_knows_nothing() -> None:
+    """Or versions would be AVAILABLE, and those before them drained, while nobody can call."""
+    kept = gateways.Gateways(
+        kinds=[{"protocol": "grpc", "address": "a"}, {"protocol": "http", "address": "b"}],
+        events=Events(),
+        on_change=lambda: None,
+        on_ask=lambda *_: None,
+        on_counts=lambda _: None,
+        on_end=lambda _: None,
+    )
+    assert kept.all_have(0), "before they are started, loads need not wait for them"
+    kept._started = True
+    assert not kept.all_have(0) and not kept.reachable
+    grpc_one, http_one = (SimpleNamespace(acknowledged=3, ready=True, kind=kind) for kind in kept.kinds)
+    kept.list.append(grpc_one)
+    assert kept.all_have(3) and not kept.all_have(4) and not kept.reachable
+    kept.list.append(http_one)
+    assert kept.reachable

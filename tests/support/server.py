@@ -116,7 +116,7 @@ class Server:
         )
 
     def apply(self, text: str) -> dict[str, Any]:
-        body = {"manifest": text, "base": str(self.manifest.parent), "source": "test.yaml"}
+        body = {"manifest": text, "base": str(self.manifest.parent), "source": "test.yaml", "yes": True}
         return call_admin(self.admin, "/v1/apply", body)
 
     def client(self) -> Client:
