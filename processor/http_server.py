@@ -11,7 +11,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEADERS_BYTES_MAX = 64 << 10
 _LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_WHY_FULL = b'{"error": "too many connections", "problems": ["it has as many connections as it may: try again"]}'
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%s" % (len(_WHY_FULL), _WHY_FULL)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,11 +147,13 @@ def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
 
 async def _json(request: Request) -> Any:
     """The body, parsed. HTTPException for one that is too large; ValueError for one that is no JSON."""
-    data = bytearray()
+    data, size = bytearray(), 0
     async for part in request.stream():
-        data += part
-        if len(data) > _BODY_BYTES_MAX:
-            raise HTTPException(413, f"the body is over {_BODY_BYTES_MAX >> 20} MiB")
+        size += len(part)
+        if size <= _BODY_BYTES_MAX:
+            data += part
+    if size > _BODY_BYTES_MAX:  # read to its end and let go: who still sends hears no answer
+        raise HTTPException(413, f"the body is over {_BODY_BYTES_MAX >> 20} MiB")
     try:
         return json.loads(data)
     except RecursionError:

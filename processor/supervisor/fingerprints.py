@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from processor.cache_files import checksum
 from processor.model_files import content_of
 
 WHOLE_BYTES = 1 << 20  # files up to that are read whole, of larger ones as much
 _SAMPLES = 16
+_PAUSE_S = 0.004  # after 4 MiB: less than a GiB a second
 _VAIN_MAX = 3
 _RESTLESS_S = 30.0  # also the time between two reads of a file that changes its times and nothing else
 _FORGOTTEN_S = 600.0  # changes of times that lie so far apart have nothing to do with each other
@@ -31,14 +33,18 @@ class FolderLook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """What is known of a file. `is_read`: its content, since its times changed. `reads_in_vain`: how often that was
-    for nothing; `moves_in_vain`: how often its modification time changed for nothing, first and last at `moved_s`."""
+    """What is known of a file. `content` is a digest, of a large file one of samples; `whole` is the checksum of all of
+    that, taken once it stands still, and `variant` tells it from one with equal samples. `is_read`: its content, since
+    its times changed. `reads_in_vain`: how often that was for nothing; `moves_in_vain`: how often its modification time
+    changed for nothing, first and last at `moved_s`."""
 
     place: str
     size: int
     times: Times
     content: str
     read_s: float
+    whole: int | None = None
+    variant: str = ""
     is_read: bool = True
     reads_in_vain: int = 0
     moves_in_vain: int = 0
@@ -47,16 +53,18 @@ class _File:
     def mark(self, now_s: float) -> tuple[object, ...]:
         restless = self.moves_in_vain >= _VAIN_MAX and now_s - self.moved_s[0] >= _RESTLESS_S
         modified = self.times[0] if self.size > WHOLE_BYTES and not restless else None
-        return self.size, self.content, modified
+        return self.size, self.content, self.variant, modified
 
 
 class Fingerprints:
     """Of one version's folder, look after look.
 
     A file is the same as long as its name, its size and its content are: all of it, or of a large file a sample and the
-    modification time. Neither inodes nor change times count, which a FUSE or object-store mount may make up anew for
-    each look; they only say when to read again. Where times change at every look and content does not, files are read
-    now and then, and a modification time that does not stand still no longer counts.
+    modification time. A large one that comes with another inode or change time and the modification time that was there
+    before (as reproducible builds leave it) is compared whole. Neither inodes nor change times count by themselves,
+    which a FUSE or object-store mount may make up anew for each look; they only say when to read again. Where times
+    change at every look and content does not, files are read now and then, and a modification time that does not stand
+    still no longer counts.
 
     Thread safety: none, one look at a time."""
 
@@ -91,8 +99,9 @@ class Fingerprints:
         fresh = _File(place=place, size=found.st_size, times=times, content="", read_s=now_s)
         if known is None or (known.place, known.size) != (place, found.st_size):
             return replace(fresh, content=_content(path, found))
+        is_large = found.st_size > WHOLE_BYTES
         if known.times == times and known.is_read:
-            return known
+            return replace(known, whole=_whole(path)) if is_large and known.whole is None else known
         if known.times[0] != times[0]:
             first_s, last_s = known.moved_s
             goes_on = known.moves_in_vain > 0 and now_s - last_s < _FORGOTTEN_S
@@ -106,7 +115,19 @@ class Fingerprints:
         content = _content(path, found)
         if content != known.content:
             return replace(fresh, content=content)
+        if is_large and known.times[0] == times[0] and known.whole is not None and known.reads_in_vain < _VAIN_MAX:
+            whole = _whole(path)
+            if whole != known.whole:
+                return replace(fresh, content=content, whole=whole, variant=f"{whole}")
         return replace(known, times=times, is_read=True, read_s=now_s, reads_in_vain=known.reads_in_vain + 1)
+
+
+def _whole(path: Path) -> int:
+    """The checksum of all of a file; 0 of one that only its reader may read. Slowly, beside what serves."""
+    try:
+        return checksum(path, pause_s=_PAUSE_S)
+    except PermissionError:
+        return 0
 
 
 def _content(path: Path, found: os.stat_result) -> str:

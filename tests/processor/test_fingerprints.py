@@ -132,3 +132,26 @@ def test_links_out_of_the_version_are_bounded(tmp_path: Path, target: str) -> No
     write(folder / "model.onnx", 10)
     (folder / "link").symlink_to(target)
     assert Fingerprints(lambda: 0.0).look(folder).sizes.keys() <= {"model.onnx"}
+
+
+def test_one_row_of_a_large_table_is_seen_behind_equal_times_and_samples(tmp_path: Path) -> None:
+    """As reproducible builds replace it: another inode, the size and the modification time that were there before."""
+    file = write(tmp_path / "1/table", LARGE)
+    mount = Mount(tmp_path / "1")
+    before = [mount.look() for _ in range(3)]
+    other = write(tmp_path / "other", LARGE)
+    data = bytearray(other.read_bytes())
+    data[WHOLE_BYTES // 16 + 1000] ^= 1  # between two samples
+    other.write_bytes(data)
+    os.utime(other, (1000, 1000))
+    other.replace(file)
+    after = [mount.look() for _ in range(3)]
+    assert len(set(before)) == len(set(after)) == 1
+    assert before[0] != after[0]
+    os.chmod(file, 0o640)  # a change time, and nothing else
+    assert mount.look() == after[0]
+    same = write(tmp_path / "same", LARGE)
+    same.write_bytes(data)
+    os.utime(same, (1000, 1000))
+    same.replace(file)
+    assert mount.look() == after[0], "the same bytes by another inode"
