@@ -26,6 +26,7 @@ PROTO_FOLDER = "processor/wire/proto"
 CLIENT = ["grpcio>=1.71,<2", "ml_dtypes>=0.5,<1", "numpy>=1.26,<3", "protobuf>=5.29,<8"]
 # corelane/__main__.py has the modules of these.
 SERVER = [
+    "argcomplete>=3.5,<4",
     "google-crc32c>=1.5,<2",
     "grpcio-health-checking>=1.71,<2",
     "grpcio-reflection>=1.71,<2",
@@ -35,6 +36,7 @@ SERVER = [
     "psutil>=6,<8",
     "pydantic>=2.10,<3",
     "pyyaml>=6,<7",
+    "rich>=13.7,<16",
     "ruamel.yaml>=0.18,<1",
     "starlette>=0.45,<2",
     "uvicorn>=0.34,<1",

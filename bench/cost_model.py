@@ -17,7 +17,8 @@ import numpy as np
 from bench import models, prepared
 from bench.environment import describe, header
 from bench.isolation import generate
-from corelane.commands.common import call_admin, table
+from corelane.commands.common import call_admin
+from corelane.terminal import table
 from processor.engines import choose_engine
 from processor.wire import messages, tensors
 from scheduler import predict, service_of

@@ -19,7 +19,7 @@ import numpy as np
 from bench import models, prepared, recom
 from bench.engine_loop import EngineLoop
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 from processor.engines import EngineOptions, load_engine
 from processor.errors import LoadError
 from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES

@@ -27,7 +27,7 @@ import psutil
 
 from bench import models, prepared, stalls
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 from processor.engines import choose_engine
 from processor.wire import messages, tensors
 from processor.worker.allocator import worker_environment

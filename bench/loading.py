@@ -20,7 +20,7 @@ import numpy as np
 from bench import models, prepared
 from bench.environment import describe, header
 from corelane.client import Client
-from corelane.commands.common import table
+from corelane.terminal import table
 from processor.errors import RequestError
 from tests.support import onnx_models
 from tests.support.server import Server, serving

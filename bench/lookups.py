@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 from kernels import instruction_sets
 from kernels._native import pool_rows
 from processor.engines.tables import bf16_rows, int8_rows

@@ -16,7 +16,7 @@ import psutil
 
 from bench import prepared
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 from tests.support.server import serving
 
 _MIB = 1 << 20

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import prepared
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 
 _NEEDS = {
     "deepctr": ("deepctr", "tf_keras"),

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import models, prepared, serving
 from bench.environment import describe, header
 from bench.rig import Rig
-from corelane.commands.common import table
+from corelane.terminal import table
 from processor.engines import EngineOptions, NativeEngine, load_engine
 from processor.wire import messages, tensors
 from tests.support.server import Server

@@ -17,9 +17,9 @@ import numpy as np
 
 from bench import models, prepared
 from bench.environment import describe, header
-from corelane.commands.common import table
 from corelane.demo.clicks import auc
 from corelane.demo.traffic import inputs_of
+from corelane.terminal import table
 from kernels import instruction_sets
 from processor.engines import Engine, EngineOptions, choose_engine, load_engine
 from processor.engines.onednn import best_isa, has_bf16

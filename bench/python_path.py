@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 from processor.engines import EngineOptions, load_engine
 from processor.methods import Method
 from processor.tensors import DEFAULT_SIGNATURE

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 from scheduler import Cost, Demand, Settings, allocate, uniform_host
 from scheduler.simulator import SLICE_MS, SWITCH_MS, Outcome, Stream, simulate_sessions, simulate_slicing
 

@@ -22,7 +22,7 @@ import psutil
 from bench import models, prepared
 from bench.engine_loop import EngineLoop
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 from processor.engines import Engine, EngineOptions, choose_engine, load_engine
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.wire import messages, tensors

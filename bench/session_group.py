@@ -24,7 +24,7 @@ import psutil
 from bench import models, prepared
 from bench.environment import describe, header
 from bench.rig import Rig
-from corelane.commands.common import table
+from corelane.terminal import table
 from processor._native import PredictResult, PredictSession, PredictSettings
 from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.engines.tensorflow_engine import TensorFlowEngine

@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 # The modules that the extra `server` brings, beside those that the client needs, too.
 SERVER_MODULES = (
-    *("google_crc32c", "grpc_health", "grpc_reflection", "httptools", "orjson", "prometheus_client", "psutil"),
-    *("pydantic", "ruamel.yaml", "starlette", "uvicorn", "uvloop", "yaml", "zstandard"),
+    *("argcomplete", "google_crc32c", "grpc_health", "grpc_reflection", "httptools", "orjson", "prometheus_client"),
+    *("psutil", "pydantic", "rich", "ruamel.yaml", "starlette", "uvicorn", "uvloop", "yaml", "zstandard"),
 )
 NATIVE_MODULES = ("kernels._native", "processor._native", "scheduler._native")
 

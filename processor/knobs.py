@@ -12,8 +12,10 @@ from processor.errors import StartError
 
 PREFIX = "CORELANE_"
 CACHE = "CORELANE_CACHE"
+STATE = "CORELANE_STATE"
 # Of a user without a home; a service manager makes it.
 _CACHE_OF_NOBODY = Path("/var/cache/corelane")
+_STATE_OF_NOBODY = Path("/var/lib/corelane")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,24 +33,34 @@ class Knobs:
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
     """Where plans, tables and profiles are kept: CORELANE_CACHE, else corelane in the user's cache folder. It need not
     be there, nor be one that can be written. StartError for a relative one when the current folder is gone."""
-    if chosen := environment.get(CACHE):
+    return _folder(CACHE, "XDG_CACHE_HOME", Path(".cache"), _CACHE_OF_NOBODY, environment)
+
+
+def state_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where events and earlier splits are kept: CORELANE_STATE, else corelane in the user's folder for state. It need
+    not be there, nor be one that can be written. StartError as `cache_folder`."""
+    return _folder(STATE, "XDG_STATE_HOME", Path(".local/state"), _STATE_OF_NOBODY, environment)
+
+
+def _folder(variable: str, standard: str, in_home: Path, of_nobody: Path, environment: Mapping[str, str]) -> Path:
+    if chosen := environment.get(variable):
         try:
             return Path(chosen).resolve()
         except FileNotFoundError:
-            raise StartError(f"{CACHE} should be an absolute path: the current folder is gone") from None
-    if chosen := environment.get("XDG_CACHE_HOME"):
+            raise StartError(f"{variable} should be an absolute path: the current folder is gone") from None
+    if chosen := environment.get(standard):
         return Path(chosen) / "corelane"
     try:
-        return Path.home() / ".cache" / "corelane"
+        return Path.home() / in_home / "corelane"
     except RuntimeError:
-        return _CACHE_OF_NOBODY
+        return of_nobody
 
 
 def read_knobs(environment: Mapping[str, str] = os.environ) -> Knobs:
     """StartError for a value that is no positive number, or a CORELANE_ variable that is no knob."""
     known = {PREFIX + field.name.upper(): field.name for field in fields(Knobs)}
-    # Read elsewhere: defaults of the command line, cache_folder, logs.
-    other = {"CORELANE_ADMIN", "CORELANE_API_KEY", CACHE, "CORELANE_LOG_FORMAT"}
+    # Read elsewhere: defaults of the command line, the folders above, logs.
+    other = {"CORELANE_ADMIN", "CORELANE_API_KEY", CACHE, STATE, "CORELANE_LOG_FORMAT"}
     values: dict[str, float] = {}
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or variable in other:

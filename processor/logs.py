@@ -18,6 +18,7 @@ from processor.repeats import FOREIGN, Repeats
 
 _FORMAT = "CORELANE_LOG_FORMAT"
 _OWN = "process"
+_OURS = ("time", "level", "message")
 _STANDARD_ERROR = 2
 _TRACE_INDENT = "  | "
 _MESSAGE_CHARS_MAX, _TRACE_CHARS_MAX = 4000, 8000
@@ -61,7 +62,8 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _cut(record.getMessage(), _MESSAGE_CHARS_MAX),
-            **getattr(record, "fields", {}),
+            # A process says which logger of its own it was; a model may have written some of them.
+            **{name: value for name, value in getattr(record, "fields", {}).items() if name not in _OURS},
         }
         if record.exc_info:
             found["trace"] = _cut(self.formatException(record.exc_info), _TRACE_CHARS_MAX)
@@ -113,7 +115,7 @@ def pass_on(logger: logging.Logger, name: str, line: str) -> None:
         try:
             found = json.loads(line)
             level, message = found.pop("level").upper(), found.pop("message")
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, RecursionError):
             found, level, message = {}, "INFO", line
         fields = {**found, _OWN: name}
         logger.log(logging.getLevelNamesMapping().get(level, logging.INFO), "%s", message, extra={"fields": fields})

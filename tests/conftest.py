@@ -1,11 +1,14 @@
 """Fixtures that take long to make, once for all tests."""
 
+import atexit
 import base64
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,11 @@ from hypothesis import settings
 # Correctness tests never time.
 settings.register_profile("corelane", deadline=None)
 settings.load_profile("corelane")
+
+# Servers that a test starts by itself keep nothing in the home folder.
+_STATE = tempfile.mkdtemp(prefix="corelane-state-")
+os.environ["CORELANE_STATE"] = _STATE
+atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 

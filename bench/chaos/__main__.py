@@ -33,7 +33,7 @@ from bench.chaos.faults import FAULTS
 from bench.chaos.ledger import Ledger
 from bench.chaos.run import Chaos
 from bench.environment import describe, header
-from corelane.commands.common import table
+from corelane.terminal import table
 from processor.errors import ControlError
 from processor.wire import records
 from tests.support.cycles import Usage, usage

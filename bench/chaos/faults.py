@@ -178,7 +178,7 @@ def _copy_in_halves(chaos: "Chaos") -> None:
     target.mkdir()
     shutil.copy(source / "saved_model.pb", target)
     time.sleep(2)
-    assert chaos.server.version("ads", 2).get("state") in (None, "START"), "half a version is loaded"
+    assert chaos.server.version("ads", 2).get("state") in (None, "WAITING"), "half a version is loaded"
     shutil.copytree(source, target, dirs_exist_ok=True)
     chaos.server.wait_state("ads", 2, "AVAILABLE", _WAIT_S)
     shutil.rmtree(target)

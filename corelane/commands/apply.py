@@ -3,24 +3,36 @@
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin, say
-from processor.errors import ManifestError
+from corelane.commands.common import add_admin, add_command, add_json, call_admin, who
+from corelane.terminal import age, say, waiting
+from processor.errors import ControlError, ManifestError
 from processor.manifest import load_manifest
+from processor.manifest.files import read_text
 
 _DESCRIPTION = """\
-Makes a running server match a manifest: loads what is new, drains what is gone, and leaves alone what did not change.
-An invalid manifest changes nothing (exit 2). listen and host need a restart.
+Makes a running server match a manifest: loads what is new, drains what is gone, and leaves alone what did not change;
+prints what differs. An invalid manifest changes nothing (exit 2). listen and host need a restart.
 
   corelane apply manifest.yaml
+  corelane apply manifest.yaml --dry-run   only say what would change
+  corelane apply manifest.yaml --wait      until it is so; exit 1 if a version of it cannot be loaded
 """
+_LOOK_S = 0.3
 
 
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, "apply", run, "make a running server match a manifest", _DESCRIPTION)
     parser.add_argument("manifest", type=Path, metavar="MANIFEST")
+    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    parser.add_argument("--wait", action="store_true", help="wait until every version is available or has failed")
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, metavar="SECONDS", help="for --wait, at most (default: 600)"
+    )
+    parser.add_argument("--yes", action="store_true", help="even if that unloads every model that is served")
     add_admin(parser)
     add_json(parser)
 
@@ -32,10 +44,58 @@ def run(options: argparse.Namespace) -> int:
         say(error, file=sys.stderr)
         return 2
     body = {
-        "manifest": options.manifest.read_text(),
+        "manifest": read_text(options.manifest),
         "base": str(options.manifest.resolve().parent),
         "source": str(options.manifest),
+        "by": who(),
+        "dry_run": options.dry_run,
+        "yes": options.yes,
     }
     answer = call_admin(options.admin, "/v1/apply", body)
-    say(json.dumps(answer, indent=2) if options.json else f"applied {options.manifest}; see `corelane status`")
-    return 0
+    if options.json:
+        say(json.dumps(answer, indent=2))
+    else:
+        for change in answer["changes"] or ["nothing changes"]:
+            say(f"  {change}")
+        if not options.dry_run:
+            say(f"applied {options.manifest}{'' if options.wait else '; see `corelane status`'}")
+    return _wait(options) if options.wait and not options.dry_run else 0
+
+
+def _wait(options: argparse.Namespace) -> int:
+    """0 once all of it is served; 1 if a version failed, or the time is over."""
+    end_s = time.monotonic() + options.timeout
+    with waiting("waiting for the server") as tell:
+        told = ""
+        while True:
+            status = call_admin(options.admin, "/v1/status")
+            coming, failed = _coming(status)
+            if not coming and status["settled"]:
+                break
+            text = f"waiting for {', '.join(coming) or 'the gateways'}"
+            if text != told:
+                told = text
+                tell(text)
+            if time.monotonic() > end_s:
+                raise ControlError(f"not done after {age(options.timeout)}: {', '.join(coming) or 'gateways'}")
+            time.sleep(_LOOK_S)
+    for line in failed:
+        say(line, sys.stderr)
+    if not options.json and not failed:
+        say("every version is available")
+    return 1 if failed else 0
+
+
+def _coming(status: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What is on its way, and what has failed, in words."""
+    coming, failed = [], []
+    for model in status["models"]:
+        for version in model["versions"]:
+            name, state = f"{model['name']}/{version['version']}", version["state"]
+            if state == "FAILED" and version["retry_in_s"] is None:
+                failed.append(f"{name} FAILED: {version['error']}")
+            elif state not in ("AVAILABLE", "RETIRED"):
+                coming.append(f"{name} ({version['load']['phase'] if version['load'] else state})")
+        if model["problem"] and not model["versions"]:
+            failed.append(f"{model['name']}: {model['problem']}")
+    return coming, failed

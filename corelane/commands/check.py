@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_command, add_json, say
+from corelane.commands.common import add_command, add_json
+from corelane.terminal import say
 from processor.errors import ManifestError
 from processor.manifest import advice, load_manifest
 

@@ -1,19 +1,46 @@
 """What several commands share."""
 
 import argparse
+import difflib
+import getpass
 import json
 import os
+import re
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any, Never
 
 from processor.errors import ControlError
-from processor.logs import escaped
 from processor.manifest import ListenSettings
 from processor.version_numbers import not_a_version, version_number
 
 _TIMEOUT_S = 10
+_COMPLETION_TIMEOUT_S = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what may have been meant, of commands and of flags."""
+
+    def error(self, message: str) -> Never:
+        known: list[str] = []
+        wrong = ""
+        if found := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
+            known, wrong = [*self.commands()], found[1]
+            message = f"there is no command {wrong}"
+        elif found := re.search(r"unrecognized arguments: (-\S+)", message):
+            wrong = found[1].split("=")[0]
+            known = [flag for action in self._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
+        super().error(f"{message}; did you mean {near[0]}?" if near else message)
+
+    def commands(self) -> dict[str, argparse.ArgumentParser]:
+        """By name, of a parser that has any."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                return dict(action.choices)
+        return {}
 
 
 def add_command(
@@ -44,6 +71,41 @@ def add_admin(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_wide(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", choices=("wide",), help="wide: all columns, and not just those that fit 80 characters"
+    )
+
+
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-w",
+        "--watch",
+        nargs="?",
+        const=2.0,
+        type=seconds_argument,
+        metavar="SECONDS",
+        help="draw it anew every 2 seconds, or as many as given, until Ctrl-C",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser, *, version: bool = False) -> None:
+    """An argument that names one of the server's models, and perhaps a version of it; shells complete it."""
+    metavar = "MODEL[/VERSION]" if version else "MODEL"
+    parser.add_argument("model", nargs="?", metavar=metavar, help="only of this one").completer = complete_models  # type: ignore[attr-defined]
+
+
+def seconds_argument(text: str) -> float:
+    """The type of an argument that is a time."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} should be a number of seconds from 0.1 to 3600")
+    return value
+
+
 def version_argument(text: str) -> int:
     """The type of an argument that names a version."""
     version = version_number(text)
@@ -52,14 +114,55 @@ def version_argument(text: str) -> int:
     return version
 
 
-def call_admin(address: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def model_and_version(text: str | None, models: list[str]) -> tuple[str, int | None]:
+    """What MODEL[/VERSION] names, of these models; ("", None) for no text. ControlError for a model that is not one of
+    them."""
+    if text is None:
+        return "", None
+    if text in models:
+        return text, None
+    name, slash, number = text.rpartition("/")
+    version = version_number(number) if slash else None
+    if name in models and version is not None:
+        return name, version
+    near = difflib.get_close_matches(text, models, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(models) or 'none'}"
+    raise ControlError(f"there is no model {text}; {hint}")
+
+
+def complete_models(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """The names of the models that a server has, for shells; none if it does not answer at once."""
+    try:
+        status = call_admin(parsed_args.admin, "/v1/status", timeout_s=_COMPLETION_TIMEOUT_S)
+    except ControlError:
+        return []
+    return [model["name"] for model in status["models"]]
+
+
+def who() -> str:
+    """Whoever runs this command, for the server's events."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        return f"user {os.getuid()}"
+
+
+def query(path: str, **values: object) -> str:
+    """A path with those values that are not None."""
+    given = {key: str(value) for key, value in values.items() if value is not None}
+    return f"{path}?{urllib.parse.urlencode(given, errors='surrogateescape')}" if given else path
+
+
+def call_admin(
+    address: str, path: str, body: dict[str, Any] | None = None, timeout_s: float = _TIMEOUT_S
+) -> dict[str, Any]:
     """The admin API's answer. ControlError if the server is not there or refuses."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://{address}{path}", data=data)
     if data is not None:
         request.add_header("Content-Type", "application/json")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
     except urllib.error.HTTPError as error:
@@ -68,34 +171,8 @@ def call_admin(address: str, path: str, body: dict[str, Any] | None = None) -> d
         except (ValueError, KeyError):
             problems = [f"the server at {address} answered {error.code}"]
         raise ControlError("\n".join(problems)) from None
-    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise ControlError(
-            f"no server answers on {address} ({reason}); is `corelane serve` running? see --admin"
+            f"no server answers on {address} ({reason}); is `corelane serve` running there? see --admin"
         ) from None
-
-
-def say(text: object, file: TextIO | None = None) -> None:
-    """Prints lines of text that may come from anywhere: names, paths, and what models wrote."""
-    print("\n".join(escaped(line) for line in str(text).split("\n")), file=file, flush=file is not None)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Aligned columns; numbers to the right."""
-    cells = [list(header), *[["-" if cell is None else escaped(str(cell)) for cell in row] for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    right = [
-        all(
-            row[column].replace(".", "").replace("-", "").replace("%", "").isdecimal() or row[column] == "-"
-            for row in cells[1:]
-        )
-        for column in range(len(header))
-    ]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-    return "\n".join(lines)

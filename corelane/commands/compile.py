@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_command, add_json, say, table
+from corelane.commands.common import add_command, add_json
 from corelane.commands.profile import version_folder
+from corelane.terminal import say, table
 from processor.worker.speed import Cost
 
 _DESCRIPTION = """\

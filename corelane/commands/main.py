@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """`corelane`: parses the command line and maps errors to exit codes."""
 
 import argparse
@@ -8,7 +9,9 @@ from corelane.commands import (
     apply,
     check,
     compile,
+    completion,
     demo,
+    events,
     plan,
     predict,
     profile,
@@ -17,11 +20,15 @@ from corelane.commands import (
     serve,
     status,
     tensorflow_model_server,
+    top,
     traffic,
 )
-from corelane.commands.common import say
+from corelane.commands import logs as logs_command
+from corelane.commands.common import Parser
+from corelane.terminal import say
 from processor import logs
 from processor.errors import CorelaneError, ManifestError, StartError
+from processor.version import VERSION
 
 _EPILOG = """\
 exit codes: 0 fine, 1 failed, 2 bad usage or a bad manifest
@@ -34,33 +41,48 @@ a server of your own:
   corelane check manifest.yaml           is it right? each error names its line
   corelane serve manifest.yaml           in the foreground; Ctrl-C drains and ends it
   corelane status                        who serves what, from another terminal
+  corelane top                           live: rates, latency, queues, cores
+  corelane events; corelane logs ctr     what happened, and what was logged
   corelane report                        who has which cores, and why
   corelane promote ctr 4                 all calls to version 4; corelane rollback ctr undoes it
   corelane compile models/ctr plan       a SavedModel, made faster
   corelane predict ctr --inputs '{"x": [1.0]}'
+
+corelane COMMAND --help says more of each, with examples.
 """
 
 # In the order of their help.
 _COMMANDS = (
-    *(demo, serve, tensorflow_model_server, check, apply, status, report, traffic),
-    *(plan, profile, compile, predict, replay),
+    *(demo, serve, tensorflow_model_server, check, apply, status, top, events, logs_command, report, traffic),
+    *(plan, profile, compile, predict, replay, completion),
 )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The console script. Ends the process with the exit code."""
-    parser = argparse.ArgumentParser(
+def parser_of_all() -> Parser:
+    parser = Parser(
         prog="corelane",
         description="Serves many recommendation models from one CPU host, over TensorFlow Serving's gRPC API.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"corelane {VERSION}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
     for command in _COMMANDS:
         command.add_parser(commands)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The console script. Ends the process with the exit code."""
+    parser = parser_of_all()
+    completion.answer_shell(parser)
     options, flags = parser.parse_known_args(arguments)
+    if options.command is None and not flags:
+        parser.print_help()
+        sys.exit(0)
     if flags and options.command not in tensorflow_model_server.RAW:
-        parser.error(f"unrecognized arguments: {' '.join(flags)}")
+        parser.commands().get(options.command, parser).error(f"unrecognized arguments: {' '.join(flags)}")
     options.flags = flags
     try:
         logs.configure("%(asctime)s %(levelname)s %(message)s")

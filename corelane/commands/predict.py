@@ -11,7 +11,8 @@ import numpy as np
 
 from corelane.client import Client
 from corelane.client.connection import checked_address
-from corelane.commands.common import add_command, add_json, say, version_argument
+from corelane.commands.common import add_command, add_json, version_argument
+from corelane.terminal import say
 from processor.errors import InvalidAddress, InvalidRequest
 from processor.manifest import ListenSettings
 

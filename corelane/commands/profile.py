@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_command, add_json, say, table
+from corelane.commands.common import add_command, add_json
+from corelane.terminal import say, table
 from processor.engines import EngineOptions
 from processor.errors import LoadError
 from processor.knobs import cache_folder

@@ -13,7 +13,8 @@ from typing import Any
 
 import grpc
 
-from corelane.commands.common import add_command, add_json, say, table, version_argument
+from corelane.commands.common import add_command, add_json, version_argument
+from corelane.terminal import say, table
 from processor.errors import ControlError
 from processor.gateway.shadows import largest_difference
 from processor.manifest import ListenSettings

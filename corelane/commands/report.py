@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin, say
+from corelane.commands.common import add_admin, add_command, add_json, call_admin
 from corelane.core_map import as_page, as_text
+from corelane.terminal import say
 from processor.errors import ControlError
 
 _DESCRIPTION = """\

@@ -5,7 +5,8 @@ import os
 import sys
 from typing import Any
 
-from corelane.commands.common import add_command, say
+from corelane.commands.common import add_command
+from corelane.terminal import say
 from processor.knobs import cache_folder
 from processor.manifest import ListenSettings
 from processor.manifest.dump import to_yaml

@@ -4,23 +4,38 @@ import argparse
 import json
 import math
 from typing import Any
+from urllib.parse import quote
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin, say, version_argument
+from corelane.commands.common import (
+    add_admin,
+    add_command,
+    add_json,
+    call_admin,
+    complete_models,
+    version_argument,
+    who,
+)
+from corelane.terminal import Column, clock, grid, say, show
 from processor.errors import ControlError
+from processor.percentages import percent
 from processor.version_numbers import version_number
 
 _PROMOTE = """\
 Gives all calls of a model to one of its versions, at once and without a failed request. It takes over role and label of
 the version that had the most (its cores, that is, and who asks for "stable"); that one stays loaded without calls, so
-that `corelane rollback` is as quick. The manifest's file is changed as well, where it can be written; the model's
-versions must be a list there.
+that `corelane rollback` is as quick. Says first which labels move. The manifest's file is changed as well, where it can
+be written; the model's versions must be a list there.
 
   corelane promote ctr 4
+  corelane promote ctr 4 --dry-run
 """
 _ROLLBACK = """\
-Undoes the last promote or traffic of a model; up to twenty since the server started, one after the other.
+Undoes the last promote or traffic of a model, one after the other; or goes back to any of the last fifty splits, which
+are kept over restarts. Says where calls go then.
 
   corelane rollback ctr
+  corelane rollback ctr --list           the splits that were, and until when
+  corelane rollback ctr --to 3           to the third of them
 """
 _TRAFFIC = """\
 Splits the calls of a model that name no version. Percentages add up to 100; versions that are not named get none. With
@@ -32,14 +47,16 @@ sticky_key in the manifest, an arm that grows keeps those that it has.
 
 def add_parser(commands: Any) -> None:
     promote = add_command(commands, "promote", run_promote, "give all calls of a model to one version", _PROMOTE)
-    promote.add_argument("model", metavar="MODEL")
-    promote.add_argument("version", type=version_argument, metavar="VERSION")
     rollback = add_command(commands, "rollback", run_rollback, "undo the last promote or traffic", _ROLLBACK)
-    rollback.add_argument("model", metavar="MODEL")
     traffic = add_command(commands, "traffic", run_traffic, "split the calls of a model", _TRAFFIC)
-    traffic.add_argument("model", metavar="MODEL")
-    traffic.add_argument("shares", nargs="+", metavar="VERSION=PERCENT")
     for parser in (promote, rollback, traffic):
+        parser.add_argument("model", metavar="MODEL").completer = complete_models  # type: ignore[attr-defined]
+    promote.add_argument("version", type=version_argument, metavar="VERSION")
+    traffic.add_argument("shares", nargs="+", metavar="VERSION=PERCENT")
+    rollback.add_argument("--list", action="store_true", help="only list what can be gone back to")
+    rollback.add_argument("--to", type=int, metavar="N", help="the N-th of that list")
+    for parser in (promote, rollback, traffic):
+        parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
         add_admin(parser)
         add_json(parser)
 
@@ -49,7 +66,9 @@ def run_promote(options: argparse.Namespace) -> int:
 
 
 def run_rollback(options: argparse.Namespace) -> int:
-    return _send(options, {"action": "rollback", "model": options.model})
+    if options.list:
+        return _list(options)
+    return _send(options, {"action": "rollback", "model": options.model, "back": options.to})
 
 
 def run_traffic(options: argparse.Namespace) -> int:
@@ -69,6 +88,48 @@ def run_traffic(options: argparse.Namespace) -> int:
 
 
 def _send(options: argparse.Namespace, body: dict[str, Any]) -> int:
+    """Says which labels will move before they do, and at the end what is so."""
+    body["by"] = who()
+    told: list[str] = []
+    if options.dry_run or not options.json:
+        preview = call_admin(options.admin, "/v1/traffic", {**body, "dry_run": True})
+        if options.dry_run:
+            say(json.dumps(preview, indent=2) if options.json else "\n".join(preview["said"]))
+            return 0
+        told = [sentence for sentence in preview["said"] if sentence.startswith("label ")]
+        for sentence in told:
+            say(sentence)
     answer = call_admin(options.admin, "/v1/traffic", body)
-    say(json.dumps(answer, indent=2) if options.json else "\n".join(answer["said"]))
+    rest = [sentence for sentence in answer["said"] if sentence not in told]
+    say(json.dumps(answer, indent=2) if options.json else "\n".join(rest))
     return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    answer = call_admin(options.admin, f"/v1/traffic/{quote(options.model, safe='', errors='surrogateescape')}")
+    if options.json:
+        say(json.dumps(answer, indent=2))
+    elif not answer["earlier"]:
+        say(f"nothing was promoted or split of model {options.model}")
+    else:
+        show(grid(_COLUMNS, answer["earlier"]))
+    return 0
+
+
+def _arms(split: dict[str, Any]) -> str:
+    arms = []
+    for entry in split["versions"]:
+        share = entry["shadow"] if entry["shadow"] is not None else entry["traffic"]
+        kind = " as a shadow" if entry["shadow"] is not None else ""
+        label = f" ({entry['label']})" if entry["label"] else ""
+        arms.append(f"{entry['version']}{label}{'' if share is None else f' {percent(share)} %'}{kind}")
+    return ", ".join(arms)
+
+
+_COLUMNS = [
+    Column("to", lambda split: split["back"]),
+    Column("until", lambda split: clock(split["until_s"])),
+    Column("versions", _arms),
+    Column("then", lambda split: split["said"]),
+    Column("by", lambda split: split["by"]),
+]

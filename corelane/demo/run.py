@@ -17,10 +17,11 @@ import numpy as np
 
 import configs
 from corelane.client import Client
-from corelane.commands.common import call_admin, table
+from corelane.commands.common import call_admin
 from corelane.core_map import as_text
 from corelane.demo.clicks import Clicks, auc, generate
 from corelane.demo.traffic import Traffic, inputs_of
+from corelane.terminal import table
 from processor.engines import EngineOptions, choose_engine, load_engine
 from processor.errors import ControlError, CorelaneError, RequestError
 from processor.manifest import Manifest, load_manifest
@@ -145,13 +146,13 @@ def _wait_until_ready(server: subprocess.Popen, manifest: Manifest, log: Path) -
         for model in status["models"]:
             for version in model["versions"]:
                 line = f"{model['name']}/{version['version']} {version['state']} {version['error']}"
-                if line not in said and version["state"] in ("AVAILABLE", "END"):
+                if line not in said and version["state"] in ("AVAILABLE", "FAILED"):
                     said.add(line)
                     print(f"  {time.monotonic() - started_s:5.1f} s  {line}", flush=True)
-                    if version["state"] == "END":
+                    if version["state"] == "FAILED":
                         raise DemoFailed(f"a version failed to load: {line}")
         states = [version["state"] for model in status["models"] for version in model["versions"]]
-        if status["settled"] and all(state in ("AVAILABLE", "END") for state in states):
+        if status["settled"] and all(state in ("AVAILABLE", "FAILED") for state in states):
             return
         time.sleep(0.2)
     raise DemoFailed(f"the server was not ready after {_START_S} s; see {log}")

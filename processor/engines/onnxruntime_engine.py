@@ -22,6 +22,7 @@ from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
 
 # A server of somebody's models tells nobody of them.
 onnxruntime.disable_telemetry_events()
+onnxruntime.set_default_logger_severity(3)  # errors: it warns of GPUs and files that a sandbox hides
 
 _TYPES = {
     "tensor(float)": "DT_FLOAT",

@@ -420,6 +420,11 @@ class Model(_Strict):
         default=False, description="true: Classify and Regress only by signatures whose `method_name` says so"
     )
     load_timeout_s: float = Field(default=600.0, gt=0, description="a load that takes longer has failed")
+    run_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="a request that runs for longer is taken for one that never ends: its worker is restarted",
+    )
     memory_bytes_max: int | None = Field(
         default=None, ge=64 * 1024 * 1024, description="most memory a worker may allocate; none: no limit"
     )

@@ -165,6 +165,7 @@ class ModelSettings:
     saved_model_tags: tuple[str, ...] = ("serve",)
     signature_method_name_check: bool = False
     load_timeout_s: float = 600.0
+    run_timeout_s: float = 30.0
     memory_bytes_max: int | None = None
 
     def settings_of(self, version: int) -> VersionSettings:

@@ -109,6 +109,7 @@ void BindSessions(py::module_& module) {
              }
              return reports;
            })
+      .def("longest_run_ns", &SessionGroup::LongestRunNs)
       .def("stop", &SessionGroup::Stop, py::call_guard<py::gil_scoped_release>());
 
   module.def("histogram_bounds_us", [] {

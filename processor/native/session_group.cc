@@ -51,7 +51,8 @@ SessionGroup::SessionGroup(std::shared_ptr<SharedChannel> channel, std::shared_p
       allowed_(std::move(allowed)),
       cores_max_(cores_max),
       gate_(std::move(gate)),
-      member_(member) {}
+      member_(member),
+      run_since_ns_(channel_->slots()) {}
 
 SessionGroup::~SessionGroup() { Stop(); }
 
@@ -144,6 +145,23 @@ std::vector<SessionReport> SessionGroup::Sessions() const {
   return reports;
 }
 
+int64_t SessionGroup::LongestRunNs() const {
+  const int64_t now_ns = MonotonicNs();
+  int64_t longest_ns = 0;
+  for (const std::atomic<int64_t>& since_ns : run_since_ns_) {
+    const int64_t began_ns = since_ns.load(std::memory_order_relaxed);
+    if (began_ns != 0) longest_ns = std::max(longest_ns, now_ns - began_ns);
+  }
+  return longest_ns;
+}
+
+void SessionGroup::Handle(Session* session, Lane lane, const TakenRequest& taken, int64_t now_ns) {
+  run_since_ns_[session->number].store(now_ns, std::memory_order_relaxed);
+  RequestSource source(*channel_, lane);
+  handler_->Handle(session->number, taken, &source);
+  run_since_ns_[session->number].store(0, std::memory_order_relaxed);
+}
+
 void SessionGroup::Stop() { Place({}, false); }
 
 void SessionGroup::Run(Session* session) {
@@ -164,8 +182,7 @@ void SessionGroup::Run(Session* session) {
     if (shares_.load()) {
       RunShared(session, seen, lane, &taken);
     } else if (Take(*channel_, lane, &taken)) {
-      RequestSource source(*channel_, lane);
-      handler_->Handle(session->number, taken, &source);
+      Handle(session, lane, taken, MonotonicNs());
     } else {
       WaitForWork(*channel_, seen, lane, kForever);
     }
@@ -185,10 +202,7 @@ void SessionGroup::RunShared(Session* session, uint32_t seen, Lane lane, TakenRe
   if (permit < 0) return;
   const int64_t started_ns = MonotonicNs();
   channel_->header().gate_time.Add(started_ns - asked_ns);
-  if (Take(*channel_, lane, taken)) {
-    RequestSource source(*channel_, lane);
-    handler_->Handle(session->number, *taken, &source);
-  }
+  if (Take(*channel_, lane, taken)) Handle(session, lane, *taken, started_ns);
   gate_->Leave(member_, permit, MonotonicNs() - started_ns);
 }
 

@@ -74,6 +74,9 @@ class SessionGroup {
 
   std::vector<SessionReport> Sessions() const;
 
+  // How long the longest of the runs under way has taken; 0 if there is none. Never waits for a session.
+  int64_t LongestRunNs() const;
+
   // Ends all sessions, each after what it runs. What still waits in the channel stays there.
   void Stop();
 
@@ -93,6 +96,7 @@ class SessionGroup {
   void Apply(const std::vector<SessionPlacement>& sessions);
   void Run(Session* session);
   void RunShared(Session* session, uint32_t seen, Lane lane, TakenRequest* taken);
+  void Handle(Session* session, Lane lane, const TakenRequest& taken, int64_t now_ns);
   void WakeAll();
 
   const std::shared_ptr<SharedChannel> channel_;
@@ -104,6 +108,7 @@ class SessionGroup {
   const std::shared_ptr<PoolGate> gate_;
   const uint32_t member_;
   std::atomic<bool> shares_{false};
+  std::vector<std::atomic<int64_t>> run_since_ns_;  // by the session's number; 0: it runs nothing
 
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Session>> sessions_;

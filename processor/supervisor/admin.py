@@ -7,19 +7,21 @@ GET  /v1/ready    200 once the models answer (host.ready), until the end; 503 sa
                   /v1/ready/MODEL: 200 while that model answers
 GET  /v1/history  rates and latencies of the last minutes
 GET  /v1/report   what `corelane report --json` prints
-POST /v1/traffic  {"action": "promote" | "rollback" | "split", "model", "version", "shares": {version: percent}}
+GET  /v1/events   what happened, the newest last; ?model=, ?version=, ?limit=
+GET  /v1/logs     the newest lines of the log; ?model=, ?version=, ?limit=, ?after=
+GET  /v1/traffic/MODEL  the earlier splits, which `rollback` can go back to
+POST /v1/traffic  {"action": "promote" | "rollback" | "split", "model", "version", "shares": {version: percent}, "back"}
+POST /v1/apply    {"manifest": text, "base": folder, "source": name, "yes"}; 409 and {"problems": [...]} if refused
+                  Both POSTs take "by", who asks, and "dry_run": only say what would change
 GET  /metrics     for Prometheus; also as /monitoring/prometheus/metrics
-POST /v1/apply    {"manifest": text, "base": folder, "source": name}; 409 and {"problems": [...]} if refused
 """
 
 import contextlib
 import ipaddress
 import json
 import socket
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator
 from importlib import resources
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,18 +35,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from processor.errors import ControlError, ManifestError
 from processor.http_server import BoundedConfig, Bounds
-from processor.manifest import parse_manifest
 from processor.manifest.files import BYTES_MAX
-from processor.manifest.paths import path_problem
-from processor.supervisor import tasks
+from processor.supervisor import orders
 from processor.supervisor.asks import metrics
 from processor.supervisor.exposition import CONTENT_TYPE
+from processor.supervisor.log_lines import LogLines
 from processor.supervisor.report import report
 from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
-from processor.version_numbers import not_a_version, version_number
 
 # Operators, probes and scrapers; each is a descriptor of the supervisor's.
 _CONNECTIONS_MAX = 128
@@ -53,6 +52,9 @@ _IDLE_S = 75.0
 _BODY_BYTES_MAX = 2 * BYTES_MAX
 # The page has everything in itself, and asks nobody but us.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+
+
+_Order = Callable[[Supervisor, Any, str], Awaitable[orders.Answer]]
 
 
 class _Json(JSONResponse):
@@ -70,7 +72,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def application(supervisor: Supervisor) -> Starlette:
+def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
     page = resources.files("processor.supervisor").joinpath("page.html").read_bytes()
 
     async def get_status(request: Request) -> Response:
@@ -99,50 +101,27 @@ def application(supervisor: Supervisor) -> Starlette:
     async def get_metrics(request: Request) -> Response:
         return Response(await metrics(supervisor), media_type=CONTENT_TYPE)
 
+    async def get_events(request: Request) -> Response:
+        return _Json(*orders.events(supervisor, request.query_params))
+
+    async def get_logs(request: Request) -> Response:
+        return _Json(*orders.log_lines(lines, request.query_params))
+
+    async def get_earlier(request: Request) -> Response:
+        return _Json(*await orders.earlier_splits(supervisor, request.path_params["model"]))
+
     async def post_apply(request: Request) -> Response:
-        try:
-            body = await _json(request)
-            text, base, source = str(body["manifest"]), Path(body["base"]), str(body["source"])
-            if problem := path_problem(base):
-                raise TypeError(problem)
-        except (ValueError, KeyError, TypeError) as error:
-            return _Json({"problems": [f"the body should have manifest, base and source: {error}"]}, 400)
-        async with supervisor.changing:
-            try:
-                # A large one takes seconds to parse.
-                parse = partial(parse_manifest, text, source=source, base=base)
-                supervisor.apply(await tasks.on_daemon_thread(parse, "manifest"))
-            except ManifestError as error:
-                return _Json({"problems": error.problems}, 409)
-            except ControlError as error:
-                return _Json({"problems": [str(error)]}, 409)
-        return _Json(status(supervisor))
+        return await _carry_out(orders.apply, request)
 
     async def post_traffic(request: Request) -> Response:
-        traffic = supervisor.traffic
+        return await _carry_out(orders.change_traffic, request)
+
+    async def _carry_out(order: _Order, request: Request) -> Response:
         try:
             body = await _json(request)
-            model, action = str(body["model"]), body["action"]
-            version = _version(body["version"]) if action == "promote" else 0
-            shares: dict[int, float] = {}
-            if action == "split":
-                shares = {_version(name): float(share) for name, share in body["shares"].items()}
-            elif action not in ("promote", "rollback"):
-                raise ValueError(f"there is no action {action}")
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            return _Json({"problems": [f"the body should have action, model and what it takes: {error}"]}, 400)
-        async with supervisor.changing:
-            try:
-                if action == "promote":
-                    said = await traffic.promote(supervisor, model, version)
-                elif action == "rollback":
-                    said = await traffic.roll_back(supervisor, model)
-                else:
-                    said = await traffic.split(supervisor, model, shares)
-            except ControlError as error:
-                return _Json({"problems": [str(error)]}, 409)
-        await supervisor.published()
-        return _Json({"said": said})
+        except ValueError as error:
+            return _Json({"problems": [f"the body should be JSON: {error}"]}, 400)
+        return _Json(*await order(supervisor, body, request.client.host if request.client else "a socket"))
 
     return Starlette(
         routes=[
@@ -150,8 +129,11 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/v1/report", get_report),
             Route("/v1/live", get_live),
             Route("/v1/ready", get_ready),
-            Route("/v1/ready/{model}", get_ready),
+            Route("/v1/ready/{model:path}", get_ready),
             Route("/v1/history", get_history),
+            Route("/v1/events", get_events),
+            Route("/v1/logs", get_logs),
+            Route("/v1/traffic/{model:path}", get_earlier),
             Route("/", get_page),
             Route("/metrics", get_metrics),
             Route("/monitoring/prometheus/metrics", get_metrics),
@@ -203,14 +185,6 @@ class _OwnPagesOnly:
         await self._app(scope, receive, send)
 
 
-def _version(value: Any) -> int:
-    """ValueError for what is none; a number of JSON's, or its text as a key has it."""
-    number = version_number(value if isinstance(value, str) else str(value))
-    if number is None:
-        raise ValueError(not_a_version(str(value)))
-    return number
-
-
 def _is_address(host: str) -> bool:
     """Whether a Host header has an IP address, localhost, or this machine's own name."""
     name = urlsplit(f"//{host}").hostname or ""
@@ -223,7 +197,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def admin_server(supervisor: Supervisor) -> uvicorn.Server:
+def admin_server(supervisor: Supervisor, lines: LogLines) -> uvicorn.Server:
     """A server to run on the supervisor's loop, on a socket that already listens."""
     bounds = Bounds(connections_max=_CONNECTIONS_MAX, idle_s=_IDLE_S)
-    return _Server(BoundedConfig(application(supervisor), bounds, log_level="warning"))
+    return _Server(BoundedConfig(application(supervisor, lines), bounds, log_level="warning"))

@@ -12,6 +12,7 @@ from processor.errors import ControlError, InvalidRequest, ModelNotFound, Models
 from processor.manifest import ModelSettings, advice
 from processor.supervisor import exposition, meters
 from processor.supervisor.child import Child
+from processor.supervisor.events import Kind
 from processor.supervisor.lifecycle import Phase
 from processor.supervisor.reload_config import manifest_of
 from processor.wire import messages
@@ -47,7 +48,7 @@ async def _reload(supervisor: Supervisor, body: str) -> str:
             available.setdefault(worker.instance.spec.model, set()).add(worker.instance.spec.version)
     before = {model.name: (model.path, model.versions) for model in supervisor.manifest.models}
     async with supervisor.changing:
-        supervisor.apply(manifest_of(request, supervisor.manifest, available))
+        supervisor.apply(manifest_of(request, supervisor.manifest, available), "a client (HandleReloadConfigRequest)")
     models = supervisor.manifest.models
     for warning in advice.name_warnings([model for model in models if model.name not in before]):
         _logger.warning("%s", warning)
@@ -60,6 +61,7 @@ async def _reload(supervisor: Supervisor, body: str) -> str:
 async def _load(supervisor: Supervisor, name: str) -> str:
     """RepositoryModelLoad: looks at the model's folder, and returns when what should be served of it is."""
     _check_known(supervisor, name)
+    supervisor.events.note(Kind.APPLIED, "to be looked at, and loaded", model=name, by="a client (KServe's load)")
     supervisor.load(name)
     models = [model for model in supervisor.manifest.models if model.name == name]
     await _until_served(supervisor, models)
@@ -70,6 +72,7 @@ async def _load(supervisor: Supervisor, name: str) -> str:
 async def _unload(supervisor: Supervisor, name: str) -> str:
     """RepositoryModelUnload: returns when no gateway sends it requests; those under way are served to their end."""
     _check_known(supervisor, name)
+    supervisor.events.note(Kind.APPLIED, "to be unloaded", model=name, by="a client (KServe's unload)")
     supervisor.unload(name)
     await supervisor.published()
     return ""

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import pwd
-import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from processor import control, logs
 from processor.supervisor import tasks
+from processor.supervisor.endings import Ending, ending_of, memory_kills
 from processor.supervisor.output import LINE_BYTES_MAX, Lines
 
 _logger = logging.getLogger("corelane")
@@ -27,7 +27,7 @@ _OUTPUT_WAIT_S = 2.0
 class Child:
     """Belongs to the event loop's thread.
 
-    Its messages come to `on_message` in order; `on_exit(how, last output)` comes once, after the last of them.
+    Its messages come to `on_message` in order; `on_exit` is called once, after the last of them.
 
     Invariant: a process that is not listened to does not live. One that closes its connection, or says what cannot be
     read, is killed."""
@@ -38,7 +38,7 @@ class Child:
         name: str,
         first: control.Message,
         on_message: Callable[[control.Message], None],
-        on_exit: Callable[[str, str], None],
+        on_exit: Callable[[Ending], None],
         descriptors: Sequence[int] = (),
         environment: Mapping[str, str] | None = None,
         user: str | None = None,
@@ -50,6 +50,7 @@ class Child:
         self.name = name
         self.beat = 0  # the number of the last heartbeat that it answered
         self._killed = ""  # why we did
+        self._memory_kills = memory_kills()
         self._on_message = on_message
         self._on_exit = on_exit
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -114,7 +115,7 @@ class Child:
             os.close(ended)
             connection.close()
             code = self._reap()
-            self._on_exit(self._describe(code), self._tail[-1] if self._tail else "")
+            self._on_exit(ending_of(code, self._killed, self._tail, self._memory_kills))
 
     async def _listen(self, connection: socket.socket, gone: asyncio.Future[None]) -> None:
         """Until the process has ended, and what it said before is read; a process that it started may hold the pipe
@@ -182,19 +183,6 @@ class Child:
         if self._process.stdout is not None:
             self._process.stdout.close()
         return self._process.wait()
-
-    def _describe(self, code: int) -> str:
-        if self._killed:
-            return f"{self._killed}; it was killed"
-        if code == 0:
-            return "exited"
-        if code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
-            if code == -signal.SIGKILL:
-                how += " (by hand, or because memory ran out)"
-        else:
-            how = f"exited with code {code}"
-        return how
 
 
 def _note_end(loop: asyncio.AbstractEventLoop, ended: int, gone: asyncio.Future[None]) -> None:

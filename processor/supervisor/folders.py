@@ -1,5 +1,6 @@
 """Version folders on disk: which there are, and whether each is complete."""
 
+import errno
 import os
 import re
 from collections.abc import Callable, Collection
@@ -85,14 +86,15 @@ class FolderWatch:
         self._wall_s = wall_s
         self._monotonic_s = monotonic_s
         self._stat = stat
-        self._has_looked = False
+        self._there_before: set[int] | None = None  # the numbers at the first look, of folders not looked into yet
         self._fingerprints: dict[int, Fingerprints] = {}
         self._since: dict[int, tuple[str, float]] = {}
         self._lacks_values: dict[int, tuple[str, bool]] = {}
 
     def look(self, policy: VersionPolicy) -> ModelFolder:
-        """The folders that `policy` may choose from: for the latest n, down to the n-th that is surely complete."""
-        is_first, self._has_looked = not self._has_looked, True
+        """The folders that `policy` may choose from: for the latest n, down to the n-th that is surely complete.
+        OSError if this process lacks what it takes to look."""
+        before, self._there_before = self._there_before, set()
         try:
             numbered, duplicates = numbered_folders(self._path)
         except FileNotFoundError:
@@ -100,10 +102,12 @@ class FolderWatch:
         except NotADirectoryError:
             return ModelFolder(problem=f"{self._path} is not a folder")
         except OSError as error:
+            _raise_if_ours(error)
             return ModelFolder(problem=f"{self._path} cannot be read: {error.strerror}")
         if not numbered:
             problem = f"{self._path} has no version folder: expected one named by a number, such as 1"
             return ModelFolder(problem=problem, duplicates=tuple(duplicates))
+        self._there_before = set(numbered) if before is None else before & numbered.keys()
         self._forget(numbered)
         if policy.kind == "listed":
             listed = {entry.version for entry in policy.listed}
@@ -113,6 +117,8 @@ class FolderWatch:
             sure = sum(folder.waiting_for is None and not folder.doubt for folder in folders)
             if policy.kind == "latest" and sure >= policy.latest:
                 break
+            is_first = version in self._there_before
+            self._there_before.discard(version)
             folders.append(self._look_at(version, numbered[version], is_first))
         return ModelFolder(versions=tuple(folders), duplicates=tuple(duplicates))
 
@@ -129,6 +135,7 @@ class FolderWatch:
         except Exception as error:  # of any kind, it is this version's trouble and no other's
             reason = f"{path} cannot be looked at: {error}"
             if isinstance(error, OSError):
+                _raise_if_ours(error)
                 reason = f"{error.filename or path} cannot be read: {error.strerror}"
             still_s = self._still_s(version, reason)
             return VersionFolder(
@@ -137,6 +144,7 @@ class FolderWatch:
         still_s = self._still_s(version, look.fingerprint)
         if is_first:
             still_s = max(still_s, self._wall_s() - look.changed_s)
+            self._since[version] = (look.fingerprint, self._monotonic_s() - still_s)  # later looks count on from there
         missing = _missing_piece(look.sizes)
         doubt = _partial_copy(look.sizes)
         if doubt is None and lacks_values:
@@ -196,6 +204,12 @@ def _partial_copy(files: Collection[str]) -> str | None:
         if base.endswith(_PARTIAL_SUFFIXES) or _RSYNC_TEMPORARY.fullmatch(base):
             return f"{name} is a partial copy"
     return None
+
+
+def _raise_if_ours(error: OSError) -> None:
+    """What this process lacks for the moment says nothing of a folder."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise error
 
 
 def _missing_piece(files: Collection[str]) -> str | None:

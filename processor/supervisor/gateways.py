@@ -13,6 +13,8 @@ from processor import control, routes
 from processor._native import OWNER_MAX
 from processor.manifest import ListenSettings
 from processor.supervisor.child import Child
+from processor.supervisor.endings import Ending
+from processor.supervisor.events import Events, Kind
 from processor.supervisor.runtime import cpu_s
 
 _logger = logging.getLogger("corelane")
@@ -79,6 +81,7 @@ class Gateways:
         self,
         *,
         kinds: list[dict[str, Any]],
+        events: Events,
         on_change: Callable[[], None],
         on_ask: Callable[[Child, control.Message], None],
         on_counts: Callable[[list[Any]], None],
@@ -88,6 +91,7 @@ class Gateways:
         a table, started or died; `on_ask` carries a client's question to us, `on_counts` what gateways counted;
         `on_end` gets the number of a gateway that has ended, first of all."""
         self.kinds = kinds
+        self._events = events
         self._on_change = on_change
         self._on_ask = on_ask
         self._on_counts = on_counts
@@ -101,8 +105,15 @@ class Gateways:
         self.past_cpu_s = [0.0] * len(kinds)  # by place, of those that have ended
         self._table: control.Message = self._message([], False)
         self._stopping = False
+        self._started = False
         self._failures = itertools.count()
         self._was_up = False
+
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a gateway that listens, for each protocol."""
+        listening = {gateway.kind["protocol"] for gateway in self.list if gateway.ready}
+        return listening == {kind["protocol"] for kind in self.kinds}
 
     @property
     def up(self) -> bool:
@@ -110,6 +121,7 @@ class Gateways:
         return len(self.list) == len(self.kinds) and all(gateway.ready for gateway in self.list)
 
     def start(self) -> None:
+        self._started = True
         for place in range(len(self.kinds)):
             self._start_one(place)
 
@@ -136,8 +148,9 @@ class Gateways:
         return next((gateway.problems[instance] for gateway in self.list if instance in gateway.problems), "")
 
     def all_have(self, epoch: int) -> bool:
-        """Whether every live gateway has taken over table `epoch` or a later one."""
-        return all(gateway.acknowledged >= epoch for gateway in self.list)
+        """Whether every live gateway has taken over table `epoch` or a later one. If none is left of those that were
+        started, none has."""
+        return (bool(self.list) or not self._started) and all(gateway.acknowledged >= epoch for gateway in self.list)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls, answers those under way, and returns when the gateways have ended."""
@@ -170,7 +183,7 @@ class Gateways:
                 f"gateway:{kind['address']}",
                 {**kind, "owner": owner},
                 on_message=lambda message: self._on_message(gateway, message),
-                on_exit=lambda how, _: self._on_exit(gateway, how),
+                on_exit=lambda ending: self._on_exit(gateway, ending),
             )
         except (OSError, ValueError) as error:
             self._start_later(place, f"cannot be started: {error}")
@@ -207,10 +220,11 @@ class Gateways:
         gateway.attempts = gateway.attempts + 1 if problems else 0
         gateway.again_s = time.monotonic() + min(0.25 * 2 ** min(gateway.attempts, 10), _BACKOFF_MAX_S)
         for number in problems.keys() - gateway.problems.keys():
-            _logger.error("[%s] %s; it tries again", gateway.child.name, problems[number])
+            text = f"[{gateway.child.name}] {problems[number]}; it tries again"
+            self._events.note(Kind.GATEWAY, text, level=logging.ERROR)
         gateway.problems = problems
 
-    def _on_exit(self, gateway: Gateway, how: str) -> None:
+    def _on_exit(self, gateway: Gateway, ending: Ending) -> None:
         self.list.remove(gateway)
         self.past_cpu_s[gateway.place] += gateway.cpu_s
         self._on_end(gateway.owner)
@@ -223,11 +237,11 @@ class Gateways:
         lived_s = time.monotonic() - gateway.started_s
         if lived_s > _HEALTHY_S:
             self._failures = itertools.count()
-        self._start_later(gateway.place, gateway.error or how)
+        self._start_later(gateway.place, gateway.error or ending.describe("").strip())
         self._on_change()
 
     def _start_later(self, place: int, why: str) -> None:
         self.last_end = why
         wait_s = min(0.25 * (2 ** min(next(self._failures), 10) - 1), _BACKOFF_MAX_S)
-        _logger.error("a gateway %s; another starts in %.1f s", why, wait_s)
+        self._events.note(Kind.GATEWAY, f"a gateway {why}; another starts in {wait_s:.1f} s", level=logging.ERROR)
         asyncio.get_running_loop().call_later(wait_s, self._start_one, place)

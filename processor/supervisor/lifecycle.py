@@ -31,6 +31,19 @@ class State(StrEnum):
     END = "END"
 
 
+class Standing(StrEnum):
+    """Of a version, as operators see it: `State`, with what that leaves open."""
+
+    WAITING = "WAITING"  # for its files
+    QUEUED = "QUEUED"  # to be loaded
+    LOADING = "LOADING"
+    AVAILABLE = "AVAILABLE"
+    UNLOADING = "UNLOADING"
+    RESTARTING = "RESTARTING"  # it served, and its next worker loads or is started soon
+    FAILED = "FAILED"  # it could not be loaded; perhaps it is tried again
+    RETIRED = "RETIRED"  # it served, and is wanted no more
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """A version with these settings, from files with this fingerprint: what a worker is a worker of."""
@@ -88,11 +101,12 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """What went wrong with a revision the last time. `retry_ns` is when it is tried again, None: not at all;
-    `was_available`: the worker that failed served; `served`: it or one before it did."""
+    """What went wrong with a revision the last time, at `at_ns`. `retry_ns` is when it is tried again, None: not at
+    all; `was_available`: the worker that failed served; `served`: it or one before it did."""
 
     attempts: int
     error: str
+    at_ns: int
     retry_ns: int | None
     was_available: bool
     served: bool
@@ -178,6 +192,7 @@ def load_failed(last: Trouble | None, error: str, crashed: bool, limits: Limits,
     return Trouble(
         attempts=attempts,
         error=error,
+        at_ns=now_ns,
         retry_ns=retry,
         was_available=False,
         served=last is not None and last.served,
@@ -191,6 +206,7 @@ def start_failed(last: Trouble | None, error: str, limits: Limits, now_ns: int) 
     return Trouble(
         attempts=attempts,
         error=error,
+        at_ns=now_ns,
         retry_ns=now_ns + _backoff_ns(attempts, limits),
         was_available=False,
         served=last is not None and last.served,
@@ -205,6 +221,7 @@ def crashed(last: Trouble | None, error: str, up_ns: int, limits: Limits, now_ns
     return Trouble(
         attempts=attempts,
         error=error,
+        at_ns=now_ns,
         retry_ns=now_ns + wait_ns,
         was_available=True,
         served=True,
@@ -250,12 +267,16 @@ def _may_start(trouble: Trouble | None, now_ns: int) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionReport:
     """What `status` says of a version. `restarting`: it served, and its next worker is on the way. The `error` of an
-    available one is why it is not served from the files that are there now."""
+    available one is why it is not served from the files that are there now; `error_ns` is when that was found, where it
+    was an event. `retry_ns` is when it is tried again."""
 
     version: int
     state: State
+    standing: Standing
     error: str = ""
     restarting: bool = False
+    error_ns: int | None = None
+    retry_ns: int | None = None
 
 
 def report(
@@ -299,8 +320,32 @@ def report(
             state, error = State.START, waiting[version]
         else:
             state, error = State.END, ended[version]
-        reports.append(VersionReport(version=version, state=state, error=error, restarting=restarting))
+        reports.append(
+            VersionReport(
+                version=version,
+                state=state,
+                standing=_standing(state, trouble, waits=version in waiting, restarting=restarting),
+                error=error,
+                restarting=restarting,
+                error_ns=trouble.at_ns if trouble is not None and trouble.error in error else None,
+                retry_ns=trouble.retry_ns if trouble is not None and state is State.START else None,
+            )
+        )
     return reports
+
+
+def _standing(state: State, trouble: Trouble | None, *, waits: bool, restarting: bool) -> Standing:
+    if state in (State.AVAILABLE, State.UNLOADING):
+        return Standing(state)
+    if restarting:
+        return Standing.RESTARTING
+    if state is State.LOADING:
+        return Standing.LOADING
+    if trouble is not None:
+        return Standing.FAILED
+    if state is State.END:
+        return Standing.RETIRED
+    return Standing.WAITING if waits else Standing.QUEUED
 
 
 def is_settled(model: WantedModel, instances: Sequence[Instance], troubles: Mapping[Revision, Trouble]) -> bool:

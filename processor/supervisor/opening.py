@@ -31,13 +31,18 @@ async def open_when_loaded(supervisor: "Supervisor") -> None:
     supervisor.gateways.start()
 
 
-def _is_told(supervisor: "Supervisor") -> bool:
-    return supervisor.told_unready == {name: model.reason for name, model in supervisor.unready().items()}
+def _is_at_rest(supervisor: "Supervisor") -> bool:
+    """Whether nothing more comes by itself, and no folder is being looked at."""
+    return supervisor.settled and all(model.is_seen for model in supervisor.wanted())
+
+
+def _is_news(supervisor: "Supervisor") -> bool:
+    return supervisor.telling.unready != {name: model.reason for name, model in supervisor.unready().items()}
 
 
 def _tell_unready(supervisor: "Supervisor") -> None:
     missing = supervisor.unready()
-    supervisor.told_unready = {name: model.reason for name, model in missing.items()}
+    supervisor.telling.unready = {name: model.reason for name, model in missing.items()}
     said = "; ".join(f"model {name}: {model.reason}" for name, model in sorted(missing.items()))
     _logger.warning("not ready (host.ready: %s): %s", supervisor.manifest.host.ready, said)
     if supervisor.settled:
@@ -50,6 +55,9 @@ def is_loaded(supervisor: "Supervisor", waited_s: float) -> bool:
     models = supervisor.wanted()
     if waited_s >= _INCOMPLETE_S:
         models = [dataclasses.replace(model, is_coming=False) for model in models]
+        # Nor does one whose load or start has failed and is tried again.
+        tried = {revision.spec.model for revision in supervisor.workers.troubles}
+        models = [model for model in models if model.name not in tried]
     return all(supervisor.is_settled(model) for model in models)
 
 
@@ -59,9 +67,9 @@ async def announce_ready(supervisor: "Supervisor") -> None:
     while not supervisor.ready:
         try:
             async with asyncio.timeout(_WAIT_S):
-                await supervisor.until(lambda: supervisor.ready or (supervisor.settled and not _is_told(supervisor)))
+                await supervisor.until(lambda: supervisor.ready or (_is_at_rest(supervisor) and _is_news(supervisor)))
         except TimeoutError:
-            if _is_told(supervisor):
+            if not _is_news(supervisor):
                 continue
         if not supervisor.ready:
             _tell_unready(supervisor)

@@ -5,13 +5,15 @@ nothing that may be on its way is passed over, and a model that has nothing to a
 is any.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from processor.manifest import ModelSettings
 from processor.percentages import percent
 from processor.supervisor import lifecycle
-from processor.supervisor.lifecycle import Instance, Revision, Trouble, VersionReport, WantedModel
+from processor.supervisor.lifecycle import Instance, Revision, Standing, Trouble, VersionReport, WantedModel
+
+SILENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,27 @@ def is_ready(policy: str, models: Sequence[WantedModel], missing: Mapping[str, U
     return not any(model.is_coming for model in missing.values()) and (not models or len(missing) < len(models))
 
 
+class Silences:
+    """Since when models that had answered have nothing to answer with. Belongs to the event loop's thread."""
+
+    def __init__(self, grace_s: float = SILENCE_S) -> None:
+        """A restart takes a moment, for which nobody need be sent elsewhere: a model may be silent for `grace_s`."""
+        self._grace_s = grace_s
+        self._answered: set[str] = set()
+        self._since_s: dict[str, float] = {}
+
+    def look(self, models: Collection[str], serving: Collection[str], now_s: float) -> None:
+        """`models` are those of the manifest, `serving` those that answer now."""
+        self._answered = (self._answered | set(serving)) & set(models)
+        since_s = self._since_s
+        self._since_s = {name: since_s.get(name, now_s) for name in self._answered if name not in serving}
+
+    def allow(self, policy: str, now_s: float) -> bool:
+        """By `host.ready`: no model that had answered is silent for too long, or not every one of them."""
+        silent = [name for name, since_s in self._since_s.items() if now_s - since_s >= self._grace_s]
+        return not silent if policy == "all" else not silent or len(silent) < len(self._answered)
+
+
 def reason_of(problem: str | None, reports: Sequence[VersionReport]) -> str:
     """What is known of why a model does not answer: of its path, or of its highest version that has an error."""
     if problem:
@@ -64,10 +87,10 @@ def missing_arms(settings: ModelSettings, reports: Sequence[VersionReport], serv
         if entry.version in serving or entry.shadow is not None or not (entry.traffic or entry.label):
             continue
         report = by_version.get(entry.version)
-        if report is not None and report.restarting:
-            continue  # for a moment; its own error says so
+        if report is not None and (report.restarting or report.standing is Standing.AVAILABLE):
+            continue  # for a moment; its own error says so, or gateways are being told
         why = f": {report.error}" if report is not None and report.error else ""
-        state = "is not there" if report is None else f"is {report.state.value}"
+        state = "is not there" if report is None else f"is {report.standing.value}"
         fates = []
         if entry.traffic:
             fate = "are refused" if settings.missing_arm == "fail" else "go to the others"

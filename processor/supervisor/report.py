@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from processor.supervisor.events import Events, Kind
 from processor.supervisor.runtime import memory_bytes
 from processor.supervisor.supervisor import Supervisor
 from scheduler.report import Measured, to_report
+
+_CHANGES = (Kind.CORES, Kind.PROMOTED, Kind.SPLIT, Kind.ROLLED_BACK)
+_CHANGES_MAX = 100
 
 
 def report(supervisor: Supervisor) -> dict[str, Any]:
@@ -23,5 +27,9 @@ def report(supervisor: Supervisor) -> dict[str, Any]:
             **to_report(supervisor.host, None, {}),
             "problems": ["host.scheduler is disabled: sessions run on any core"],
         }
-    events = [(event.at_s, event.reason) for event in supervisor.scheduling.events]
-    return to_report(supervisor.host, supervisor.scheduling.plan, measured, events)
+    return to_report(supervisor.host, supervisor.scheduling.plan, measured, core_changes(supervisor.events))
+
+
+def core_changes(events: Events) -> list[tuple[float, str]]:
+    """When (seconds since 1970) and why cores, or a model's calls, went to others; the newest last."""
+    return [(event.at_s, event.text) for event in events.latest() if event.kind in _CHANGES][-_CHANGES_MAX:]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from processor import control
 from processor.manifest import Manifest
 from processor.supervisor.demands import DemandMeter, demand_of
+from processor.supervisor.events import Events, Kind
 from processor.supervisor.history import History
 from scheduler import Host, Plan, Profile, Settings, core_list
 from scheduler.replan import Standing, consider
@@ -26,16 +27,6 @@ if TYPE_CHECKING:
     from processor.supervisor.worker import Worker
 
 _logger = logging.getLogger("corelane")
-
-_EVENTS_MAX = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """A change of who has which cores. `at_s` is the time of day."""
-
-    at_s: float
-    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +56,11 @@ def served_of(worker: Worker) -> Served:
 class Scheduling:
     """Belongs to the event loop's thread."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, events: Events) -> None:
         self.host = host
+        self._events = events
         self.changes = 0
         self.history = History()
-        self.events: deque[Event] = deque(maxlen=_EVENTS_MAX)
         self.standing: Standing | None = None
         self.settings = Settings()
         self._meters: dict[int, DemandMeter] = {}
@@ -115,12 +106,7 @@ class Scheduling:
         self.standing = decision.standing
         if decision.reason:
             self.changes += 1
-            self.events.append(Event(at_s=time.time(), reason=decision.reason))
-            self._log(decision.standing.plan, decision.reason)
-
-    def note(self, reason: str) -> None:
-        """An event that is an operator's."""
-        self.events.append(Event(at_s=time.time(), reason=reason))
+            self._tell(decision.standing.plan, decision.reason)
 
     def placement(self, model: str, version: int) -> control.Message | None:
         """The cores of each session of a version, and whether it shares the pool; None if it is not in the plan."""
@@ -137,13 +123,13 @@ class Scheduling:
             return self.host.cpus
         return self.plan.pool or self.plan.reserve or self.host.cpus
 
-    def _log(self, plan: Plan, reason: str) -> None:
+    def _tell(self, plan: Plan, reason: str) -> None:
         own = [f"{version.name} {core_list(version.cpus)}" for version in plan.versions if not version.shares]
         shared = [f"pool {core_list(plan.pool)}"] if plan.pool else []
         reserve = [f"reserve {core_list(plan.reserve)}"] if plan.reserve else []
-        _logger.info("cores: %s (%s)", ", ".join([*own, *shared, *reserve]), reason)
+        self._events.note(Kind.CORES, f"cores: {', '.join([*own, *shared, *reserve])} ({reason})")
         for problem in plan.problems:
-            _logger.warning("cores: %s", problem)
+            self._events.note(Kind.CORES, f"cores: {problem}", level=logging.WARNING)
 
 
 def pin(pid: int, cpus: Sequence[int]) -> None:

@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import logging
+import os
 import pwd
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +16,15 @@ from pathlib import Path
 from processor import ports
 from processor.cache_files import why_unwritable
 from processor.errors import ControlError, StartError
-from processor.knobs import Knobs, cache_folder, read_knobs
+from processor.knobs import Knobs, cache_folder, read_knobs, state_folder
 from processor.manifest import Manifest, advice, load_manifest
 from processor.manifest.tensorflow_flags import Converted, reread
+from processor.model_files import real_path
 from processor.supervisor import tasks
 from processor.supervisor.admin import admin_server
+from processor.supervisor.events import Events, Kind
+from processor.supervisor.log_lines import LogLines
+from processor.supervisor.splits import Splits
 from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.traffic import DISK_S
 from scheduler import read_host
@@ -47,6 +54,8 @@ def serve_flags(converted: Converted) -> None:
 
 
 def _serve(manifest: Manifest, manifest_path: Path | None, knobs: Knobs, flags: Converted | None = None) -> None:
+    lines = LogLines()
+    logging.getLogger().addHandler(lines)
     host = read_host()
     _check_worker_user(manifest)
     # Workers of another user say it of their own.
@@ -57,18 +66,21 @@ def _serve(manifest: Manifest, manifest_path: Path | None, knobs: Knobs, flags: 
 
     async def run() -> None:
         with contextlib.closing(ports.listening_socket(manifest.listen.admin)) as admin_socket:
-            supervisor = Supervisor(manifest, manifest_path, host, knobs, opens_when_loaded=flags is not None)
-            admin = admin_server(supervisor)
+            kept = state_folder() / _state_name(manifest, manifest_path)
+            events, splits = Events(kept.with_suffix(".events")), Splits(kept.with_suffix(".splits"))
+            supervisor = Supervisor(
+                manifest, manifest_path, host, knobs, events, splits, opens_when_loaded=flags is not None
+            )
+            admin = admin_server(supervisor, lines)
             admin_task = tasks.start(admin.serve(sockets=[admin_socket]), "the admin API", supervisor.fail)
             follow = None
             if flags is not None and flags.config_file is not None and flags.poll_s > 0:
                 follow = tasks.start(_follow(supervisor, flags), f"watch of {flags.config_file}")
-            _logger.info(
-                "gRPC on %s, REST on %s, admin on %s, %s",
-                supervisor.addresses["grpc"],
-                supervisor.addresses.get("http", "no port"),
-                ports.with_port(manifest.listen.admin, admin_socket),
-                host.describe(),
+            rest = supervisor.addresses.get("http", "no port")
+            admin_address = ports.with_port(manifest.listen.admin, admin_socket)
+            events.note(
+                Kind.STARTED,
+                f"gRPC on {supervisor.addresses['grpc']}, REST on {rest}, admin on {admin_address}, {host.describe()}",
             )
             try:
                 await supervisor.run()
@@ -89,12 +101,21 @@ async def _follow(supervisor: Supervisor, flags: Converted) -> None:
             async with supervisor.changing:
                 manifest = await tasks.on_daemon_thread(functools.partial(reread, flags), "configuration", DISK_S)
                 if manifest != supervisor.manifest:
-                    supervisor.apply(manifest)
+                    supervisor.apply(manifest, str(flags.config_file))
         except (StartError, ControlError, TimeoutError) as error:
             supervisor.manifest_error = str(error)
             _logger.error("%s is not applied: %s", flags.config_file, error)
         except Exception as error:
             _logger.critical("%s is not applied", flags.config_file, exc_info=error)
+
+
+def _state_name(manifest: Manifest, manifest_path: Path | None) -> str:
+    """Of what is kept from one start to the next: by the manifest's file, or where there is none by the address."""
+    if manifest_path is None:
+        return re.sub(r"[^\w.]", "-", f"flags-{manifest.listen.grpc}")
+    path = real_path(manifest_path)
+    stem = re.sub(r"[^\w-]", "-", path.stem)[:64]
+    return f"{stem}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
 
 
 def _is_free(address: str) -> bool:

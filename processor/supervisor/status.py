@@ -7,8 +7,9 @@ from typing import Any
 from processor.histogram import quantile_us
 from processor.methods import Assignment
 from processor.supervisor.counts import ENDS, Counts
-from processor.supervisor.lifecycle import State, VersionReport
+from processor.supervisor.lifecycle import Phase, Standing, VersionReport
 from processor.supervisor.meters import VersionKey
+from processor.supervisor.report import core_changes
 from processor.supervisor.runtime import cpu_s, memory_bytes
 from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.worker import Worker
@@ -20,6 +21,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
     """Versions, their states and what serves them. Times in ms, memory in bytes, CPU in seconds."""
     wanted = supervisor.wanted()
     counts = supervisor.meters.counts(supervisor.workers)
+    now_ns = time.monotonic_ns()
     models = []
     for settings in supervisor.manifest.models:
         folder = supervisor.folders.get(settings.name)
@@ -32,6 +34,10 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                     "version": report.version,
                     "state": _state(supervisor, settings.name, report),
                     "error": report.error,
+                    "error_at_s": _wall_s(report.error_ns),
+                    "retry_in_s": None if report.retry_ns is None else max(0.0, (report.retry_ns - now_ns) / 1e9),
+                    "load": _load(supervisor, settings.name, report.version),
+                    "restarts": supervisor.meters.restarts[settings.name, report.version],
                     "role": entry.role,
                     "label": label,
                     "traffic": entry.traffic,
@@ -78,17 +84,36 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             for gateway in supervisor.gateways.list
         ],
         "gateways_expected": len(supervisor.gateways.kinds),
-        "gateway_error": supervisor.gateways.last_end,
+        "gateway_error": "" if supervisor.gateways.up else supervisor.gateways.last_end,
         "models": models,
-        "core_changes": [{"at_s": event.at_s, "reason": event.reason} for event in supervisor.scheduling.events],
+        "core_changes": [{"at_s": at_s, "reason": reason} for at_s, reason in core_changes(supervisor.events)],
     }
 
 
 def _state(supervisor: Supervisor, model: str, report: VersionReport) -> str:
     """A version is AVAILABLE here once every gateway sends it requests; gateways say so from when they do."""
-    if report.state is State.AVAILABLE and not supervisor.workers.is_routed(model, report.version):
-        return State.LOADING.value
-    return report.state.value
+    if report.standing is Standing.AVAILABLE and not supervisor.workers.is_routed(model, report.version):
+        return Standing.LOADING.value
+    return report.standing.value
+
+
+def _wall_s(at_ns: int | None) -> float | None:
+    """Seconds since 1970 of a time by the monotonic clock."""
+    return None if at_ns is None else time.time() - (time.monotonic_ns() - at_ns) / 1e9
+
+
+def _load(supervisor: Supervisor, model: str, version: int) -> dict[str, Any] | None:
+    """What the load of a version is at, if one is under way."""
+    loading = [
+        worker
+        for worker in supervisor.workers
+        if worker.instance.phase is Phase.LOADING
+        and (worker.instance.spec.model, worker.instance.spec.version) == (model, version)
+    ]
+    if not loading:
+        return None
+    worker = loading[-1]
+    return {"phase": worker.load_phase, "since_s": (time.monotonic_ns() - worker.instance.since_ns) / 1e9}
 
 
 def _worker(supervisor: Supervisor, worker: Worker | None, by_version: dict[VersionKey, Counts]) -> dict[str, Any]:
@@ -109,6 +134,7 @@ def _worker(supervisor: Supervisor, worker: Worker | None, by_version: dict[Vers
         "sessions": len(worker.placed["sessions"]) if worker.placed else spec.sessions,
         "threads_per_session": spec.threads_per_session,
         "load_s": worker.load_s,
+        "available_since_s": _wall_s(worker.instance.since_ns),
         "cpu_s": cpu_s(worker.child.pid),
         "memory_bytes": memory_bytes(worker.child.pid),
         # Since the server started, over all workers of the version; what waits and runs is this one's.

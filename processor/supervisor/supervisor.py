@@ -21,11 +21,13 @@ from processor import control, descriptors
 from processor.errors import ControlError, ManifestError, StartError
 from processor.knobs import Knobs, cache_folder
 from processor.manifest import Manifest, ModelSettings, load_manifest
+from processor.manifest.changes import changes, check_applicable
 from processor.ports import ReservedPort
 from processor.routes import ModelRoute
 from processor.supervisor import lifecycle, opening, readiness, runtime, tasks
 from processor.supervisor.asks import answer
 from processor.supervisor.child import Child
+from processor.supervisor.events import Events, Kind
 from processor.supervisor.faults import Faults
 from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways, kinds_of
@@ -35,7 +37,9 @@ from processor.supervisor.meters import Meters
 from processor.supervisor.readiness import Unready
 from processor.supervisor.route_table import route_table
 from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
+from processor.supervisor.splits import Splits
 from processor.supervisor.systemd import Notifier
+from processor.supervisor.telling import Telling
 from processor.supervisor.traffic import DISK_S, Traffic
 from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.supervisor.watching import ModelWatch, watch_file
@@ -45,28 +49,34 @@ from scheduler import Host
 
 _logger = logging.getLogger("corelane")
 
-_TICK_S = 0.25
-_PLAN_TICKS = 8
-_GATEWAY_START_S = 60.0
-_GATEWAY_PATIENCE = 3
+_TICK_S, _PLAN_TICKS = 0.25, 8
+_GATEWAY_START_S, _GATEWAY_PATIENCE = 60.0, 3
 
 
 class Supervisor:
     def __init__(
-        self, manifest: Manifest, manifest_path: Path | None, host: Host, knobs: Knobs, opens_when_loaded: bool = False
+        self,
+        manifest: Manifest,
+        manifest_path: Path | None,
+        host: Host,
+        knobs: Knobs,
+        events: Events,
+        splits: Splits,
+        opens_when_loaded: bool = False,
     ) -> None:
         self.manifest = manifest
         self.host = limited(host, manifest.host.cores)
         self.cores = self.host.cores
-        self.scheduling = Scheduling(self.host)
+        self.events = events
+        self.scheduling = Scheduling(self.host, events)
         self.folders: dict[str, ModelFolder] = {}
         self.was_ready = False
-        self.told_unready: dict[str, str] = {}  # why which model is not ready, as the log said last
-        self._missing_arms: dict[str, list[str]] = {}  # as was told last, by model
+        self._silences = readiness.Silences()
+        self.telling = Telling(events)
         self.notifier = Notifier()
         self.faults = Faults()
         self.meters = Meters()
-        self.traffic = Traffic(manifest_path)
+        self.traffic = Traffic(manifest_path, events, splits)
         self.routes: dict[str, ModelRoute] = {}  # as they were published last
         self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
         self.manifest_error = ""
@@ -85,6 +95,7 @@ class Supervisor:
                 backoff_max_ns=int(knobs.restart_backoff_max_s * 1e9),
             ),
             meters=self.meters,
+            events=events,
             on_available=self._on_available,
             on_crash=self._look_again,
             on_change=self._reconcile,
@@ -113,6 +124,7 @@ class Supervisor:
                 knobs.rest_timeout_s,
                 manifest.host.gateways or max(2, self.cores // 8),
             ),
+            events=events,
             on_change=self._reconcile,
             on_ask=self._on_ask,
             on_counts=self.meters.heard,
@@ -181,9 +193,13 @@ class Supervisor:
 
     @property
     def ready(self) -> bool:
-        """Whether probes hear that clients can call. Once they did, a later load does not take it back: whoever sends
-        traffic here would take a whole host out. The end does."""
-        return self.was_ready and not self._stopping
+        """Whether probes hear that clients can call. A later load does not take it back; a silent model does."""
+        return self.gateways.reachable and self._answers
+
+    @property
+    def _answers(self) -> bool:
+        calm = self._silences.allow(self.manifest.host.ready, time.monotonic())
+        return self.was_ready and calm and not self._stopping
 
     @property
     def settled(self) -> bool:
@@ -221,15 +237,16 @@ class Supervisor:
 
     async def _shut_down(self) -> None:
         self.notifier.stopping()
-        _logger.info("stopping: answering what was accepted, for %g s at most", self.manifest.host.drain_s)
+        drain_s = self.manifest.host.drain_s
+        self.events.note(Kind.STOPPING, f"stopping: answering what was accepted, for {drain_s:g} s at most")
         self._stopping = True
         self.workers.stopping()
         for task in self._tasks:
             task.cancel()
         for watch in self._watches.values():
             watch.cancel()
-        end_s = time.monotonic() + self.manifest.host.drain_s
-        await self.gateways.stop(self.manifest.host.drain_s)
+        end_s = time.monotonic() + drain_s
+        await self.gateways.stop(drain_s)
         self.workers.drain()
         await self.workers.end(max(1.0, end_s - time.monotonic()))
         _logger.info("stopped")
@@ -276,20 +293,21 @@ class Supervisor:
 
     # Manifest: every change comes through `apply`
 
-    def apply(self, manifest: Manifest) -> None:
-        """Makes the server match a manifest. ControlError, and no change, if it asks for what only a restart can do.
-        What a client had unloaded is loaded again, if the manifest has it."""
-        for section in ("listen", "host"):
-            if getattr(manifest, section) != getattr(self.manifest, section):
-                raise ControlError(f"{section} cannot change while the server runs; stop it and serve the new manifest")
+    def apply(self, manifest: Manifest, by: str) -> list[str]:
+        """Makes the server match a manifest; what changes, in sentences. ControlError, and no change, if it asks for
+        what only a restart can do. What a client had unloaded is loaded again, if the manifest has it. `by`: who asked
+        for it."""
+        check_applicable(self.manifest, manifest)
+        changed = changes(self.manifest, manifest)
         self.unloaded = {}
         self.manifest = manifest
         self.manifest_error = ""
-        _logger.info("manifest applied: %s", ", ".join(model.name for model in manifest.models) or "no models")
+        self.events.note(Kind.APPLIED, f"manifest applied: {'; '.join(changed) or 'nothing changes'}", by=by)
         for name in self._watches:
             self._look_again(name)
         self._change_models(manifest.models)
         self.notifier.reloaded(f"{len(manifest.models)} models")
+        return changed
 
     def change_model(self, changed: ModelSettings) -> None:
         """Puts other settings in the place of a model's."""
@@ -338,10 +356,7 @@ class Supervisor:
             self._watches[name].look_again()
 
     def _on_folder(self, name: str, folder: ModelFolder) -> None:
-        told = self.folders.get(name, ModelFolder()).warnings()
-        for warning in folder.warnings():
-            if warning not in told:
-                _logger.warning("[%s] %s", name, warning)
+        self.telling.folder(name, self.folders.get(name, ModelFolder()), folder)
         self.folders[name] = folder
         self._reconcile()
 
@@ -355,7 +370,7 @@ class Supervisor:
         async with self.changing:
             self._reload_waits = False
             try:
-                self.apply(await tasks.on_daemon_thread(partial(load_manifest, path), "manifest", DISK_S))
+                self.apply(await tasks.on_daemon_thread(partial(load_manifest, path), "manifest", DISK_S), f"{path}")
             except (ManifestError, ControlError) as error:
                 self.manifest_error = str(error)
             except TimeoutError:
@@ -366,7 +381,7 @@ class Supervisor:
             else:
                 return
             for line in self.manifest_error.splitlines():
-                _logger.error("the manifest is not applied: %s", line)
+                self.events.note(Kind.REFUSED, f"the manifest is not applied: {line}", level=logging.ERROR)
 
     async def done(self, names: Collection[str], limit_s: float) -> None:
         """Returns when every version of these models that should be served is, from what is in their folders now, or
@@ -422,26 +437,17 @@ class Supervisor:
         plan = self.scheduling.plan
         workers.carry_out(actions, self.scheduling.cpus_of_loads(), quietly=not (plan and plan.pool))
         workers.forget(wanted)
+        self._silences.look([model.name for model in wanted], workers.routed_models(), time.monotonic())
         if not self.was_ready and self.gateways.up:
             self.was_ready = readiness.is_ready(self.manifest.host.ready, wanted, self._unready(wanted))
-        self._tell_missing_arms(wanted)
+        for settings in self.manifest.models if self.was_ready else ():  # not while versions are loaded first
+            self.telling.missing_arms(settings.name, self.missing_arms(settings, wanted))
         routes = route_table(self, wanted)
         self.routes = {route.name: route for route in routes}
-        self.gateways.publish(routes, self.was_ready)
+        self.gateways.publish(routes, self._answers)
         if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have, self.gateways.problem):
             asyncio.get_running_loop().call_soon(self._reconcile)
         self._spawn(self._notify(), "a notification")
-
-    def _tell_missing_arms(self, wanted: list[WantedModel]) -> None:
-        """Once for each change, and not while versions are loaded for the first time."""
-        for settings in self.manifest.models if self.was_ready else ():
-            told = self._missing_arms.get(settings.name, [])
-            missing = self._missing_arms[settings.name] = self.missing_arms(settings, wanted)
-            for sentence in missing:
-                if sentence not in told:
-                    _logger.warning("[%s] %s", settings.name, sentence)
-            if told and not missing:
-                _logger.info("[%s] every version that has traffic or a label is available again", settings.name)
 
     async def _notify(self) -> None:
         async with self._changed:

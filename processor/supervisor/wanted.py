@@ -90,5 +90,6 @@ def _spec(manifest: Manifest, model: ModelSettings, folder: VersionFolder, cores
         batch_rows_max=model.batching.max_rows if model.batching else 0,
         batch_wait_us=model.batching.max_wait_us if model.batching else 0.0,
         pool_weight=model.pool_weight,
+        run_timeout_s=model.run_timeout_s,
         profile_folder=profiles,
     )

@@ -6,6 +6,7 @@ from processor import control
 from processor._native import SharedChannel
 from processor.supervisor.child import Child
 from processor.supervisor.lifecycle import Instance
+from processor.worker.phases import LoadPhase
 from scheduler import Profile
 
 
@@ -18,6 +19,7 @@ class Worker:
     channel: SharedChannel
     member: int  # of the pool's gate
     epoch: int | None = None  # of the first routing table in which its phase shows
+    load_phase: str = LoadPhase.STARTING
     engine: str = ""
     engine_why: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)  # what of the version is not served

@@ -14,11 +14,14 @@ from processor._native import PoolGate, SharedChannel
 from processor.manifest import HostSettings
 from processor.supervisor import lifecycle
 from processor.supervisor.child import Child
+from processor.supervisor.endings import Ending
+from processor.supervisor.events import Events, Kind
 from processor.supervisor.lifecycle import Instance, Limits, Phase, Revision, Trouble, Wanted, WantedModel
 from processor.supervisor.meters import Meters
 from processor.supervisor.scheduling import pin
 from processor.supervisor.worker import Worker
 from processor.worker.allocator import environment_of
+from processor.worker.phases import LoadPhase
 from scheduler import Host, Profile
 
 _logger = logging.getLogger("corelane")
@@ -44,6 +47,7 @@ class Workers:
         settings: HostSettings,
         limits: Limits,
         meters: Meters,
+        events: Events,
         on_available: Callable[[str], None],
         on_crash: Callable[[str], None],
         on_change: Callable[[], None],
@@ -57,6 +61,7 @@ class Workers:
         self._cores = cores
         self._settings = settings
         self._meters = meters
+        self._events = events
         self._on_available = on_available
         self._on_crash = on_crash
         self._on_change = on_change
@@ -198,7 +203,7 @@ class Workers:
         except Exception as error:
             said = f"the worker cannot be started: {error}"
             if last is None or last.error != said:
-                _logger.error("[%s] %s", wanted.spec.name, said)
+                self._note(Kind.FAILED, revision, said, logging.ERROR)
             self.troubles[revision] = lifecycle.start_failed(last, said, self.limits, time.monotonic_ns())
 
     def _start(self, wanted: Wanted, cpus: Collection[int], priority: str) -> None:
@@ -229,14 +234,15 @@ class Workers:
             "cores": self._cores,
         }
         if self._has_other_files(wanted.revision):
-            _logger.warning("[%s] its files have changed since they were loaded: loading them anew", spec.name)
-        _logger.info("[%s] loading %s", spec.name, spec.folder)
+            changed = "its files have changed since they were loaded: loading them anew"
+            self._note(Kind.LOADING, wanted.revision, changed, logging.WARNING)
+        self._note(Kind.LOADING, wanted.revision, f"loading {spec.folder}")
         child = Child(
             "processor.worker",
             spec.name,
             first,
             on_message=lambda message: self._on_message(number, message),
-            on_exit=lambda how, output: self._on_exit(number, how, output),
+            on_exit=lambda ending: self._on_exit(number, ending),
             descriptors=[channel.descriptor, self.gate.descriptor],
             environment=environment_of(spec),
             user=self._settings.worker_user,
@@ -261,12 +267,21 @@ class Workers:
     def _set_phase(self, worker: Worker, phase: Phase) -> None:
         worker.instance = dataclasses.replace(worker.instance, phase=phase, since_ns=time.monotonic_ns(), routed=False)
         worker.epoch = None
-        _logger.info("[%s] %s", worker.child.name, phase.value)
+        if phase is Phase.AVAILABLE:
+            text = f"{phase} after {worker.load_s:.1f} s: {worker.engine}, {worker.precision['name']}"
+            self._note(Kind.AVAILABLE, worker.instance.revision, text)
+        else:
+            _logger.info("[%s] %s", worker.child.name, phase.value)
+
+    def _note(self, kind: Kind, revision: Revision, text: str, level: int = logging.INFO) -> None:
+        self._events.note(kind, text, model=revision.spec.model, version=revision.spec.version, level=level)
 
     def _on_message(self, number: int, message: control.Message) -> None:
         worker = self._workers[number]
         if message["type"] == "failed":
             worker.error = message["error"]
+        elif message["type"] == "phase":
+            worker.load_phase = LoadPhase(message["phase"])
         elif message["type"] == "available":
             worker.engine, worker.engine_why = message["engine"], message["engine_why"]
             worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]
@@ -283,7 +298,7 @@ class Workers:
             self._set_phase(worker, Phase.AVAILABLE)
             self._on_available(spec.model)
 
-    def _on_exit(self, number: int, how: str, output: str) -> None:
+    def _on_exit(self, number: int, ending: Ending) -> None:
         worker = self._workers.pop(number)
         instance, now_ns = worker.instance, time.monotonic_ns()
         spec, revision = instance.spec, instance.revision
@@ -295,19 +310,23 @@ class Workers:
             placed = {cpu for cpus in worker.placed["sessions"] for cpu in cpus} if worker.placed else set()
             self._cores_of[revision] = tuple(sorted(placed)) or self._host.cpus
         last = self.troubles.get(revision)
-        last_words = f"; its last output: {output}" if output else ""
         error = ""
         if instance.phase is Phase.LOADING and worker.error != lifecycle.NO_LONGER_WANTED:
-            error = worker.error or f"the worker {how} while loading{last_words}"
+            error = worker.error or ending.describe("the worker", " while loading")
             self.troubles[revision] = lifecycle.load_failed(last, error, not worker.error, self.limits, now_ns)
         elif instance.phase is Phase.AVAILABLE:
-            error = f"the worker {how}{last_words}"
+            error = ending.describe("the worker")
             up_ns = now_ns - instance.since_ns
             self.troubles[revision] = lifecycle.crashed(last, error, up_ns, self.limits, now_ns)
             self._on_crash(spec.model)
         self._meters.ended(worker, failed=bool(error))
         if error:
-            _logger.error("[%s] %s", spec.name, error)
+            kind = Kind.FAILED if instance.phase is Phase.LOADING else Kind.CRASHED
+            retry_ns = self.troubles[revision].retry_ns
+            again = "" if retry_ns is None else f"; another starts in {max(0, retry_ns - now_ns) / 1e9:.1f} s"
+            self._note(kind, revision, f"{error}{again}", logging.ERROR)
+        elif instance.phase is Phase.DRAINING:
+            self._note(Kind.RETIRED, revision, "unloaded")
         _remember(self._ended.setdefault(spec.model, {}), spec.version, error, _ENDED_MAX)
         self._on_change()
 

@@ -10,6 +10,7 @@ from processor.engines.onednn import best_isa, has_bf16
 from processor.engines.selection import PLAN, is_installed
 from processor.errors import LoadError
 from processor.tensors import SERVE_TAGS
+from processor.worker.phases import OnPhase, untold
 
 # A version that nobody asked to be fused must still be there within load_timeout_s, on a busy pool, too.
 _AUTO_LIMIT_S = 240.0
@@ -35,13 +36,14 @@ def choose(
     *,
     precision: str = "fp32",
     sandbox: str = "auto",
+    on_phase: OnPhase = untold,
 ) -> Choice:
     """A SavedModel for engine `fused` is compiled, unless `cache` has its plan. With `auto` every SavedModel is
     tried, and TensorFlow runs what is not fused. LoadError if nothing can run the version.
 
     Runs nothing of the model in this process, nor reads what only an engine understands: `sandbox` is for the process
     that compiles."""
-    choice = _choose(folder, wanted, cache, op_libraries, tags, sandbox)
+    choice = _choose(folder, wanted, cache, op_libraries, tags, sandbox, on_phase)
     if choice.engine == "fused" and precision != "fp32":
         from processor.engines.tables import TABLES, TableStore
 
@@ -53,7 +55,13 @@ def choose(
 
 
 def _choose(
-    folder: Path, wanted: str, cache: Path, op_libraries: Sequence[str], tags: Sequence[str], sandbox: str
+    folder: Path,
+    wanted: str,
+    cache: Path,
+    op_libraries: Sequence[str],
+    tags: Sequence[str],
+    sandbox: str,
+    on_phase: OnPhase,
 ) -> Choice:
     engine = choose_engine(folder, wanted)
     if not _is_tried(folder, engine, wanted):
@@ -66,7 +74,7 @@ def _choose(
         is_auto = wanted == "auto"
         limit_s = _AUTO_LIMIT_S if is_auto else None
         plan, found = fusing.plan_of(
-            folder, cache, op_libraries, limit_s, must_gain=is_auto, tags=tags, sandbox=sandbox
+            folder, cache, op_libraries, limit_s, must_gain=is_auto, tags=tags, sandbox=sandbox, on_phase=on_phase
         )
     except LoadError as error:
         if wanted != "auto":

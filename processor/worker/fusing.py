@@ -28,6 +28,7 @@ from processor.worker import samples
 from processor.worker.content import content_key, readable_content
 from processor.worker.equality import Equality, compare
 from processor.worker.hints import hints_of
+from processor.worker.phases import LoadPhase, OnPhase, untold
 from processor.worker.plan_cache import KeptPlan, Outcome
 from processor.worker.sandbox import contain
 from processor.worker.speed import Cost, compare_cost, gain, worst
@@ -156,6 +157,7 @@ def plan_of(
     must_gain: bool = False,
     tags: Sequence[str] = SERVE_TAGS,
     sandbox: str = "auto",
+    on_phase: OnPhase = untold,
 ) -> tuple[Path, str]:
     """The plan of the SavedModel in `folder`, compiled now unless `cache` has it whole, and what is known of it in
     words. LoadError if there is none, which is kept, too; or if it takes longer than `limit_s` or cannot be kept, which
@@ -163,6 +165,7 @@ def plan_of(
     kept = _kept(folder, cache, op_libraries, tags)
     outcome = kept.read()
     if outcome is None:
+        on_phase(LoadPhase.COMPILING)
         outcome = kept.make(lambda out: _compile_apart(folder, out, op_libraries, limit_s, tags, sandbox))
     if "error" in outcome:
         raise LoadError(outcome["error"])

@@ -13,6 +13,7 @@ from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.manifest import DivergenceSettings
 from processor.worker.choice import Choice
+from processor.worker.phases import LoadPhase, OnPhase, untold
 from processor.worker.precision import Precision, load_in_precision
 from processor.worker.profiling import ProfileFile, profile
 from processor.worker.session_group import SessionGroup
@@ -55,12 +56,13 @@ def load_version(
     gate: _native.PoolGate | None = None,
     member: int = 0,
     kept: ProfileFile | None = None,
+    on_phase: OnPhase = untold,
 ) -> LoadedVersion:
     """Loads and warms up; starts no thread that will run requests. LoadError says what is wrong with the version.
     `kept` is where its profile is read, or written. With `auto` TensorFlow runs a version whose plan cannot be loaded:
     that is made of the version, and is not the version."""
     try:
-        return _load(spec, choice, channel, allowed, cores_max, gate, member, kept)
+        return _load(spec, choice, channel, allowed, cores_max, gate, member, kept, on_phase)
     except LoadError as error:
         if spec.engine != "auto" or choice.folder == spec.folder:
             raise
@@ -68,7 +70,7 @@ def load_version(
         why = f"its plan cannot be loaded: {error}"
     gc.collect()
     original = Choice(engine="tensorflow", folder=spec.folder, why=why)
-    return _load(spec, original, channel, allowed, cores_max, gate, member, None)
+    return _load(spec, original, channel, allowed, cores_max, gate, member, None, on_phase)
 
 
 def _load(
@@ -80,8 +82,10 @@ def _load(
     gate: _native.PoolGate | None,
     member: int,
     kept: ProfileFile | None,
+    on_phase: OnPhase,
 ) -> LoadedVersion:
     started_s = time.monotonic()
+    on_phase(LoadPhase.READING)
     folder = Path(choice.folder)
     options = EngineOptions(
         sessions=spec.sessions,
@@ -97,9 +101,11 @@ def _load(
     try:
         engine, precision = load_in_precision(choice.engine, folder, options, bound, spec.message_bytes_max)
         sessions = [engine.make_session() for _ in range(spec.sessions)]
+        on_phase(LoadPhase.WARMING)
         warming_s = time.monotonic()
         warm_up(engine, sessions, folder, spec.message_bytes_max)
         warm_up_s = time.monotonic() - warming_s
+        on_phase(LoadPhase.PROFILING)
         measured = profile(engine, folder, precision.name, spec.threads_per_session, kept)
     except MemoryError as error:
         raise LoadError("the load ran out of memory") from error

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from processor.errors import LoadError
 from processor.knobs import cache_folder
 from processor.worker.allocator import environment_for
 from processor.worker.content import readable_content
+from processor.worker.phases import LoadPhase
 from processor.worker.sandbox import contain
 from processor.worker.session_threads import SessionThreads
 from processor.worker.spec import SessionPlacement, WorkerSpec
@@ -60,7 +62,7 @@ def main(arguments: list[str]) -> None:
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
     drain_asked = threading.Event()
     placements: queue.Queue[control.Message] = queue.Queue()
-    sessions = SessionThreads()
+    sessions = SessionThreads(spec.run_timeout_s)
 
     def handle(message: control.Message) -> None:
         if message["type"] == "drain":
@@ -96,6 +98,10 @@ def main(arguments: list[str]) -> None:
     version.group.stop()
     logs.flush()
     os._exit(0)
+
+
+def _tell(client: control.ControlClient, phase: LoadPhase) -> None:
+    client.send({"type": "phase", "phase": phase})
 
 
 def _cache(spec: WorkerSpec) -> Path:
@@ -135,6 +141,7 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
     def choose() -> None:
         from processor.worker.choice import choose as choice_of
 
+        _tell(client, LoadPhase.CHOOSING)
         choice = choice_of(
             Path(spec.folder),
             spec.engine,
@@ -143,6 +150,7 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
             spec.saved_model_tags,
             precision=spec.precision,
             sandbox=first["sandbox"],
+            on_phase=partial(_tell, client),
         )
         first["choice"] = dataclasses.asdict(choice)
 
@@ -242,7 +250,8 @@ def _load(
 
         gate = PoolGate.map(first["gate"])
         choice = Choice(**first["choice"])
-        version = load_version(spec, choice, channel, first["cpus"], first["cores"], gate, first["member"], kept)
+        tell = partial(_tell, client)
+        version = load_version(spec, choice, channel, first["cpus"], first["cores"], gate, first["member"], kept, tell)
         if kept is not None:
             kept.close()
         return version

@@ -110,6 +110,10 @@ class SessionGroup:
             for thread, cpus, paused, cpu_ns in self._group.sessions()
         ]
 
+    def longest_run_s(self) -> float:
+        """Of the runs under way; 0 if there is none. Never waits for a session."""
+        return float(self._group.longest_run_ns() / 1e9)
+
     def stop(self) -> None:
         """Ends the sessions, each after what it runs."""
         self._group.stop()

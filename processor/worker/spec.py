@@ -28,6 +28,7 @@ class WorkerSpec:
     batch_rows_max: int = 0
     batch_wait_us: float = 0.0
     pool_weight: float = 1.0
+    run_timeout_s: float = 30.0  # of one request
     profile_folder: str = ""  # where profiles are kept; empty: nowhere
 
     @property

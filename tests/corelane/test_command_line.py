@@ -1,17 +1,26 @@
 """The commands as a user types them: output, exit codes, errors that say what to do."""
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
+import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from processor.errors import RequestError
 from tests.support import onnx_models
 from tests.support.server import LISTEN, Server, serving, wait_until
 
@@ -49,7 +58,7 @@ def test_help_teaches() -> None:
         assert f"  corelane {command}" in own.stdout, "an example"
 
 
-@pytest.mark.parametrize("arguments", [(), ("nonesuch",), ("serve",), ("status", "--nonesuch")])
+@pytest.mark.parametrize("arguments", [("nonesuch",), ("serve",), ("status", "--nonesuch"), ("--nonesuch",)])
 def test_bad_usage_exits_2(arguments: tuple[str, ...]) -> None:
     result = corelane(*arguments)
     assert result.returncode == 2
@@ -114,8 +123,11 @@ def test_status(server: Server) -> None:
     assert result.returncode == 0
     assert result.stdout.startswith(f"gRPC on {server.grpc}, ready, 2 gateways, up ")
     header, row = result.stdout.splitlines()[2:4]
-    assert header.split()[:4] == ["model", "version", "state", "role"]
-    assert row.split()[:4] == ["scale", "7", "AVAILABLE", "baseline"]
+    assert header.split()[:4] == ["model", "version", "state", "traffic"]
+    assert row.split()[:4] == ["scale", "7", "AVAILABLE", "-"]
+    wide = corelane("status", "-o", "wide", "--admin", server.admin).stdout.splitlines()
+    assert wide[2].split()[:5] == ["model", "version", "state", "role", "label"]
+    assert wide[3].split()[:5] == ["scale", "7", "AVAILABLE", "baseline", "-"]
     answer = json.loads(corelane("status", "--json", CORELANE_ADMIN=server.admin).stdout)
     assert answer["schema"] == 1
     assert answer["models"][0]["versions"][0]["engine"] == "onnxruntime"
@@ -125,7 +137,7 @@ def test_status_without_a_server() -> None:
     result = corelane("status", "--admin", "127.0.0.1:9")
     assert result.returncode == 1
     assert result.stderr.startswith("corelane status: no server answers on 127.0.0.1:9 (")
-    assert "is `corelane serve` running? see --admin" in result.stderr
+    assert "is `corelane serve` running there? see --admin" in result.stderr
 
 
 def test_predict(server: Server, tmp_path: Path) -> None:
@@ -164,8 +176,28 @@ def test_apply(tmp_path: Path) -> None:
         changed = tmp_path / "changed.yaml"
         changed.write_text(LISTEN + MODELS)
         result = corelane("apply", changed, "--admin", own.admin)
-        assert (result.returncode, result.stdout) == (0, f"applied {changed}; see `corelane status`\n")
+        said = [f"  scale is added: {tmp_path}/scale, the latest 1", f"applied {changed}; see `corelane status`"]
+        assert (result.returncode, result.stdout.splitlines()) == (0, said)
         own.wait_state("scale", 1, "AVAILABLE")
+        assert corelane("apply", changed, "--admin", own.admin).stdout.splitlines()[0] == "  nothing changes"
+        changed.write_text(LISTEN + "models: []\n")
+        result = corelane("apply", changed, "--admin", own.admin)
+        assert (result.returncode, "say `--yes` if it should" in result.stderr) == (1, True)
+        result = corelane("apply", changed, "--yes", "--dry-run", "--admin", own.admin)
+        assert (result.returncode, result.stdout) == (0, "  scale is removed: its versions are unloaded\n")
+        assert own.version("scale", 1)["state"] == "AVAILABLE"
+        more = "models: [{name: scale, path: scale, slo_p99_ms: 5}, {name: b, path: scale}]\n"
+        changed.write_text(LISTEN + more)
+        result = corelane("apply", changed, "--wait", "--admin", own.admin)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[-1] == "every version is available"
+        assert "  scale: slo_p99_ms not set -> 5" in result.stdout.splitlines()
+        assert own.version("b", 1)["state"] == "AVAILABLE"
+        (tmp_path / "bad/1").mkdir(parents=True)
+        (tmp_path / "bad/1/model.onnx").write_bytes(b"none")
+        changed.write_text(LISTEN + more.replace("]", ", {name: bad, path: bad}]"))
+        result = corelane("apply", changed, "--wait", "--admin", own.admin)
+        assert (result.returncode, "bad/1 FAILED: " in result.stderr) == (1, True)
         changed.write_text("models: 3")
         result = corelane("apply", changed, "--admin", own.admin)
         assert result.returncode == 2
@@ -214,3 +246,150 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("stats",), "there is no command stats; did you mean status?"),
+        (("promoet", "a"), "there is no command promoet; did you mean promote?"),
+        (("status", "--jsn"), "unrecognized arguments: --jsn; did you mean --json?"),
+        (("apply", "m.yaml", "--dryrun"), "did you mean --dry-run?"),
+        (("zzzz",), "there is no command zzzz"),
+    ],
+)
+def test_what_may_have_been_meant(arguments: tuple[str, ...], said: str) -> None:
+    result = corelane(*arguments)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "usage: corelane" in result.stderr
+
+
+def test_alone_it_shows_its_help() -> None:
+    alone = corelane()
+    assert (alone.returncode, alone.stdout) == (0, corelane("--help").stdout)
+    assert corelane("--version").stdout.startswith("corelane ")
+
+
+def test_of_one_model_or_version(server: Server) -> None:
+    for name in ("scale", "scale/7"):
+        text = corelane("status", name, "--admin", server.admin).stdout
+        for said in (
+            "engine       onnxruntime: ",
+            "precision    fp32: ",
+            "loaded in ",
+            "last events",
+            "AVAILABLE after",
+        ):
+            assert said in text, said
+    for wrong, said in (
+        ("scael", "there is no model scael; did you mean scale?"),
+        ("scale/8", "there is no version 8 of model scale"),
+        ("scale/x", "there is no model scale/x"),
+    ):
+        result = corelane("status", wrong, "--admin", server.admin)
+        assert (result.returncode, said in result.stderr) == (1, True), result.stderr
+
+
+def test_events_and_logs(server: Server) -> None:
+    text = corelane("events", "scale/7", "--admin", server.admin).stdout
+    assert "loading     scale/7: loading " in text
+    assert "available   scale/7: AVAILABLE after" in text
+    assert len(corelane("events", "-n", "2", "--admin", server.admin).stdout.splitlines()) == 2
+    events = json.loads(corelane("events", "--json", "--admin", server.admin).stdout)["events"]
+    assert {"started", "loading", "available"} <= {event["kind"] for event in events}
+    lines = corelane("logs", "scale", "--admin", server.admin).stdout.splitlines()
+    assert any("[scale/7] INFO processor.worker.process: contained" in line for line in lines)
+    assert all("[scale/7]" in line or "[scale]" in line for line in lines)
+    assert len(corelane("logs", "-n", "3", "--admin", server.admin).stdout.splitlines()) == 3
+    assert "there is no model other" in corelane("logs", "other", "--admin", server.admin).stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("events", "--follow"), ("logs", "--follow"), ("status", "--watch", "0.2"), ("top",)]
+)
+def test_what_goes_on_ends_with_ctrl_c(server: Server, command: tuple[str, ...]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "corelane", *command, "--admin", server.admin],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 130)
+    assert errors == ""
+
+
+def test_top(server: Server) -> None:
+    stop = threading.Event()
+
+    def call() -> None:
+        with server.client() as client:
+            while not stop.is_set():
+                with contextlib.suppress(RequestError):  # a busy machine
+                    client.predict("scale", {"x": [1.0]}, timeout_s=20)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    text = corelane("top", "--once", "--interval", "1", "--admin", server.admin).stdout
+    stop.set()
+    caller.join()
+    header, row = text.splitlines()[2:4]
+    assert header.split()[:2] == ["version", "req/s"]
+    assert row.split()[0] == "scale/7"
+    assert float(row.split()[1]) > 1
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_table_fits_the_terminal(server: Server, columns: int) -> None:
+    """A pseudo terminal of that width: colours, and no line that wraps; the state is whole."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "corelane", "status", "--admin", server.admin],
+        stdout=theirs,
+        env={**environment, "TERM": "xterm-256color"},
+    )
+    os.close(theirs)
+    data = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while more := os.read(ours, 1 << 16):
+            data += more
+    os.close(ours)
+    assert process.wait(60) == 0
+    text = data.decode()
+    assert "\x1b[32mAVAILABLE" in text
+    table = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()[2:4]
+    assert max(map(len, table)) <= columns
+    assert table[0].split()[-1] == "age"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(server: Server, shell: str) -> None:
+    result = corelane("completion", shell)
+    assert result.returncode == 0
+    assert "corelane" in result.stdout
+    if shell != "bash":
+        return
+    # As bash asks: what it wants comes by descriptor 8.
+    for line, expected in (("corelane pro", "promote"), (f"corelane status --admin {server.admin} sc", "scale")):
+        with tempfile.TemporaryFile("w+") as answer:
+            asked = subprocess.run(
+                ["bash", "-c", f"{sys.executable} -P -m corelane 8>&{answer.fileno()} 9>/dev/null"],
+                pass_fds=[answer.fileno()],
+                env={
+                    **os.environ,
+                    "_ARGCOMPLETE": "1",
+                    "_ARGCOMPLETE_IFS": "\013",
+                    "COMP_LINE": line,
+                    "COMP_POINT": str(len(line)),
+                    "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+                },
+                check=False,
+            )
+            answer.seek(0)
+            assert expected in answer.read(), asked

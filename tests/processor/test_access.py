@@ -207,6 +207,12 @@ def test_tls_and_new_certificates_without_a_restart(folder: Path, authority: Aut
         context = ssl.create_default_context(cafile=authority.file)
         before = by_https(server, context)
         other = Authority(certificate.parent / "other")
+        # The new certificate is there before its key: what was served before still is.
+        kept = certificate.read_bytes()
+        certificate.write_bytes(other.write("half")[0].read_bytes())
+        wait_until(lambda: "the certificate stays as it was" in server.log.read_text(), "the look at it")
+        assert by_https(server, context) == before
+        certificate.write_bytes(kept)
         for old, new in zip((certificate, key), other.write("server"), strict=True):
             new.replace(old)
             os.utime(old)

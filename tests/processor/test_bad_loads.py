@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def error_of(server: Server, model: str, version: int = 1) -> str:
-    return server.wait_state(model, version, "END")["error"]
+    return server.wait_state(model, version, "FAILED")["error"]
 
 
 def test_broken_files(folder: Path, tensorflow_models: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_failed_version_keeps_the_old_one_and_is_tried_when_its_files_change(f
         shutil.rmtree(folder / "good/2")
         onnx_models.write_scale(folder / "2", 2).rename(folder / "good/2")
         assert server.wait_state("good", 2, "AVAILABLE")["error"] == ""
-        server.wait_state("good", 1, "END")
+        server.wait_state("good", 1, "RETIRED")
         assert client.predict_versioned("good", {"x": [1.0]})[1] == 2
     assert load.failures == []
     assert load.wrong == []
@@ -125,7 +125,7 @@ def test_a_folder_being_written_is_not_loaded(folder: Path, tensorflow_models: P
         shutil.copy2(source / "saved_model.pb", target / "saved_model.pb")
         waiting = wait_until(lambda: server.version("ctr", 1)["error"].startswith("variables/"), "the missing piece")
         assert waiting
-        assert server.version("ctr", 1)["state"] == "START"
+        assert server.version("ctr", 1)["state"] == "WAITING"
         assert server.version("ctr", 1)["error"] == "variables/variables.data-* is missing"
         shutil.copytree(source, target, dirs_exist_ok=True)
         server.wait_state("ctr", 1, "AVAILABLE")
@@ -145,7 +145,7 @@ def test_states_of_paths_that_have_nothing_to_serve(folder: Path) -> None:
         for name in ("empty", "words"):
             assert found[name]["problem"].startswith(f"{folder}/{name} has no version folder: expected one named by")
         assert found["file"]["problem"] == f"{folder}/file is not a folder"
-        assert server.version("hollow", 3)["state"] == "START"
+        assert server.version("hollow", 3)["state"] == "WAITING"
         assert server.version("hollow", 3)["error"] == "the folder is empty"
         onnx_models.write_scale(folder / "missing/1", 1)
         server.wait_state("missing", 1, "AVAILABLE")

@@ -22,6 +22,8 @@ from processor.errors import InvalidRequest
 from processor.gateway.call_records import id_of
 from processor.knobs import Knobs
 from processor.manifest import parse_manifest
+from processor.supervisor.events import Events
+from processor.supervisor.splits import Splits
 from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.systemd import Notifier
 from scheduler import read_host
@@ -64,7 +66,7 @@ def test_systemd_hears_of_a_life(folder: Path, systemd: socket.socket) -> None:
         started_s = time.monotonic()
         heard(systemd, "WATCHDOG=1")
         assert time.monotonic() - started_s < 60
-        server.apply(LISTEN + "models: []")
+        server.apply(LISTEN + MODELS)
         lines = heard(systemd, "RELOADING=1")
         assert any(line.startswith("MONOTONIC_USEC=") for line in lines)
         heard(systemd, "READY=1")
@@ -105,7 +107,7 @@ def test_a_tick_that_fails_over_and_over_is_no_life(
 
     async def run() -> None:
         manifest = parse_manifest(LISTEN + MODELS, source="test", base=folder)
-        supervisor = Supervisor(manifest, None, read_host(), Knobs(heartbeat_s=1))
+        supervisor = Supervisor(manifest, None, read_host(), Knobs(heartbeat_s=1), Events(), Splits(None))
         ticks: list[bool] = []
 
         def fail() -> None:
@@ -144,7 +146,7 @@ def test_live_ready_and_ready_by_model(folder: Path) -> None:
         assert status("/v2/models/late/ready", "http") == 400
         # A version that takes long to load: nobody takes the host out for it.
         onnx_models.write_heavy(folder / "late/1", 200)
-        wait_until(lambda: server.version("late", 1).get("state") in ("START", "LOADING"), "the load")
+        wait_until(lambda: server.version("late", 1).get("state") in ("WAITING", "QUEUED", "LOADING"), "the load")
         assert status("/v2/health/ready", "http") == status("/v1/ready") == 200
         server.wait_state("late", 1, "AVAILABLE")
         assert status("/v1/ready/late") == 200

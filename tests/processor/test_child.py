@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from processor.supervisor.child import Child
+from processor.supervisor.endings import Ending
 from processor.supervisor.heartbeats import Heartbeats, Watched
 from processor.supervisor.output import LINE_BYTES_MAX, Lines
 
@@ -25,14 +26,14 @@ class Odd:
 
     def __init__(self, oddity: str, on_message: Callable[[Any], None] = lambda message: None, **details: Any) -> None:
         self.messages: list[str] = []
-        self.end: tuple[str, str] | None = None
+        self.end: Ending | None = None
 
         def heard(message: Any) -> None:
             self.messages.append(message["type"])
             on_message(message)
 
-        def ended(reason: str, output: str) -> None:
-            self.end = (reason, output)
+        def ended(ending: Ending) -> None:
+            self.end = ending
 
         self.child = Child(
             "tests.support.odd_child",
@@ -69,8 +70,8 @@ def test_a_process_that_is_not_as_it_was_ends(oddity: str, reason: str, output: 
         odd = Odd(oddity)
         await odd.until(lambda: odd.end)
         assert odd.end is not None
-        assert odd.end[0].startswith(reason)
-        assert output in odd.end[1]
+        assert odd.end.how.startswith(reason)
+        assert output in odd.end.words
 
     asyncio.run(run())
 
@@ -159,7 +160,7 @@ def test_beats(oddity: str, stops: bool, how: dict[str, Any], reason: str | None
             await odd.close()
         else:
             assert odd.end is not None
-            assert re.fullmatch(reason, odd.end[0])
+            assert re.fullmatch(reason, odd.end.how)
 
     asyncio.run(run())
 

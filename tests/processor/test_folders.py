@@ -1,9 +1,11 @@
 """Version folders: which are seen, and when one counts as complete."""
 
+import errno
 import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,6 +229,34 @@ def test_old_times_make_nothing_complete_that_came_while_we_looked(tmp_path: Pat
     assert [folder.waiting_for for folder in looks(looking, clock, 3)[0::2]] == ["still being written"] * 2 + [None]
 
 
+def test_what_was_complete_at_the_first_look_stays_so(tmp_path: Path) -> None:
+    """Or its load would be stopped at the second look, and begin again when it has stood still once more."""
+    make(tmp_path, "1/model.onnx", "2/model.onnx", "2/model.onnx.tmp")
+    clock = Clock()
+    looking = watch(tmp_path, clock)
+    for _ in range(5):
+        assert [folder.waiting_for for folder in looking.look(ALL).versions] == [None, None]
+        clock.s += 0.5
+
+
+def test_what_was_there_before_is_complete_whenever_it_is_looked_into(tmp_path: Path) -> None:
+    """Of the latest versions only as many are looked into as are to be served."""
+    make(tmp_path, "1/model.onnx", "2/model.onnx")
+    clock = Clock()
+    looking = watch(tmp_path, clock)
+    assert [folder.version for folder in looking.look(LATEST).versions] == [2]
+    (tmp_path / "2/model.onnx").write_text("written to")
+    assert [(folder.version, folder.waiting_for) for folder in looking.look(LATEST).versions] == [
+        (2, "still being written"),
+        (1, None),
+    ]
+    empty = watch(tmp_path / "later", clock)
+    (tmp_path / "later").mkdir()
+    assert empty.look(ALL).problem
+    make(tmp_path, "later/1/model.onnx")
+    assert empty.look(ALL).versions[0].waiting_for == "still being written", "it was not there before"
+
+
 def test_a_folder_must_stand_still(tmp_path: Path) -> None:
     make(tmp_path, "1/model.onnx")
     clock = Clock()
@@ -291,6 +321,24 @@ def test_links_that_lead_nowhere_are_their_own_versions_trouble(tmp_path: Path) 
         f"{tmp_path}/7 is not served: file name too long",
         f"{tmp_path}/9 is not served: it is a link to no folder",
     ]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_we_lack_for_the_moment_says_nothing_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    make(tmp_path, "1/model.onnx")
+
+    def odd(path: Path) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    looking = watch(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", odd)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            looking.look(ALL)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        FolderWatch(tmp_path, 1.0, time.time, time.monotonic, stat=odd).look(ALL)
 
 
 def test_a_version_that_cannot_be_looked_at_for_any_reason_is_that_versions_trouble(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_served(fused_models: Path, tmp_path: Path) -> None:
         good = server.wait_state("good", 1, "AVAILABLE")
         assert good["engine"] == "fused"
         assert "2 columns fused" in good["engine_why"]
-        bad = server.wait_state("bad", 1, "END")
+        bad = server.wait_state("bad", 1, "FAILED")
         assert "is not fused: signature serving_default" in bad["error"]
         x = np.array([b"a;b", b"", b"v1;v1;v2"], np.object_)
         inputs = {"x": x, "f": np.ones((3, 3), np.float32)}

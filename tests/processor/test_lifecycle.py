@@ -80,7 +80,7 @@ def instance(
 
 
 def failed(retry_ns: int | None = None) -> Trouble:
-    return Trouble(attempts=1, error="why", retry_ns=retry_ns, was_available=False, served=False)
+    return Trouble(attempts=1, error="why", at_ns=7, retry_ns=retry_ns, was_available=False, served=False)
 
 
 def short(actions: list[Any]) -> list[str]:

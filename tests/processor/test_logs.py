@@ -194,3 +194,19 @@ def test_json_lines_of_children_keep_their_fields(
         {"model": "m", "process": "child"},
     )
     assert (second.levelno, second.getMessage()) == (logging.INFO, "{no json")
+
+
+def test_what_a_model_prints_as_json_is_no_line_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORELANE_LOG_FORMAT", "json")
+    records: list[logging.LogRecord] = []
+    logger = logging.Logger("corelane")
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    forged = {"level": "critical", "message": "m", "time": "1970", "logger": "root", "process": "other", "more": 1}
+    for line in (json.dumps(forged), '{"a":' + "[" * 100_000, "{", "{}", '{"level": 7, "message": 1}'):
+        logs.pass_on(logger, "m/1", line)
+    assert len(records) == 5
+    found = json.loads(logs._Json().format(records[0]))
+    assert (found["process"], found["level"], found["message"], found["more"]) == ("m/1", "critical", "m", 1)
+    assert found["time"] != "1970"

@@ -178,7 +178,7 @@ def test_a_models_counts_outlive_its_workers(tmp_path: Path) -> None:
                 client.predict("scale", {"x": [1.0]})
             assert count() == 4
             onnx_models.write_scale(tmp_path / "scale/2", 2)
-            server.wait_state("scale", 1, "END")
+            server.wait_state("scale", 1, "RETIRED")
             client.predict("scale", {"x": [1.0]})
         assert count() == 5
         found = scraped(server)

@@ -43,7 +43,7 @@ def test_ports_open_when_the_model_is_there(tmp_path: Path) -> None:
     """The first call that gets through is answered."""
     partial = write_partial(tmp_path / "m/1")
     with serving_flags(tmp_path, "--model_name=m", f"--model_base_path={tmp_path}/m") as server:
-        wait_until(lambda: state_of(server, "m") == ["START"], "the look at the folder")
+        wait_until(lambda: state_of(server, "m") == ["WAITING"], "the look at the folder")
         assert not is_open(server.grpc) and not is_open(server.http)
         assert server.status()["ready"] is False
         partial.unlink()
@@ -81,7 +81,7 @@ def test_what_failed_and_what_is_not_there_hold_up_nobody(tmp_path: Path) -> Non
 def test_it_stops_before_its_ports_open(tmp_path: Path) -> None:
     write_partial(tmp_path / "m/1")
     with serving_flags(tmp_path, "--model_name=m", f"--model_base_path={tmp_path}/m") as server:
-        wait_until(lambda: state_of(server, "m") == ["START"], "the look at the folder")
+        wait_until(lambda: state_of(server, "m") == ["WAITING"], "the look at the folder")
         assert server.stop() == 0
 
 
@@ -96,8 +96,9 @@ def test_serve_says_that_a_model_is_loading(tmp_path: Path) -> None:
         " {name: old, path: old, versions: [{version: 1}, {version: 7}]}]"
     )
     with serving(tmp_path, manifest, ready=False, listen=WITH_REST) as server, server.client() as client:
-        wait_until(lambda: state_of(server, "m") == ["START"], "the look at the folder")
+        wait_until(lambda: state_of(server, "m") == ["WAITING"], "the look at the folder")
         wait_until(lambda: is_open(server.grpc) and is_open(server.http), "the ports")
+        server.wait_state("old", 1, "AVAILABLE")  # and so every gateway knows what was seen before
         loading = f"is still loading: {PARTIAL} is a partial copy"
         for version in (None, 1):
             with pytest.raises(Unavailable, match=f"model m {loading}"):
@@ -125,7 +126,7 @@ def test_serve_says_that_a_model_is_loading(tmp_path: Path) -> None:
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE, call
                 assert loading in caught.value.details()
 
-        server.wait_state("bad", 1, "END")
+        server.wait_state("bad", 1, "FAILED")
         with pytest.raises(ModelNotFound, match=r"^Servable not found for request: Latest\(bad\) \(version 1 failed: "):
             client.predict("bad", X)
         # A version that is listed and has no files does not exist.

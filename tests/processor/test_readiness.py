@@ -1,5 +1,6 @@
 """Whether the server is ready, said the same everywhere; and calls whose arm is not there."""
 
+import os
 import shutil
 import signal
 from collections import Counter
@@ -16,7 +17,7 @@ from processor.errors import ModelNotFound, RequestError, Unavailable
 from processor.manifest import ModelSettings, parse_manifest
 from processor.routes import ModelRoute, VersionRoute
 from processor.supervisor import readiness
-from processor.supervisor.lifecycle import State, VersionReport, WantedModel
+from processor.supervisor.lifecycle import Standing, State, VersionReport, WantedModel
 from processor.supervisor.readiness import Unready
 from processor.wire import messages
 from tests.support import onnx_models
@@ -63,7 +64,8 @@ def test_not_ready_while_a_model_is_copied_and_for_good_where_its_path_is_wrong(
         wait_until(lambda: said in server.log.read_text(), "why it is not ready")
         assert says_ready(server) == {False}
         assert "not ready" in render(server.status()).splitlines()[0]
-        assert f"not ready: wrong: {tmp_path}/wrong does not exist" in render(server.status())
+        lines = render(server.status()).splitlines()
+        assert lines[-2:] == [f"wrong: {tmp_path}/wrong does not exist", "not ready: wrong"]
         onnx_models.write_scale(tmp_path / "wrong/1", 4)
         wait_until(lambda: says_ready(server) == {True}, "ready everywhere")
         assert "3 models, 3 versions available" in server.log.read_text()
@@ -133,19 +135,21 @@ def settings_of(missing_arm: str = "") -> ModelSettings:
 
 def test_missing_arms_are_told() -> None:
     reports = [
-        VersionReport(version=1, state=State.END, error="no room"),
-        VersionReport(version=2, state=State.AVAILABLE),
+        VersionReport(version=1, state=State.END, standing=Standing.FAILED, error="no room"),
+        VersionReport(version=2, state=State.AVAILABLE, standing=Standing.AVAILABLE),
     ]
     (default,) = readiness.missing_arms(settings_of(), reports, [2])
     fate = "its 95 % of the calls go to the others and calls of label stable are refused"
-    assert default == f"version 1 is END, and {fate} (missing_arm): no room"
+    assert default == f"version 1 is FAILED, and {fate} (missing_arm): no room"
     (fails,) = readiness.missing_arms(settings_of(", missing_arm: fail"), reports, [2])
     assert "its 95 % of the calls are refused and calls of label stable are refused" in fails
     (others,) = readiness.missing_arms(settings_of(", missing_arm: others"), reports, [2])
     assert "its 95 % of the calls go to the others and calls of label stable go to the others" in others
     assert readiness.missing_arms(settings_of(), [], []) == [], "the whole model is missing: that is told elsewhere"
     assert readiness.missing_arms(settings_of(), reports, [1, 2]) == []
-    restarting = [VersionReport(version=1, state=State.START, error="killed", restarting=True)]
+    restarting = [
+        VersionReport(version=1, state=State.START, standing=Standing.RESTARTING, error="killed", restarting=True)
+    ]
     assert readiness.missing_arms(settings_of(), restarting, [2]) == []
 
 
@@ -213,7 +217,7 @@ def test_a_broken_arm_is_a_problem_of_status(tmp_path: Path) -> None:
     )
     with serving(tmp_path, models) as server, server.client() as client:
         server.wait_state("m", 2, "AVAILABLE")
-        told = "version 1 is END, and its 95 % of the calls are refused and calls of label stable are refused"
+        told = "version 1 is FAILED, and its 95 % of the calls are refused and calls of label stable are refused"
         wait_until(lambda: told in server.log.read_text(), "the warning")
         assert told in render(server.status())
         seen: Counter[Any] = Counter()
@@ -231,3 +235,35 @@ def test_a_broken_arm_is_a_problem_of_status(tmp_path: Path) -> None:
         wait_until(lambda: "is available again" in server.log.read_text(), "the end of it")
         assert client.predict("m", {"x": [3.0]}, label="stable", timeout_s=20)["y"] == [3.0]
         assert server.log.read_text().count(told) == 1
+
+
+@pytest.mark.parametrize(("policy", "one", "both"), [("all", False, False), ("any", True, False)])
+def test_models_that_fall_silent(policy: str, one: bool, both: bool) -> None:
+    """Not for the moment of a restart; and a model that never answered takes nothing back."""
+    silences = readiness.Silences(grace_s=15)
+    silences.look(["a", "b", "new"], ["a", "b"], 0)
+    assert silences.allow(policy, 100)
+    silences.look(["a", "b", "new"], ["b"], 100)
+    assert silences.allow(policy, 114)
+    assert silences.allow(policy, 115) is one
+    silences.look(["a", "b", "new"], [], 116)
+    assert silences.allow(policy, 131) is both
+    silences.look(["a", "b", "new"], ["a", "b"], 132)
+    assert silences.allow(policy, 132)
+    silences.look(["a", "new"], ["a"], 200)
+    silences.look(["new"], [], 201)
+    assert silences.allow(policy, 300), "a model that nobody wants any more is missed by nobody"
+
+
+def test_not_ready_once_a_model_that_answered_cannot(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        onnx_models.write_scale(tmp_path / f"{name}/1", 1)
+    with serving(tmp_path, "models: [{name: a, path: a}, {name: b, path: b}]", listen=WITH_REST) as server:
+        wait_until(lambda: says_ready(server) == {True}, "ready everywhere")
+        (tmp_path / "a/1/model.onnx").write_bytes(b"junk")
+        wait_until(lambda: server.version("a", 1)["error"], "the look at the file")
+        os.kill(server.version("a", 1)["pid"], signal.SIGKILL)
+        server.wait_state("a", 1, "FAILED")
+        wait_until(lambda: says_ready(server) == {False}, "not ready anywhere")
+        (tmp_path / "a/1/model.onnx").write_bytes((tmp_path / "b/1/model.onnx").read_bytes())
+        wait_until(lambda: says_ready(server) == {True}, "ready again")

@@ -71,4 +71,4 @@ def test_the_manifest_carries_them(serving_models: Path, tmp_path: Path) -> None
     )
     with serving(tmp_path, text) as server, server.client() as client:
         np.testing.assert_array_equal(client.predict("m", {"x": X})["y"], X * 20)
-        assert "The SavedModel has { serve } and { gpu serve }" in server.wait_state("bad", 1, "END")["error"]
+        assert "The SavedModel has { serve } and { gpu serve }" in server.wait_state("bad", 1, "FAILED")["error"]

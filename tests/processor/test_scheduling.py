@@ -76,7 +76,7 @@ def test_baselines_have_cores_of_their_own_and_trials_share_the_rest(folder: Pat
             pid = server.version("trial", version)["pid"]
             wait_until(lambda pid=pid: sessions_of(pid) == [pool], "the pool's pin")
         assert report["problems"] == []
-        assert report["events"][0]["reason"] == "the first plan"
+        assert report["events"][0]["reason"].endswith(" (the first plan)")
         assert server.status()["core_changes"] == report["events"]
         gateways = [gateway["pid"] for gateway in server.status()["gateways"]]
         wait_until(lambda: all(os.sched_getaffinity(pid) == set(pool) for pid in gateways), "the gateways' pins")

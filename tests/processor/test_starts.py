@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -20,6 +22,7 @@ from processor.errors import Unavailable
 from processor.gateway.router import Router
 from processor.routes import ModelRoute, VersionRoute
 from processor.supervisor import gateways
+from processor.supervisor.events import Events
 from processor.wire import messages
 from tests.support import onnx_models
 from tests.support.load import ScaleLoad
@@ -99,8 +102,8 @@ def test_a_worker_that_cannot_be_started_is_its_versions_trouble(server: Server)
         worker = server.version("a", 1)["pid"]
         with _without_descriptors(server.process.pid):
             os.kill(worker, signal.SIGKILL)
-            said = "[a/1] the worker cannot be started: [Errno 24] Too many open files"
-            wait_until(lambda: said in server.log.read_text(), "the trouble")
+            said = re.compile(r"\[a/1\] the worker cannot be started: .*Too many open files")
+            wait_until(lambda: said.search(server.log.read_text()), "the trouble")
         server.wait_state("a", 1, "AVAILABLE")
     assert spared.failures == []
     wait_until(lambda: psutil.Process(server.process.pid).num_fds() <= before, "no descriptor left")
@@ -125,6 +128,7 @@ def test_a_gateway_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Mon
     async def run() -> None:
         kept = gateways.Gateways(
             kinds=[{"protocol": "grpc", "address": "a"}],
+            events=Events(),
             on_change=lambda: None,
             on_ask=lambda *_: None,
             on_counts=lambda _: None,
@@ -139,14 +143,13 @@ def test_a_gateway_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Mon
     assert started == ["gateway:a"] * 3
 
 
-@pytest.mark.parametrize(
-    ("up", "said"), [(2, "another took its place"), (1, "1 of 2 are up, the rest is started again")]
-)
-def test_status_says_whether_a_gateway_has_been_replaced(server: Server, up: int, said: str) -> None:
+def test_status_says_that_gateways_are_missing(server: Server) -> None:
     found = server.status()
-    found["gateways"] = [{**found["gateways"][0], "ready": True} for _ in range(up)]
+    assert found["gateway_error"] == ""
+    found["gateways"] = [{**found["gateways"][0], "ready": True}]
     found["gateways_expected"], found["gateway_error"] = 2, "was killed by SIGKILL"
-    assert f"a gateway was killed by SIGKILL; {said}" in render(found).split("\n")
+    said = "a gateway was killed by SIGKILL; 1 of 2 are up, the rest is started again"
+    assert said in render(found).split("\n")
 
 
 class _Channel(WorkerChannel):
@@ -237,3 +240,23 @@ def test_nobody_can_cut_a_channel_short() -> None:
     channel = _native.SharedChannel.create(instance=1, slots=4, message_bytes_max=1 << 20, queue_timeout_ns=1)
     with pytest.raises(PermissionError):
         os.ftruncate(channel.descriptor, 0)
+
+
+def test_no_gateway_knows_nothing() -> None:
+    """Or versions would be AVAILABLE, and those before them drained, while nobody can call."""
+    kept = gateways.Gateways(
+        kinds=[{"protocol": "grpc", "address": "a"}, {"protocol": "http", "address": "b"}],
+        events=Events(),
+        on_change=lambda: None,
+        on_ask=lambda *_: None,
+        on_counts=lambda _: None,
+        on_end=lambda _: None,
+    )
+    assert kept.all_have(0), "before they are started, loads need not wait for them"
+    kept._started = True
+    assert not kept.all_have(0) and not kept.reachable
+    grpc_one, http_one = (SimpleNamespace(acknowledged=3, ready=True, kind=kind) for kind in kept.kinds)
+    kept.list.append(grpc_one)
+    assert kept.all_have(3) and not kept.all_have(4) and not kept.reachable
+    kept.list.append(http_one)
+    assert kept.reachable

@@ -42,11 +42,11 @@ def test_ten_switches_by_folders_both_ways(tmp_path: Path) -> None:
         for version in range(2, 7):
             onnx_models.write_scale(tmp_path / f"unfinished-{version}", version).rename(tmp_path / f"a/{version}")
             server.wait_state("a", version, "AVAILABLE")
-            server.wait_state("a", version - 1, "END")
+            server.wait_state("a", version - 1, "RETIRED")
         for version in range(6, 1, -1):
             (tmp_path / f"a/{version}").rename(tmp_path / f"gone-{version}")
             server.wait_state("a", version - 1, "AVAILABLE")
-            server.wait_state("a", version, "END")
+            server.wait_state("a", version, "RETIRED")
     assert load.failures == []
     assert load.wrong == []
     assert set(load.answers) == {1, 2, 3, 4, 5, 6}
@@ -133,7 +133,7 @@ def test_a_gateway_that_hangs_is_replaced_and_holds_up_no_switch(tmp_path: Path)
         os.kill(stuck, signal.SIGSTOP)
         onnx_models.write_scale(tmp_path / "2", 2).rename(tmp_path / "a/2")
         server.wait_state("a", 2, "AVAILABLE")
-        server.wait_state("a", 1, "END")
+        server.wait_state("a", 1, "RETIRED")
         assert stuck not in [gateway["pid"] for gateway in server.status()["gateways"]]
 
 

@@ -210,7 +210,13 @@ def test_promote_and_roll_back_without_a_failed_call(folder: Path) -> None:
         caller.start()
         result = run(server, "promote", "m", "2")
         assert (result.returncode, result.stderr) == (0, "")
-        said = ["version 2 of model m gets all calls", f"written to {folder / 'manifest.yaml'}"]
+        said = [
+            "label stable of model m moves from version 1 to version 2",
+            "label canary of model m moves from version 2 to version 1",
+            "version 2 of model m gets all calls",
+            "calls of model m: version 2 100 %, copied to version 3 10 %",
+            f"written to {folder / 'manifest.yaml'}",
+        ]
         assert result.stdout.splitlines() == said
         assert {version_of(client) for _ in range(30)} == {2}
         assert client.predict("m", {"x": [1.0]}, label="stable")["y"].tolist() == [2.0]
@@ -230,7 +236,7 @@ def test_promote_and_roll_back_without_a_failed_call(folder: Path) -> None:
         assert not failures
         assert server.version("m", 1)["pid"] == pid, "nothing was loaded for it"
         reasons = [event["reason"] for event in server.status()["core_changes"]]
-        assert "version 2 of model m gets all calls" in reasons
+        assert any(reason.startswith("version 2 of model m gets all calls; label stable") for reason in reasons)
 
 
 def test_a_promote_undoes_nothing_that_was_applied(folder: Path) -> None:
@@ -272,7 +278,7 @@ def test_a_manifest_that_cannot_be_written_is_told_of(folder: Path) -> None:
         result = run(server, "promote", "m", "2", "--json")
         said = json.loads(result.stdout)["said"]
         assert said[0] == "version 2 of model m gets all calls"
-        assert "the manifest was not written, so this holds until it changes or the server restarts" in said[1]
+        assert "the manifest was not written, so this holds until it changes or the server restarts" in said[-1]
         server.manifest.write_text(text)
 
 

@@ -109,13 +109,13 @@ def test_a_version_whose_variables_come_later(
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("variables"))
     missing = "variables/ is missing: saved_model.pb has variables"
     wait_until(lambda: server.version("half", 2).get("error") == missing, "the missing variables")
-    assert server.version("half", 2)["state"] == "START"
+    assert server.version("half", 2)["state"] == "WAITING"
     assert missing in told(server, "half")
 
     # What only a run can tell: the load fails, and what served goes on.
     (target / "variables").mkdir()
     (target / "variables/README").write_text("to be copied")
-    error = server.wait_state("half", 2, "END")["error"]
+    error = server.wait_state("half", 2, "FAILED")["error"]
     assert error.startswith("no signature runs, whatever its inputs: ")
     answered, version = client.predict_versioned("half", x)
     assert version == 1
@@ -123,7 +123,7 @@ def test_a_version_whose_variables_come_later(
 
     shutil.copytree(source / "variables", target / "variables", dirs_exist_ok=True)
     server.wait_state("half", 2, "AVAILABLE")
-    server.wait_state("half", 1, "END")
+    server.wait_state("half", 1, "RETIRED")
     np.testing.assert_allclose(client.predict("half", x)["score"], expected["score"], rtol=1e-5)
 
 
@@ -161,7 +161,7 @@ def test_files_that_cannot_take_the_place_of_what_serves(server: Server, client:
     assert (server.version("broken", 1)["state"], server.version("broken", 1)["pid"]) == ("AVAILABLE", pid)
     assert answer(client, "broken") == 2
     os.kill(pid, signal.SIGKILL)
-    assert "is not a model that ONNX Runtime can load" in server.wait_state("broken", 1, "END")["error"]
+    assert "is not a model that ONNX Runtime can load" in server.wait_state("broken", 1, "FAILED")["error"]
     switch(folder / "broken/1", folder / "contents/3")
     server.wait_state("broken", 1, "AVAILABLE")
     assert answer(client, "broken") == 3
@@ -254,7 +254,7 @@ def test_one_look_is_finished_and_the_next_is_asked_for(tmp_path: Path) -> None:
             onnx_models.write_scale(base / "2", 4)
             assert reload(server.grpc, {"m": base}) == (grpc.StatusCode.OK, "")
             assert answer(client, "m") == 4
-            server.wait_state("m", 1, "END")
+            server.wait_state("m", 1, "RETIRED")
             # The same version with other files is looked at, too.
             overwrite(base / "2", 5)
             assert reload(server.grpc, {"m": base}) == (grpc.StatusCode.OK, "")

@@ -56,7 +56,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "corelane", "serve", str(manifest)],
                 stderr=output,
-                env={**os.environ, **FAST, "CORELANE_CACHE": str(log.parent / "cache"), **(environment or {})},
+                env={**os.environ, **FAST, **_own(log.parent), **(environment or {})},
                 preexec_fn=None if descriptors_max is None else lambda: _limit_descriptors(descriptors_max),
             )
         found = wait_until(self._addresses, "the server's addresses")
@@ -71,7 +71,7 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             command.append(f"--rest_api_port={probe.getsockname()[1]}")
-        own = {"CORELANE_ADMIN": "127.0.0.1:0", "CORELANE_CACHE": str(folder / "cache")}
+        own = {"CORELANE_ADMIN": "127.0.0.1:0", **_own(folder)}
         with server.log.open("w") as output:
             server.process = subprocess.Popen(
                 [*command, *flags], stderr=output, env={**os.environ, **FAST, **own, **(environment or {})}
@@ -116,7 +116,7 @@ class Server:
         )
 
     def apply(self, text: str) -> dict[str, Any]:
-        body = {"manifest": text, "base": str(self.manifest.parent), "source": "test.yaml"}
+        body = {"manifest": text, "base": str(self.manifest.parent), "source": "test.yaml", "yes": True}
         return call_admin(self.admin, "/v1/apply", body)
 
     def client(self) -> Client:
@@ -132,6 +132,11 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
+
+
+def _own(folder: Path) -> dict[str, str]:
+    """What no two servers share."""
+    return {"CORELANE_CACHE": str(folder / "cache"), "CORELANE_STATE": str(folder / "state")}
 
 
 def _limit_descriptors(count: int) -> None:

@@ -74,7 +74,7 @@ class Exchanges:
 
         async def handle(request: Request) -> Response:
             if is_open or self._access.is_open:
-                return await within_room(request)
+                return await self._handle(request, answer)
             peer = request.client.host if request.client else ""
             try:
                 client = self._access.identify(request.headers.get, peer, manages=manages)
@@ -82,19 +82,9 @@ class Exchanges:
             except RequestError as error:
                 return response_of(failure(error))
             try:
-                return await within_room(request)
-            finally:
-                self._access.leave(client)
-
-        async def within_room(request: Request) -> Response:
-            if self._calls >= self._calls_max:
-                # Every thread is taken; to wait for one would be a queue without a bound.
-                return response_of(failure(Unavailable(f"{self._calls} calls are under way")))
-            self._calls += 1
-            try:
                 return await self._handle(request, answer)
             finally:
-                self._calls -= 1
+                self._access.leave(client)
 
         return handle
 
@@ -115,10 +105,16 @@ class Exchanges:
             request_id=id_of(request.headers.get(REQUEST_ID)),
             peer=f"{request.client.host}:{request.client.port}" if request.client else "",
         )
+        if self._calls >= self._calls_max:
+            # Every thread is taken; to wait for one would be a queue without a bound. A request takes none until it is
+            # whole: who sends one in halves holds up nobody.
+            return response_of(failure(Unavailable(f"{self._calls} calls are under way")))
+        self._calls += 1
         watch = asyncio.ensure_future(_watch(request, question.cancellation))
         try:
             reply = await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, answer)
         finally:
+            self._calls -= 1
             watch.cancel()
         return response_of(reply)
 

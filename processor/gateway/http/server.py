@@ -96,6 +96,8 @@ class HttpGateway(Gateway):
                 found = [os.stat(path).st_mtime_ns for path in files]
                 if found != known and self._server.config.ssl is not None:
                     with descriptors.reserve():
+                        # A context takes a certificate before it refuses the key: one of its own tries them first.
+                        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files[0], files[1])
                         self._server.config.ssl.load_cert_chain(files[0], files[1])
                     known = found
             except OSError as error:  # ssl.SSLError is one

@@ -1,0 +1,79 @@
+"""`corelane events`."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.text import Text
+
+from corelane.commands.common import (
+    add_admin,
+    add_command,
+    add_json,
+    add_model,
+    call_admin,
+    model_and_version,
+    query,
+)
+from corelane.terminal import clock, say, show
+from processor.logs import escaped
+
+_DESCRIPTION = """\
+What happened: loads, failures and why, crashes, restarts, promotions and by whom, splits, changed cores. The newest
+1,000 are kept, over restarts of the server, too (in CORELANE_STATE).
+
+  corelane events
+  corelane events ctr/3 --limit 20
+  corelane events --follow
+  corelane events --json | jq -r '.events[] | select(.kind == "crashed") | .text'
+"""
+_LIMIT = 50
+_LOOK_S = 1.0
+_STYLES = {"failed": "bold red", "crashed": "bold red", "refused": "red", "gateway": "red", "traffic": "yellow"}
+
+
+def add_parser(commands: Any) -> None:
+    parser = add_command(commands, "events", run, "what happened, and by whom", _DESCRIPTION)
+    add_model(parser, version=True)
+    parser.add_argument(
+        "-n", "--limit", type=int, default=_LIMIT, metavar="N", help="as many, the newest (default: 50)"
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="print what happens from now on, too, until Ctrl-C")
+    add_admin(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    names = [model["name"] for model in call_admin(options.admin, "/v1/status")["models"]] if options.model else []
+    model, version = model_and_version(options.model, names)
+    asked = query("/v1/events", model=model or None, version=version, limit=max(0, options.limit))
+    answer = call_admin(options.admin, asked)
+    if options.json and not options.follow:
+        say(json.dumps(answer, indent=2))
+        return 0
+    seen_s = 0.0
+    while True:
+        news = [event for event in answer["events"] if event["at_s"] > seen_s]
+        for event, line in zip(news, lines_of(news), strict=True):
+            if options.json:
+                say(json.dumps(event))
+            else:
+                show(line)
+            seen_s = event["at_s"]
+        if not options.follow:
+            return 0
+        time.sleep(_LOOK_S)
+        answer = call_admin(options.admin, query("/v1/events", model=model or None, version=version))
+
+
+def lines_of(events: list[dict[str, Any]]) -> Iterator[Text]:
+    """A line for each."""
+    for event in events:
+        name = event["model"] if event["version"] is None else f"{event['model']}/{event['version']}"
+        by = f" (by {event['by']})" if event["by"] else ""
+        text = Text(f"{clock(event['at_s'])}  ")
+        text.append(f"{event['kind']:11}", style=_STYLES.get(event["kind"], ""))
+        text.append(escaped(f" {name + ': ' if name else ''}{event['text'].removeprefix('cores: ')}{by}"))
+        yield text

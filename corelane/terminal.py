@@ -1,0 +1,154 @@
+"""What commands print: tables as wide as the terminal, colours where one looks, plain text where a program does."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from operator import itemgetter
+from typing import Any, TextIO
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from processor.logs import escaped
+
+_UNBOUNDED = 10_000  # columns, for whoever is no terminal
+_STYLES = {
+    "AVAILABLE": "green",
+    **dict.fromkeys(("WAITING", "QUEUED", "LOADING", "RESTARTING", "UNLOADING"), "yellow"),
+    "FAILED": "bold red",
+    "RETIRED": "dim",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`wide`: only where there is room, or it is asked for."""
+
+    title: str
+    cell: Callable[[Any], Any]
+    wide: bool = False
+    style: Callable[[Any], str] = lambda row: ""
+
+
+def console(file: TextIO | None = None) -> Console:
+    """The standard output's, or another file's. One that is no terminal gets no colours and no line ends of ours."""
+    file = file or sys.stdout
+    width = None if file.isatty() else _UNBOUNDED
+    return Console(file=file, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def grid(columns: Sequence[Column], rows: Iterable[Any], wide: bool = True) -> Table:
+    """A table of `rows`; numbers to the right."""
+    rows = list(rows)
+    shown = [column for column in columns if wide or not column.wide]
+    cells = [[_text(column.cell(row)) for column in shown] for row in rows]
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for index, column in enumerate(shown):
+        number = bool(cells) and all(_is_number(row[index]) for row in cells)
+        widest = max([len(column.title), *(len(row[index]) for row in cells)])
+        table.add_column(
+            column.title,
+            justify="right" if number else "left",
+            no_wrap=True,
+            min_width=widest if index else None,  # where there is no room, names are cut
+        )
+    for row, texts in zip(rows, cells, strict=True):
+        table.add_row(*(Text(text, style=column.style(row)) for column, text in zip(shown, texts, strict=True)))
+    return table
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Aligned columns as plain text, however wide; numbers to the right."""
+    columns = [Column(title, itemgetter(index)) for index, title in enumerate(header)]
+    return plain(grid(columns, rows))
+
+
+def show(*parts: RenderableType) -> None:
+    """Prints to the standard output."""
+    output = console()
+    if output.is_terminal:
+        output.print(*parts, sep="\n", soft_wrap=True)
+    else:
+        print(plain(*parts))
+
+
+def plain(*parts: RenderableType) -> str:
+    """As text, without colours."""
+    with StringIO() as file:
+        console(file).print(*parts, sep="\n", soft_wrap=True)
+        return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Prints lines of text that may come from anywhere: names, paths, and what models wrote."""
+    print("\n".join(escaped(line) for line in str(text).split("\n")), file=file, flush=file is not None)
+
+
+def state_style(state: str) -> str:
+    return _STYLES.get(state, "")
+
+
+def age(seconds: float | None) -> str | None:
+    """As kubectl writes it: 45s, 12m, 3h12m, 5d."""
+    if seconds is None:
+        return None
+    minutes, hours, days = (int(seconds / unit) for unit in (60, 3600, 86400))
+    if minutes < 2:
+        return f"{int(seconds)}s"
+    if hours < 2:
+        return f"{minutes}m"
+    return f"{hours}h{minutes % 60:02}m" if days < 2 else f"{days}d"
+
+
+def clock(at_s: float) -> str:
+    """The time of day; with the date, if that is not today's."""
+    when, today = time.localtime(at_s), time.localtime()
+    same = (when.tm_year, when.tm_yday) == (today.tm_year, today.tm_yday)
+    return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S", when)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[Callable[[str], None]]:
+    """Says on the standard error what is waited for: on one line that counts the seconds, if it is a terminal; else a
+    line for each thing. What it gives changes the text."""
+    error = console(sys.stderr)
+    if not error.is_terminal:
+        say(text, sys.stderr)
+        yield lambda more: say(more, sys.stderr)
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    shown = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*shown, console=error, transient=True) as progress:
+        task = progress.add_task(escaped(text), total=None)
+        yield lambda more: progress.update(task, description=escaped(more))
+
+
+def repeat(interval_s: float, draw: Callable[[], RenderableType]) -> None:
+    """Draws anew every `interval_s` until Ctrl-C, which is a clean end. To what is no terminal, one after the other."""
+    from rich.live import Live
+
+    output = console()
+    try:
+        if not output.is_terminal:
+            while True:
+                print(plain(draw()), flush=True)
+                time.sleep(interval_s)
+        with Live(draw(), console=output, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+            while True:
+                time.sleep(interval_s)
+                live.update(draw(), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else escaped(str(value))
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(".", "").replace("-", "").replace("%", "").isdecimal()
