@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 NATIVE := $(wildcard processor/native/* kernels/native/* scheduler/native/* processor/wire/proto/*)
 
-.PHONY: demo test lint bench soak sanitize clean
+.PHONY: demo test lint wheels bench soak sanitize clean
 
 demo: $(INSTALLED)
 	$(BIN)/corelane demo
@@ -16,6 +16,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# An sdist and a manylinux wheel, in dist/; installing the wheel needs no compiler.
+wheels: $(INSTALLED)
+	$(BIN)/python -m build
 
 bench: $(INSTALLED)
 	$(BIN)/python -m bench.serving
@@ -40,7 +44,7 @@ soak: $(INSTALLED)
 	$(BIN)/python -m bench.chaos --seconds 14400
 
 clean:
-	rm -rf .venv build *.egg-info processor/wire/descriptors.binpb processor/*.so kernels/*.so scheduler/*.so
+	rm -rf .venv build dist *.egg-info processor/wire/descriptors.binpb processor/*.so kernels/*.so scheduler/*.so
 
 # tensorflow-serving-api asks for `tensorflow`, which would replace tensorflow-cpu, and tritonclient for an older protobuf
 # and ml_dtypes than ours, with which it works, too: they come without their dependencies.

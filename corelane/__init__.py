@@ -6,7 +6,7 @@ client = corelane.Client("127.0.0.1:8500")
 outputs = client.predict("ctr", {"user_id": ["u1", "u2"], "price": [9.5, 3.0]})
 """
 
-from corelane.client import Client
-from processor import errors
+from corelane import errors
+from corelane.client import AsyncClient, Client
 
-__all__ = ["Client", "errors"]
+__all__ = ["AsyncClient", "Client", "errors"]

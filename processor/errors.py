@@ -5,6 +5,8 @@
     ├── LoadError             a model version cannot be loaded
     │   └── EngineMissing     ... because its engine is not installed
     ├── StartError            the server cannot start: a port in use, a folder it may not write
+    ├── InvalidAddress        a client is to call what is no address
+    ├── ClientClosed          a client is to call after it was closed
     ├── ControlError          the running server cannot be reached, or refused an operator's command
     └── RequestError          a request gets this instead of an answer
         ├── InvalidRequest    its bytes, inputs or names do not fit the model
@@ -24,8 +26,11 @@
         ├── PermissionRefused  the caller may not do this
         └── EngineFailed      the engine could not run a valid request
 
-None of them knows gRPC; `processor.wire.status` maps them to codes.
+They import no gRPC: a RequestError has the name of the code and the HTTP status that it stands for on the wire, and
+`processor.wire.status` turns those into gRPC's own and back.
 """
+
+from typing import ClassVar
 
 
 class CorelaneError(Exception):
@@ -55,32 +60,58 @@ class StartError(CorelaneError):
     """The server cannot start."""
 
 
+class InvalidAddress(CorelaneError, ValueError):
+    """A client is to call what is no address of a server."""
+
+
+class ClientClosed(CorelaneError):
+    """A client is to call after it was closed."""
+
+
 class ControlError(CorelaneError):
     """The running server cannot be reached, or it refused a command."""
 
 
 class RequestError(CorelaneError):
-    """A request that gets an error for an answer."""
+    """A request that gets an error for an answer. `grpc_code` is the name of its gRPC code, `http_status` what REST
+    answers with; these are what TensorFlow Serving maps them to."""
+
+    grpc_code: ClassVar[str] = "INTERNAL"
+    http_status: ClassVar[int] = 500
 
 
 class InvalidRequest(RequestError):
     """The request does not fit the model."""
 
+    grpc_code = "INVALID_ARGUMENT"
+    http_status = 400
+
 
 class TooLarge(InvalidRequest):
     """The request is larger than a message may be."""
+
+    http_status = 413
 
 
 class OutOfRange(InvalidRequest):
     """The model finds a value past the range it has."""
 
+    grpc_code = "OUT_OF_RANGE"
+    http_status = 400
+
 
 class FailedPrecondition(RequestError):
     """The request is well formed, but the model or its state does not allow it."""
 
+    grpc_code = "FAILED_PRECONDITION"
+    http_status = 400
+
 
 class NotFound(RequestError):
     """The model misses something that the request, or its own graph, names."""
+
+    grpc_code = "NOT_FOUND"
+    http_status = 404
 
 
 class ModelNotFound(NotFound):
@@ -90,6 +121,9 @@ class ModelNotFound(NotFound):
 class Overloaded(RequestError):
     """The queue of the version is full."""
 
+    grpc_code = "RESOURCE_EXHAUSTED"
+    http_status = 429
+
 
 class OutOfMemory(Overloaded):
     """There is no memory to run the request; a smaller one may fit."""
@@ -98,30 +132,54 @@ class OutOfMemory(Overloaded):
 class DeadlinePassed(RequestError):
     """The request's time was over before it ran."""
 
+    grpc_code = "DEADLINE_EXCEEDED"
+    http_status = 504
+
 
 class Cancelled(RequestError):
     """The client hung up."""
+
+    grpc_code = "CANCELLED"
+    http_status = 499
 
 
 class Unavailable(RequestError):
     """The version cannot answer at this moment; the call may be tried again."""
 
+    grpc_code = "UNAVAILABLE"
+    http_status = 503
+
 
 class ModelsNotAvailable(RequestError):
     """Models that a client asked the server to load did not become available."""
+
+    grpc_code = "UNKNOWN"
+    http_status = 500
 
 
 class NotSupported(RequestError):
     """The server does not offer this call."""
 
+    grpc_code = "UNIMPLEMENTED"
+    http_status = 501
+
 
 class Unauthenticated(RequestError):
     """The caller does not say who it is, or cannot prove it."""
+
+    grpc_code = "UNAUTHENTICATED"
+    http_status = 401
 
 
 class PermissionRefused(RequestError):
     """The caller may not do this."""
 
+    grpc_code = "PERMISSION_DENIED"
+    http_status = 403
+
 
 class EngineFailed(RequestError):
     """The engine failed on a request that fits the signature."""
+
+    grpc_code = "INTERNAL"
+    http_status = 500

@@ -21,12 +21,12 @@ import psutil
 
 from bench.chaos.ledger import NOTHING, SLOW, UNAVAILABLE, Allowance, WrongAnswer
 from bench.chaos.models import LINKED, MANIFEST, OTHER
-from corelane.client import Client
 from corelane.commands.common import call_admin
 from processor.errors import ControlError, InvalidRequest
 from processor.wire import messages
 from processor.wire.status import error_of_call
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import WITH_REST
 from tests.support.server import wait_until as wait_until_s

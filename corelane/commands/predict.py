@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from corelane.client import Client
+from corelane.client.connection import checked_address
 from corelane.commands.common import add_command, add_json, version_argument
 from corelane.terminal import say
-from processor.errors import InvalidRequest
+from processor.errors import InvalidAddress, InvalidRequest
 from processor.manifest import ListenSettings
-from processor.tensors import NUMPY_TYPES
 
 _DESCRIPTION = """\
-Makes one prediction call. Inputs are JSON ({"name": nested lists}) or an .npz file of arrays; JSON values are turned
-into the types that the model's signature asks for. Without inputs, prints the model's signatures.
+Makes one prediction call. Inputs are JSON ({"name": nested lists}) or an .npz file of arrays; JSON values are fitted
+to the types and ranks that the model's signature asks for. Without inputs, prints the model's signatures.
 
   corelane predict ctr
   corelane predict ctr --inputs '{"user_id": ["u1"], "price": [9.5]}'
@@ -32,7 +32,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--inputs", metavar="JSON|FILE", help="JSON, a .json file, an .npz file, or - for JSON on stdin"
     )
-    parser.add_argument("--server", default=ListenSettings().grpc, metavar="HOST:PORT", help="default: %(default)s")
+    parser.add_argument(
+        "--server", type=_address, default=ListenSettings().grpc, metavar="HOST:PORT", help="default: %(default)s"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--version", type=version_argument, help="ask this version")
     which.add_argument("--label", help="ask the version with this label")
@@ -50,17 +52,23 @@ def add_parser(commands: Any) -> None:
     add_json(parser)
 
 
+def _address(text: str) -> str:
+    try:
+        return checked_address(text)
+    except InvalidAddress as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def run(options: argparse.Namespace) -> int:
     with Client(
-        options.server, ca=options.ca, certificate=options.cert, key=options.key, api_key=options.api_key
+        options.server, ca=options.ca, certificate=options.cert, key=options.key, api_key=options.api_key, retries=0
     ) as client:
         target = {"version": options.version, "label": options.label, "timeout_s": options.timeout}
-        signatures = client.metadata(options.model, **target)
         if options.inputs is None:
+            signatures = client.signatures(options.model, **target)
             say(json.dumps(signatures, indent=2) if options.json else _describe(signatures))
             return 0
-        name = options.signature or "serving_default"
-        inputs = _read_inputs(options.inputs, signatures.get(name, {}).get("inputs", {}))
+        inputs = _read_inputs(options.inputs)
         outputs = [output for output in options.outputs.split(",") if output]
         arrays, version = client.predict_versioned(
             options.model, inputs, signature=options.signature, outputs=outputs, **target
@@ -85,7 +93,7 @@ def _describe(signatures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _read_inputs(text: str, specs: dict[str, tuple[str, Any]]) -> dict[str, np.ndarray]:
+def _read_inputs(text: str) -> dict[str, Any]:
     if text.endswith(".npz"):
         try:
             with np.load(text) as arrays:
@@ -101,15 +109,7 @@ def _read_inputs(text: str, specs: dict[str, tuple[str, Any]]) -> dict[str, np.n
         raise InvalidRequest(f"inputs are neither JSON nor a file of it: {error}") from error
     if not isinstance(document, dict):
         raise InvalidRequest('inputs should be a JSON object: {"name": values}')
-    return {name: _typed(name, value, specs) for name, value in document.items()}
-
-
-def _typed(name: str, value: Any, specs: dict[str, tuple[str, Any]]) -> np.ndarray:
-    dtype = NUMPY_TYPES.get(specs[name][0]) if name in specs else None
-    try:
-        return np.asarray(value, dtype)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidRequest(f'input "{name}": {error}') from error
+    return document
 
 
 def _plain(array: np.ndarray) -> Any:

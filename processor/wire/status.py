@@ -4,59 +4,41 @@ import grpc
 
 from processor import errors
 
-_CODES: dict[type[errors.RequestError], grpc.StatusCode] = {
-    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
-    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.NotFound: grpc.StatusCode.NOT_FOUND,
-    errors.ModelNotFound: grpc.StatusCode.NOT_FOUND,
-    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.Cancelled: grpc.StatusCode.CANCELLED,
-    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
-    errors.ModelsNotAvailable: grpc.StatusCode.UNKNOWN,
-    errors.NotSupported: grpc.StatusCode.UNIMPLEMENTED,
-    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
-    errors.PermissionRefused: grpc.StatusCode.PERMISSION_DENIED,
-    errors.EngineFailed: grpc.StatusCode.INTERNAL,
-}
 # gRPC's codes by number, as metrics and REST name them.
 CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 # What an error's text may cost on the wire. gRPC sends it among the trailing metadata, of which clients take 8 KiB.
 MESSAGE_COST_MAX = 7 * 1024
 _TAIL_COST = MESSAGE_COST_MAX // 4
 _NOTE_COST = 64
-_ERRORS = {code: error for error, code in _CODES.items()}
+# What a code was: several errors may share one.
+_KINDS: tuple[type[errors.RequestError], ...] = (
+    errors.InvalidRequest,
+    errors.OutOfRange,
+    errors.FailedPrecondition,
+    errors.ModelNotFound,
+    errors.Overloaded,
+    errors.DeadlinePassed,
+    errors.Cancelled,
+    errors.Unavailable,
+    errors.ModelsNotAvailable,
+    errors.NotSupported,
+    errors.Unauthenticated,
+    errors.PermissionRefused,
+    errors.EngineFailed,
+)
+_ERRORS = {grpc.StatusCode[kind.grpc_code]: kind for kind in _KINDS}
 # Numbers come from workers, and there is a model.
 _ERRORS_BY_NUMBER = {code.value[0]: error for code, error in _ERRORS.items()} | {5: errors.NotFound}
-
-# As TensorFlow Serving maps gRPC's codes.
-_HTTP_CODES = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.OUT_OF_RANGE: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.CANCELLED: 499,
-    grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
-}
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
     """The gRPC code of an error; INTERNAL for one that is not a RequestError."""
-    for kind in type(error).__mro__:
-        if kind in _CODES:
-            return _CODES[kind]
-    return grpc.StatusCode.INTERNAL
+    return grpc.StatusCode[error.grpc_code] if isinstance(error, errors.RequestError) else grpc.StatusCode.INTERNAL
 
 
 def http_code_of(error: BaseException) -> int:
     """The HTTP status of an error; 500 for one that is nobody's request's fault."""
-    return 413 if isinstance(error, errors.TooLarge) else _HTTP_CODES.get(code_of(error), 500)
+    return error.http_status if isinstance(error, errors.RequestError) else 500
 
 
 def message_of(error: BaseException) -> str:

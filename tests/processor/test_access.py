@@ -16,11 +16,11 @@ import jwt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from corelane.client import Client
 from processor.errors import Overloaded, PermissionRefused, RequestError, StartError, Unauthenticated, Unavailable
 from processor.gateway.access import Access
 from tests.support import onnx_models
 from tests.support.certificates import Authority
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import WITH_REST, Server, serving, wait_until
 

@@ -11,10 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
-from corelane.client import Client
 from processor.wire import messages, tensors
 from tests.conftest import ServingApi
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.server import Server, serving
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"

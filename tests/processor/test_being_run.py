@@ -18,7 +18,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from corelane.client import Client
 from processor.errors import InvalidRequest
 from processor.gateway.call_records import id_of
 from processor.knobs import Knobs
@@ -29,6 +28,7 @@ from processor.supervisor.supervisor import Supervisor
 from processor.supervisor.systemd import Notifier
 from scheduler import read_host
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import LISTEN, WITH_REST, serving, wait_until
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from corelane.client import Client
 from processor.cache_files import MAKING, from_checked, scratch_folder, to_checked, write_whole
 from processor.engines import EngineOptions, load_engine
 from processor.engines.tables import TABLES, TableStore
@@ -29,6 +28,7 @@ from processor.worker.content import content_key, readable_content
 from processor.worker.fusing import kept_plan, plan_of
 from processor.worker.plan_cache import KEPT, KeptPlan
 from tests.processor.test_request_log import predict_answer, predict_call
+from tests.support.client import PlainClient as Client
 from tests.support.server import serving, wait_until
 
 INPUTS = {"x": np.array([[b"v1"], [b""]], np.object_), "floats": np.ones((2, 3), np.float32)}

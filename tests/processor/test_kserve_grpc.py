@@ -10,9 +10,9 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from corelane.client import Client
 from processor.version import VERSION
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.server import Server, serving, wait_until
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from corelane.client import Client
 from processor import logs
 from processor.errors import NotFound
 from processor.log_handler import QueuedHandler
 from processor.repeats import FOREIGN, Repeats
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.server import FAST, WITH_REST, call_admin
 
 

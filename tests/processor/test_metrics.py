@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from corelane.client import Client
 from processor._native import SharedChannel
 from processor.errors import InvalidRequest, ModelNotFound
 from processor.histogram import BOUNDS_US
@@ -23,6 +22,7 @@ from processor.supervisor import exposition, meters
 from processor.supervisor.lifecycle import Phase
 from processor.supervisor.meters import Process, Snapshot, Totals
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import WITH_REST, Server, serving, wait_until
 

@@ -10,13 +10,13 @@ import tritonclient.grpc as triton
 from onnx import helper, numpy_helper
 from tritonclient.utils import InferenceServerException
 
-from corelane.client import Client
 from processor.engines import EngineOptions, load_engine
 from processor.engines.onnx_initializers import BYTES_MAX, optional_inputs
 from processor.errors import InvalidRequest, LoadError
 from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES
 from tests.processor.test_engines import ONNX_TYPES
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import WITH_REST, Server, serving
 

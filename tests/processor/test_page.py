@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from corelane.client import Client
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import LISTEN, Server, serving, wait_until
 

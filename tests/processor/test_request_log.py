@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corelane.client import Client
 from processor.call import Call
 from processor.channel import Cancellation
 from processor.gateway import log_files
@@ -22,6 +21,7 @@ from processor.wire import inference, messages, records, tensors
 from processor.wire.prediction_log import read_logs, to_log
 from tests.conftest import ServingApi
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.server import serving, wait_until
 
 

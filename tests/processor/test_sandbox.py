@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from corelane.client import Client
 from processor.errors import RequestError
 from processor.worker import sandbox
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.server import LISTEN, serving
 
 PROBE = """

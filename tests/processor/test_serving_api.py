@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from corelane.client import Client
 from processor.wire import messages
 from tests.conftest import ServingApi, strings
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.server import Server, serving, wait_until
 
 

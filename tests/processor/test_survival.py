@@ -8,9 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from corelane.client import Client
 from processor.errors import DeadlinePassed, Overloaded, RequestError, Unavailable
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.cycles import cycle
 from tests.support.load import ScaleLoad
 from tests.support.server import Server, serving, wait_until

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from corelane.client import Client
 from processor.errors import StartError
 from processor.manifest import parse_manifest, tensorflow_flags
 from processor.manifest.dump import to_yaml
 from processor.manifest.tensorflow_flags import Converted, convert, reread
 from tests.support import onnx_models
 from tests.support.certificates import Authority
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import Server, serving_flags, wait_until
 

@@ -14,7 +14,6 @@ import grpc
 import numpy as np
 import pytest
 
-from corelane.client import Client
 from processor.call import Call
 from processor.channel import Cancellation
 from processor.errors import ControlError, Unavailable
@@ -28,6 +27,7 @@ from processor.routes import VersionRoute
 from processor.wire import inference, messages, tensors
 from tests.processor.test_metrics import scraped, value
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import LISTEN, WITH_REST, Server, serving, wait_until
 

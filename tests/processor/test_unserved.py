@@ -10,12 +10,12 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from corelane.client import Client
 from corelane.commands.status import render
 from processor.engines import EngineOptions, load_engine
 from processor.errors import FailedPrecondition, LoadError
 from processor.wire import messages
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import WITH_REST, Server, serving
 

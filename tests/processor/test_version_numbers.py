@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from corelane.client import Client
 from corelane.commands.common import version_argument
 from corelane.commands.profile import version_folder
 from corelane.commands.traffic import run_traffic
@@ -14,6 +13,7 @@ from processor.gateway.open_inference import target_of
 from processor.manifest import parse_manifest
 from processor.manifest.paths import numbered_folders
 from processor.version_numbers import VERSION_MAX, parse_version, version_number
+from tests.support.client import PlainClient as Client
 
 NUMBERS = {"0": 0, "7": 7, "007": 7, str(VERSION_MAX): 2**63 - 1, "000" + str(VERSION_MAX): 2**63 - 1}
 TOO_LARGE = [str(VERSION_MAX + 1), "9" * 19, "9" * 5000]

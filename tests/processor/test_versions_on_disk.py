@@ -11,10 +11,10 @@ import grpc
 import numpy as np
 import pytest
 
-from corelane.client import Client
 from processor.errors import ModelNotFound
 from processor.wire import messages
 from tests.support import onnx_models
+from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import WITH_REST, Server, serving, serving_flags, wait_until
 

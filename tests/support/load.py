@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from corelane.client import Client
 from processor.errors import RequestError
+from tests.support.client import PlainClient as Client
 
 
 class ScaleLoad:

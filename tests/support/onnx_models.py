@@ -21,6 +21,34 @@ def write_scale(folder: Path, factor: float) -> Path:
     )
 
 
+def write_ctr(folder: Path) -> Path:
+    """A row has a user_id (string [-1]), a price (float [-1, 1]) and two slots (int64 [-1, 2]); score [-1, 1] is the
+    price, user is user_id, sum [-1] that of the slots."""
+    nodes = [
+        helper.make_node("Identity", ["price"], ["score"]),
+        helper.make_node("Identity", ["user_id"], ["user"]),
+        helper.make_node("ReduceSum", ["slots", "columns"], ["sum"], keepdims=0),
+    ]
+    inputs = [
+        _value("user_id", TensorProto.STRING, ["rows"]),
+        _value("price", TensorProto.FLOAT, ["rows", 1]),
+        _value("slots", TensorProto.INT64, ["rows", 2]),
+    ]
+    outputs = [
+        _value("score", TensorProto.FLOAT, ["rows", 1]),
+        _value("user", TensorProto.STRING, ["rows"]),
+        _value("sum", TensorProto.INT64, ["rows"]),
+    ]
+    return _write(folder, nodes, inputs, outputs, {"columns": np.array([1], np.int64)})
+
+
+def write_count(folder: Path) -> Path:
+    """y = x, int64 of any length."""
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    value = [_value(name, TensorProto.INT64, ["rows"]) for name in ("x", "y")]
+    return _write(folder, nodes, value[:1], value[1:], {})
+
+
 def write_slow(folder: Path) -> Path:
     """total = n, counted one by one: the run takes as long as the int64 scalar n says (about 1 s a million)."""
     one = helper.make_tensor("one", TensorProto.INT64, [], [1])

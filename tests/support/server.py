@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from corelane.client import Client
 from corelane.commands.common import call_admin
 from processor.errors import ControlError
+from tests.support.client import PlainClient as Client
 
 _WAIT_S = 200
 FAST = {
