@@ -4,7 +4,9 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
+import grpc
 import psutil
 import pytest
 
@@ -239,8 +241,9 @@ def test_a_client_that_hangs_up_frees_its_place(tmp_path: Path) -> None:
     models = slow_model(tmp_path, "{capacity: 1, timeout_ms: 60000}")
     with serving(tmp_path, models) as server, server.client() as client:
         callers = occupy(client, server)
-        leaver = server.client()
-        future = leaver._predict.future(_slow_request(1), timeout=60)
+        leaver = grpc.insecure_channel(server.grpc)
+        predict = leaver.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        future = predict.future(_slow_request(1).SerializeToString(), timeout=60)
         wait_until(lambda: server.version("slow", 1)["requests"]["queued"] == 1, "a queued request")
         future.cancel()
         wait_until(lambda: server.version("slow", 1)["requests"]["queued"] == 0, "its place back")
@@ -250,7 +253,7 @@ def test_a_client_that_hangs_up_frees_its_place(tmp_path: Path) -> None:
             caller.join()
 
 
-def _slow_request(n: int) -> object:
+def _slow_request(n: int) -> Any:
     import numpy as np
 
     from processor.wire import messages, tensors

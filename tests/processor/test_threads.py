@@ -79,11 +79,14 @@ def test_a_session_without_its_thread_ends_the_worker(monkeypatch: pytest.Monkey
         def sessions(self) -> list[object]:
             return [type("Session", (), {"thread": thread.native_id})() for thread in (alive, gone)]
 
+        def longest_run_s(self) -> float:
+            return 0.0
+
     done = threading.Event()
     alive, gone = threading.Thread(target=done.wait), threading.Thread(target=done.wait)
     ends: list[int] = []
     monkeypatch.setattr(os, "_exit", ends.append)
-    sessions = SessionThreads()
+    sessions = SessionThreads(30.0)
     sessions.check()
     alive.start()
     gone.start()

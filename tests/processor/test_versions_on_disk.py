@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
-from processor.errors import ModelNotFound
+from processor.errors import ModelNotFound, Unavailable
 from processor.wire import messages
 from tests.support import onnx_models
 from tests.support.client import PlainClient as Client
@@ -227,8 +227,16 @@ def test_a_reload_answers_when_it_is_so(server: Server, client: Client, folder: 
     code, details = reload(server.grpc, paths)
     assert (code, details) == (grpc.StatusCode.UNKNOWN, f"no version is available of new ({reason})")
     assert told(server, "new") == f"Could not find any versions of model new: {reason}"
-    with pytest.raises(ModelNotFound):
-        client.predict("new", X)
+
+    def is_not_found() -> bool:
+        """By every gateway, in a moment: until it has the newest table, one says that it is still loading."""
+        try:
+            client.predict("new", X)
+        except (ModelNotFound, Unavailable) as error:
+            return isinstance(error, ModelNotFound)
+        return False
+
+    wait_until(is_not_found, "the model that is not there")
     paths["moved"] = folder / "broken_elsewhere"
     (folder / "broken_elsewhere/1").mkdir(parents=True)
     (folder / "broken_elsewhere/1/model.onnx").write_bytes(b"no model")
