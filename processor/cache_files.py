@@ -106,9 +106,11 @@ def _sweep(parent: Path) -> None:
                 os.close(descriptor)
 
 
-def not_kept(what: str, folder: Path, error: OSError) -> str:
+def not_kept(what: str, folder: Path, error: OSError, variable: str = CACHE) -> str:
     """That something cannot be kept, and what mends it, in a sentence."""
-    return f"{what} cannot be kept in {folder}: {error.strerror or error}; set {CACHE} to a folder that can be written"
+    return (
+        f"{what} cannot be kept in {folder}: {error.strerror or error}; set {variable} to a folder that can be written"
+    )
 
 
 def why_unwritable(folder: Path) -> str:

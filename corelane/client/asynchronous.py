@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 
 from corelane.client import exchange
-from corelane.client.connection import CHANNEL_OPTIONS, Connection, ConnectionOptions
+from corelane.client.connection import Connection, ConnectionOptions, channel_of
 from corelane.client.exchange import CallOptions, Exchange, Pause, PredictOptions, Signatures, StatusOptions, Steps
 from processor.errors import ClientClosed
 
@@ -92,20 +92,9 @@ class AsyncClient:
         """The channel is made in the loop that it will live in."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
-            connection = self._exchange.connection
-            if connection.credentials is None:
-                channel = grpc.aio.insecure_channel(connection.address, options=CHANNEL_OPTIONS)
-            else:
-                channel = grpc.aio.secure_channel(connection.address, connection.credentials, CHANNEL_OPTIONS)
-            self._methods = {
-                path: channel.unary_unary(
-                    path,
-                    request_serializer=lambda message: message.SerializeToString(),
-                    response_deserializer=answer.FromString,
-                )
-                for path, answer in exchange.ANSWERS.items()
-            }
-            self._channel, self._loop = channel, loop
+            self._channel = channel_of(self._exchange.connection, grpc.aio)
+            self._methods = exchange.methods_over(self._channel)
+            self._loop = loop
         elif self._loop is not loop:
             raise ClientClosed("this AsyncClient belongs to another event loop; make one for each loop")
 

@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 
 from corelane.client import exchange
-from corelane.client.connection import CHANNEL_OPTIONS, Connection, ConnectionOptions
+from corelane.client.connection import Connection, ConnectionOptions, channel_of
 from corelane.client.exchange import CallOptions, Exchange, Pause, PredictOptions, Signatures, StatusOptions, Steps
 from processor.errors import ClientClosed
 
@@ -24,18 +24,8 @@ class Client:
         """Options, by `Connection.make`: ca, certificate, key, api_key, timeout_s, retries, sticky_key, fit."""
         connection = Connection.make(address, **options)
         self._exchange = Exchange(connection)
-        if connection.credentials is None:
-            self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.secure_channel(address, connection.credentials, CHANNEL_OPTIONS)
-        self._methods = {
-            path: self._channel.unary_unary(
-                path,
-                request_serializer=lambda message: message.SerializeToString(),
-                response_deserializer=answer.FromString,
-            )
-            for path, answer in exchange.ANSWERS.items()
-        }
+        self._channel: grpc.Channel = channel_of(connection, grpc)
+        self._methods = exchange.methods_over(self._channel)
         self._closed = False
 
     def predict(self, model: str, inputs: Any, **options: Unpack[PredictOptions]) -> dict[str, np.ndarray]:

@@ -90,6 +90,13 @@ class Connection:
         )
 
 
+def channel_of(connection: Connection, library: Any) -> Any:
+    """A channel of `grpc`, or of `grpc.aio`."""
+    if connection.credentials is None:
+        return library.insecure_channel(connection.address, options=CHANNEL_OPTIONS)
+    return library.secure_channel(connection.address, connection.credentials, CHANNEL_OPTIONS)
+
+
 def checked_address(address: str) -> str:
     """The address, if gRPC can call it; InvalidAddress, with what to write, if not."""
     if not isinstance(address, str) or not address or address != address.strip():

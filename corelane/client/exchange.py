@@ -40,6 +40,20 @@ ANSWERS: dict[str, Any] = {
     STATUS: messages.GetModelStatusResponse,
 }
 _SIGNATURES_MAX = 1000
+
+
+def methods_over(channel: Any) -> dict[str, Any]:
+    """What calls each method over a channel of `grpc` or of `grpc.aio`."""
+    return {
+        path: channel.unary_unary(
+            path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=answer.FromString,
+        )
+        for path, answer in ANSWERS.items()
+    }
+
+
 # How gRPC's own UNAVAILABLE begins, where no server has said anything.
 _NO_SERVER = (
     "failed to connect",

@@ -130,6 +130,24 @@ def model_and_version(text: str | None, models: list[str]) -> tuple[str, int | N
     raise ControlError(f"there is no model {text}; {hint}")
 
 
+def add_newest(parser: argparse.ArgumentParser, limit: int) -> None:
+    """What `newest` reads."""
+    add_model(parser, version=True)
+    parser.add_argument(
+        "-n", "--limit", type=int, default=limit, metavar="N", help="as many, the newest (default: %(default)s)"
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="print what comes from now on, too, until Ctrl-C")
+    add_admin(parser)
+    add_json(parser)
+
+
+def newest(options: argparse.Namespace) -> dict[str, Any]:
+    """What to ask the admin API for: the model, the version and the limit that were given."""
+    names = [model["name"] for model in call_admin(options.admin, "/v1/status")["models"]] if options.model else []
+    model, version = model_and_version(options.model, names)
+    return {"model": model or None, "version": version, "limit": max(0, options.limit)}
+
+
 def complete_models(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """The names of the models that a server has, for shells; none if it does not answer at once."""
     try:

@@ -8,15 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from corelane.commands.common import (
-    add_admin,
-    add_command,
-    add_json,
-    add_model,
-    call_admin,
-    model_and_version,
-    query,
-)
+from corelane.commands.common import add_command, add_newest, call_admin, newest, query
 from corelane.terminal import clock, say, show
 from processor.logs import escaped
 
@@ -36,20 +28,12 @@ _STYLES = {"failed": "bold red", "crashed": "bold red", "refused": "red", "gatew
 
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, "events", run, "what happened, and by whom", _DESCRIPTION)
-    add_model(parser, version=True)
-    parser.add_argument(
-        "-n", "--limit", type=int, default=_LIMIT, metavar="N", help="as many, the newest (default: 50)"
-    )
-    parser.add_argument("-f", "--follow", action="store_true", help="print what happens from now on, too, until Ctrl-C")
-    add_admin(parser)
-    add_json(parser)
+    add_newest(parser, _LIMIT)
 
 
 def run(options: argparse.Namespace) -> int:
-    names = [model["name"] for model in call_admin(options.admin, "/v1/status")["models"]] if options.model else []
-    model, version = model_and_version(options.model, names)
-    asked = query("/v1/events", model=model or None, version=version, limit=max(0, options.limit))
-    answer = call_admin(options.admin, asked)
+    asked = newest(options)
+    answer = call_admin(options.admin, query("/v1/events", **asked))
     if options.json and not options.follow:
         say(json.dumps(answer, indent=2))
         return 0
@@ -65,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         if not options.follow:
             return 0
         time.sleep(_LOOK_S)
-        answer = call_admin(options.admin, query("/v1/events", model=model or None, version=version))
+        answer = call_admin(options.admin, query("/v1/events", **{**asked, "limit": None}))
 
 
 def lines_of(events: list[dict[str, Any]]) -> Iterator[Text]:

@@ -15,6 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from processor.cache_files import not_kept
+from processor.knobs import STATE
+
 _logger = logging.getLogger("corelane")
 
 KEPT_MAX = 1000  # in memory
@@ -126,11 +129,7 @@ class Events:
                 failed = False
             except OSError as error:
                 if not failed:
-                    _logger.warning(
-                        "events cannot be kept in %s: %s; set CORELANE_STATE to a folder that can be written",
-                        path.parent,
-                        error.strerror or error,
-                    )
+                    _logger.warning("%s", not_kept("events", path.parent, error, STATE))
                 failed = True
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from processor.cache_files import from_checked, to_checked, write_whole
+from processor.cache_files import from_checked, not_kept, to_checked, write_whole
+from processor.knobs import STATE
 from processor.manifest import VersionSettings
 
 _logger = logging.getLogger("corelane")
@@ -62,11 +63,7 @@ class Splits:
             self._failed = False
         except OSError as error:
             if not self._failed:
-                _logger.warning(
-                    "earlier splits cannot be kept in %s: %s; set CORELANE_STATE to a folder that can be written",
-                    self._path.parent,
-                    error.strerror or error,
-                )
+                _logger.warning("%s", not_kept("earlier splits", self._path.parent, error, STATE))
             self._failed = True
 
     def _read(self) -> dict[str, list[Split]]:
