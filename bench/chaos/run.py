@@ -1,6 +1,5 @@
 """A server, its callers, and one fault after another."""
 
-import os
 import random
 import signal
 import subprocess
@@ -33,7 +32,7 @@ class Chaos:
         self.ledger = Ledger()
         self.callers = Callers(server, self.ledger, ads)
         self.source = random.Random(seed)
-        self._killed: set[int] = set()
+        self._killed: set[psutil.Process] = set()
 
     def workers(self) -> list[int]:
         return [v["pid"] for model in self.server.status()["models"] for v in model["versions"] if v["pid"]]
@@ -46,12 +45,13 @@ class Chaos:
 
     def signal(self, pid: int, number: int) -> None:
         """Of a process of the server; nothing if it has ended."""
-        if number == signal.SIGKILL:
-            self._killed.add(pid)
         try:
-            os.kill(pid, number)
-        except ProcessLookupError:
+            process = psutil.Process(pid)
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
             return
+        if number == signal.SIGKILL:
+            self._killed.add(process)
 
     def recover(self) -> None:
         """Returns when every version is available, the server is ready and each protocol has an answer."""
@@ -61,14 +61,24 @@ class Chaos:
             raise AssertionError(f"no recovery in {_RECOVERY_S:g} s: {self._states()}") from None
 
     def _states(self) -> str:
+        """What is not well, in words."""
         try:
-            models = self.server.status()["models"]
-        except ControlError as error:
+            status = self.server.status()
+            readiness = ask(self.server.admin, "GET", "/v1/ready")
+        except (ControlError, OSError) as error:
             return str(error)
-        return ", ".join(f"{m['name']}/{v['version']} {v['state']} {v['error']}" for m in models for v in m["versions"])
+        unnoticed = [f"{process.pid} was killed and is there" for process in self._killed if process.is_running()]
+        silent = [f"gateway {gateway['pid']} is not ready" for gateway in status["gateways"] if not gateway["ready"]]
+        versions = [
+            f"{model['name']}/{version['version']} {version['state']} {version['error'][:100]}"
+            for model in status["models"]
+            for version in model["versions"]
+            if version["state"] != "AVAILABLE"
+        ]
+        return "; ".join([*unnoticed, *silent, *versions, f"ready: {readiness.status} {readiness.body!r}"])
 
     def _is_well(self) -> bool:
-        if any(psutil.pid_exists(pid) for pid in self._killed):
+        if any(process.is_running() for process in self._killed):
             return False  # nobody has noticed yet
         try:
             states = {

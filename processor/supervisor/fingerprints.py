@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import stat as stats
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,8 +73,8 @@ class Fingerprints:
         self._stat = stat
         self._files: dict[str, _File] = {}
 
-    def look(self, folder: Path) -> FolderLook:
-        """OSError if a part of the folder cannot be read."""
+    def look(self, folder: Path, libraries: Sequence[Path] = ()) -> FolderLook:
+        """OSError if a part of the folder, or a library that it is loaded with, cannot be read."""
         content = content_of(folder)
         for name in content.broken:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / name))
@@ -84,11 +84,16 @@ class Fingerprints:
             found = self._stat(path)
             changed_s = max(changed_s, found.st_ctime)
             files[name] = self._look_at(self._files.get(name), path, str(path.parent), found)
+        sizes = {name: file.size for name, file in files.items()}
+        for library in libraries:
+            found = self._stat(library)
+            changed_s = max(changed_s, found.st_ctime)
+            files[str(library)] = self._look_at(self._files.get(str(library)), library, str(library.parent), found)
         self._files = files
         now_s = self._monotonic_s()
         marks = [(name, file.mark(now_s)) for name, file in files.items()]
         return FolderLook(
-            sizes={name: file.size for name, file in files.items()},
+            sizes=sizes,
             fingerprint=hashlib.sha256(repr(marks).encode()).hexdigest()[:16],
             changed_s=changed_s,
         )

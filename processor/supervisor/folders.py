@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +91,9 @@ class FolderWatch:
         self._since: dict[int, tuple[str, float]] = {}
         self._lacks_values: dict[int, tuple[str, bool]] = {}
 
-    def look(self, policy: VersionPolicy) -> ModelFolder:
+    def look(self, policy: VersionPolicy, libraries: Sequence[Path] = ()) -> ModelFolder:
         """The folders that `policy` may choose from: for the latest n, down to the n-th that is surely complete.
+        What the `libraries` hold that versions are loaded with counts as what each version holds.
         OSError if this process lacks what it takes to look."""
         before, self._there_before = self._there_before, set()
         try:
@@ -119,7 +120,7 @@ class FolderWatch:
                 break
             is_first = version in self._there_before
             self._there_before.discard(version)
-            folders.append(self._look_at(version, numbered[version], is_first))
+            folders.append(self._look_at(version, numbered[version], libraries, is_first))
         return ModelFolder(versions=tuple(folders), duplicates=tuple(duplicates))
 
     def _forget(self, numbered: Collection[int]) -> None:
@@ -127,10 +128,10 @@ class FolderWatch:
             for version in known.keys() - numbered:
                 del known[version]
 
-    def _look_at(self, version: int, path: Path, is_first: bool) -> VersionFolder:
+    def _look_at(self, version: int, path: Path, libraries: Sequence[Path], is_first: bool) -> VersionFolder:
         fingerprints = self._fingerprints.setdefault(version, Fingerprints(self._monotonic_s, self._stat))
         try:
-            look = fingerprints.look(path)
+            look = fingerprints.look(path, libraries)
             lacks_values = self._lacks_values_of(version, path, look)
         except Exception as error:  # of any kind, it is this version's trouble and no other's
             reason = f"{path} cannot be looked at: {error}"

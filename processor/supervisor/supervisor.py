@@ -346,7 +346,7 @@ class Supervisor:
                     name,
                     path,
                     self._knobs,
-                    policy=lambda name: model.versions if (model := self.manifest.model(name)) else None,
+                    model=lambda name: self.manifest.model(name),
                     on_change=self._on_folder,
                 )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from processor.knobs import Knobs
-from processor.manifest import VersionPolicy
+from processor.manifest import ModelSettings
 from processor.supervisor import runtime, tasks
 from processor.supervisor.folders import FolderWatch, ModelFolder
 
@@ -34,15 +34,15 @@ class ModelWatch:
         path: Path,
         knobs: Knobs,
         *,
-        policy: Callable[[str], VersionPolicy | None],
+        model: Callable[[str], ModelSettings | None],
         on_change: Callable[[str, ModelFolder], None],
     ) -> None:
-        """No look without a policy."""
+        """No look while there are no settings of the model."""
         self.path = path
         self._name = name
         self._interval_s = knobs.watch_interval_s
         self._finishing_s = min(knobs.watch_interval_s, max(_FINISHING_S_MIN, knobs.settle_s / 2))
-        self._policy = policy
+        self._model = model
         self._on_change = on_change
         self._watch = FolderWatch(path, knobs.settle_s, time.time, time.monotonic)
         self._asked = asyncio.Event()
@@ -66,12 +66,13 @@ class ModelWatch:
         last: ModelFolder | None = None
         while True:
             interval_s = self._interval_s
-            policy = self._policy(self._name)
-            if policy is not None:
+            model = self._model(self._name)
+            if model is not None:
                 self._looking = self._asked.is_set()
                 self._asked.clear()
                 # A thread of its own: a path on a file system that hangs holds up no other model.
-                look = functools.partial(self._watch.look, policy)
+                libraries = [Path(library) for library in model.op_libraries]
+                look = functools.partial(self._watch.look, model.versions, libraries)
                 failed = False
                 try:
                     folder = await tasks.on_daemon_thread(look, f"watch {self._name}")

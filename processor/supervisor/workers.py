@@ -21,7 +21,6 @@ from processor.supervisor.meters import Meters
 from processor.supervisor.scheduling import pin
 from processor.supervisor.worker import Worker
 from processor.worker.allocator import environment_of
-from processor.worker.phases import LoadPhase
 from scheduler import Host, Profile
 
 _logger = logging.getLogger("corelane")
@@ -122,8 +121,11 @@ class Workers:
             elif isinstance(action, lifecycle.Drain):
                 self._set_phase(self._workers[action.instance], Phase.DRAINING)
             else:
-                self._workers[action.instance].error = action.reason
-                self._workers[action.instance].child.kill()
+                worker = self._workers[action.instance]
+                worker.error = action.reason
+                if worker.instance.phase is Phase.LOADING and action.reason != lifecycle.NO_LONGER_WANTED:
+                    worker.error += f"; it was {worker.load_phase}"
+                worker.child.kill()
 
     def settle_epochs(self, epoch: int, all_have: Callable[[int], bool], problem_of: Callable[[int], str]) -> bool:
         """Notes which workers every gateway knows of, and drains those that every gateway has let go. `epoch` is the
@@ -281,7 +283,8 @@ class Workers:
         if message["type"] == "failed":
             worker.error = message["error"]
         elif message["type"] == "phase":
-            worker.load_phase = LoadPhase(message["phase"])
+            signature = message["signature"]
+            worker.load_phase = message["phase"] + (f" signature {signature}" if signature else "")
         elif message["type"] == "available":
             worker.engine, worker.engine_why = message["engine"], message["engine_why"]
             worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]

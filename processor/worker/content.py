@@ -1,6 +1,7 @@
 """What a version's files hold, as a load needs it."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from processor.errors import LoadError
@@ -15,13 +16,14 @@ def readable_content(folder: Path) -> Content:
         raise LoadError(f"{folder} cannot be read: {error}") from error
 
 
-def content_key(folder: Path, *about: object) -> str:
-    """Changes with the content of the files, and with whatever else it is `about`. LoadError if one cannot be read."""
-    content = readable_content(folder)
+def content_key(folder: Path, *about: object, libraries: Sequence[str] = ()) -> str:
+    """Changes with the content of the files and of the libraries, and with whatever else it is `about`. LoadError if
+    one cannot be read."""
+    files = [*sorted(readable_content(folder).files.items()), *((library, Path(library)) for library in libraries)]
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr(about).encode())
     try:
-        for name, path in sorted(content.files.items()):
+        for name, path in files:
             digest.update(repr((name, path.stat().st_size)).encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "blake2b").digest())

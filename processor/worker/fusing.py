@@ -165,7 +165,7 @@ def plan_of(
     kept = _kept(folder, cache, op_libraries, tags)
     outcome = kept.read()
     if outcome is None:
-        on_phase(LoadPhase.COMPILING)
+        on_phase(LoadPhase.COMPILING, "")
         outcome = kept.make(lambda out: _compile_apart(folder, out, op_libraries, limit_s, tags, sandbox))
     if "error" in outcome:
         raise LoadError(outcome["error"])
@@ -219,7 +219,8 @@ def _describe(outcome: Outcome) -> str:
 
 def _kept(folder: Path, cache: Path, op_libraries: Sequence[str], tags: Sequence[str]) -> KeptPlan:
     versions = tuple(package_versions().items())
-    return KeptPlan(cache, content_key(folder, _COMPILER, SCHEMA, versions, tuple(op_libraries), tuple(tags)))
+    about = (_COMPILER, SCHEMA, versions, tuple(tags))
+    return KeptPlan(cache, content_key(folder, *about, libraries=op_libraries))
 
 
 def _compile_apart(

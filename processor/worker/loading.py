@@ -85,7 +85,7 @@ def _load(
     on_phase: OnPhase,
 ) -> LoadedVersion:
     started_s = time.monotonic()
-    on_phase(LoadPhase.READING)
+    on_phase(LoadPhase.READING, "")
     folder = Path(choice.folder)
     options = EngineOptions(
         sessions=spec.sessions,
@@ -99,14 +99,12 @@ def _load(
     )
     bound = DivergenceSettings(relative=spec.divergence_relative, absolute=spec.divergence_absolute)
     try:
-        engine, precision = load_in_precision(choice.engine, folder, options, bound, spec.message_bytes_max)
+        engine, precision = load_in_precision(choice.engine, folder, options, bound, spec.message_bytes_max, on_phase)
         sessions = [engine.make_session() for _ in range(spec.sessions)]
-        on_phase(LoadPhase.WARMING)
         warming_s = time.monotonic()
-        warm_up(engine, sessions, folder, spec.message_bytes_max)
+        warm_up(engine, sessions, folder, spec.message_bytes_max, on_phase)
         warm_up_s = time.monotonic() - warming_s
-        on_phase(LoadPhase.PROFILING)
-        measured = profile(engine, folder, precision.name, spec.threads_per_session, kept)
+        measured = profile(engine, folder, precision.name, spec.threads_per_session, kept, on_phase)
     except MemoryError as error:
         raise LoadError("the load ran out of memory") from error
     gc.collect()

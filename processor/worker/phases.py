@@ -9,12 +9,13 @@ class LoadPhase(StrEnum):
     CHOOSING = "choosing an engine"
     COMPILING = "compiling"  # a plan
     READING = "reading"  # the graph and its values
+    COMPARING = "comparing bf16 with fp32"
     WARMING = "warming up"
     PROFILING = "profiling"
 
 
-OnPhase = Callable[[LoadPhase], None]
+OnPhase = Callable[[LoadPhase, str], None]  # and which signature it runs; ""
 
 
-def untold(phase: LoadPhase) -> None:
+def untold(phase: LoadPhase, signature: str = "") -> None:
     """For loads that nobody waits for."""

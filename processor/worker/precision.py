@@ -15,6 +15,7 @@ from processor.tensors import Signature, sparse_triples
 from processor.worker import samples
 from processor.worker.draws import LIKELY, Draws, Shape, whole_examples
 from processor.worker.hints import Hints, hints_of
+from processor.worker.phases import LoadPhase, OnPhase, untold
 from processor.worker.trials import Answer, Trials
 
 ROWS_MIN = 1000  # of each signature, that bf16 is compared on
@@ -59,7 +60,12 @@ class _Moves:
 
 
 def load_in_precision(
-    engine: str, folder: Path, options: EngineOptions, bound: DivergenceSettings, bytes_max: int
+    engine: str,
+    folder: Path,
+    options: EngineOptions,
+    bound: DivergenceSettings,
+    bytes_max: int,
+    on_phase: OnPhase = untold,
 ) -> tuple[Engine, Precision]:
     """Loads a version. `auto` takes bf16 where the processor has it and every output of every signature stays within
     the bound of fp32 on a thousand rows: recorded requests, and generated ones until there are so many. With fewer it
@@ -89,7 +95,7 @@ def load_in_precision(
 
     # One at a time: the two together may need more memory than the version may have.
     exact = load_engine(engine, folder, dataclasses.replace(options, precision="fp32"))
-    runs, problem = _runs(exact, folder, bytes_max)
+    runs, problem = _runs(exact, folder, bytes_max, on_phase)
     if problem is not None:
         return exact, Precision(name="fp32", why=problem, isa=isa)
     exact.unload()
@@ -97,6 +103,7 @@ def load_in_precision(
         rounded, _ = load("bf16", "")
     except LoadError as error:
         return load("fp32", str(error))
+    on_phase(LoadPhase.COMPARING, "")
     problem, moves = _compare(rounded, runs, bound)
     if problem is None and moves.is_within:
         why = f"it moves outputs {moves} (max_divergence {bound})"
@@ -105,7 +112,7 @@ def load_in_precision(
     return load("fp32", problem or f"bf16 moves outputs {moves} (max_divergence {bound})")
 
 
-def _runs(engine: Engine, folder: Path, bytes_max: int) -> tuple[list[_Run], str | None]:
+def _runs(engine: Engine, folder: Path, bytes_max: int, on_phase: OnPhase) -> tuple[list[_Run], str | None]:
     """A thousand rows and more of each signature with their outputs in fp32, or why there are not so many."""
     recorded: dict[str, list[samples.Inputs]] = {}
     for signature, inputs in samples.recorded(folder, engine.signatures(), bytes_max):
@@ -115,6 +122,7 @@ def _runs(engine: Engine, folder: Path, bytes_max: int) -> tuple[list[_Run], str
     for signature in engine.signatures().values():
         if signature.effect:
             return runs, f"bf16 is untried: signature {signature.name} is not one to try ({signature.effect})"
+        on_phase(LoadPhase.COMPARING, signature.name)
         rows = memory_bytes = 0
         for run in _runs_of(engine, signature, hints, recorded.get(signature.name, [])):
             runs.append(run)

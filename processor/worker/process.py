@@ -100,8 +100,8 @@ def main(arguments: list[str]) -> None:
     os._exit(0)
 
 
-def _tell(client: control.ControlClient, phase: LoadPhase) -> None:
-    client.send({"type": "phase", "phase": phase})
+def _tell(client: control.ControlClient, phase: LoadPhase, signature: str) -> None:
+    client.send({"type": "phase", "phase": phase, "signature": signature})
 
 
 def _cache(spec: WorkerSpec) -> Path:
@@ -141,7 +141,7 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
     def choose() -> None:
         from processor.worker.choice import choose as choice_of
 
-        _tell(client, LoadPhase.CHOOSING)
+        _tell(client, LoadPhase.CHOOSING, "")
         choice = choice_of(
             Path(spec.folder),
             spec.engine,

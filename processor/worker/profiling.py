@@ -30,6 +30,7 @@ from processor.wire import messages, tensors
 from processor.worker import samples
 from processor.worker.content import content_key
 from processor.worker.inference import Inference
+from processor.worker.phases import LoadPhase, OnPhase, untold
 from processor.worker.plan_cache import KEPT
 from scheduler import Profile
 
@@ -132,13 +133,14 @@ def profile(
     precision: str,
     threads: int,
     kept: ProfileFile | None,
+    on_phase: OnPhase = untold,
     *,
     batches: tuple[int, ...] = BATCHES,
 ) -> Profile:
     """The version's profile, as it is kept if it was measured before."""
     if kept is not None and (known := kept.read(precision)) is not None:
         return known
-    points = tuple(_measure(engine, folder, threads, batches))
+    points = tuple(_measure(engine, folder, threads, batches, on_phase))
     found = Profile(engine=engine.name, precision=precision, threads=threads, points=points)
     if kept is not None and points:
         kept.write(found)
@@ -164,11 +166,12 @@ def _machine() -> tuple[str, ...]:
 
 
 def _measure(
-    engine: Engine, folder: Path, threads: int, batches: tuple[int, ...]
+    engine: Engine, folder: Path, threads: int, batches: tuple[int, ...], on_phase: OnPhase
 ) -> Iterator[tuple[int, float, float]]:
     """Of the default signature, or the first."""
     signatures = engine.signatures()
     signature = signatures.get("serving_default") or next(iter(signatures.values()))
+    on_phase(LoadPhase.PROFILING, signature.name)
     inputs = taken_inputs(engine, folder, signature)
     if inputs is None:
         return

@@ -11,12 +11,13 @@ from processor.methods import Method
 from processor.tensors import Signature, generated_inputs
 from processor.wire.prediction_log import read_logs
 from processor.worker.inference import Inference
+from processor.worker.phases import LoadPhase, OnPhase, untold
 from processor.worker.samples import RECORDED, RECORDS_MAX, made_up
 
 _logger = logging.getLogger(__name__)
 
 
-def warm_up(engine: Engine, sessions: list[Any], folder: Path, bytes_max: int) -> None:
+def warm_up(engine: Engine, sessions: list[Any], folder: Path, bytes_max: int, on_phase: OnPhase = untold) -> None:
     """Runs every signature once on every session, with zeros and empty strings, one where a size is unknown; then the
     calls recorded in `folder`, dealt out over the sessions. A model may refuse such values; its own error is then the
     first run, and nothing is lost but the warm-up. A signature that changes state runs only as it was recorded.
@@ -28,6 +29,7 @@ def warm_up(engine: Engine, sessions: list[Any], folder: Path, bytes_max: int) -
         if signature.effect:
             _logger.info("signature %s is not warmed up with generated inputs: %s", signature.name, signature.effect)
     for signature in signatures:
+        on_phase(LoadPhase.WARMING, signature.name)
         inputs = generated_inputs(signature)
         for session in sessions:
             try:
@@ -37,12 +39,15 @@ def warm_up(engine: Engine, sessions: list[Any], folder: Path, bytes_max: int) -
                 refusals[signature.name] = error
                 break
     path = folder / RECORDED
+    on_phase(LoadPhase.WARMING, "")
     answered = _replay(path, engine, sessions, bytes_max) if path.is_file() else 0
     if signatures and len(refusals) == len(signatures) and not answered:
-        _check_runs(engine, sessions[0], signatures, list(refusals.values()))
+        _check_runs(engine, sessions[0], signatures, list(refusals.values()), on_phase)
 
 
-def _check_runs(engine: Engine, session: Any, signatures: list[Signature], refusals: list[RequestError]) -> None:
+def _check_runs(
+    engine: Engine, session: Any, signatures: list[Signature], refusals: list[RequestError], on_phase: OnPhase
+) -> None:
     """LoadError if no signature runs with any inputs that can be made up, and the version is at fault each time. What
     it lacks is no fault if it has signatures that change state, which may bring it; nor is a fused plan's original,
     without which it serves the shapes that it was made for."""
@@ -52,6 +57,7 @@ def _check_runs(engine: Engine, session: Any, signatures: list[Signature], refus
     if not all(isinstance(error, faults) for error in refusals):
         return
     for signature in signatures:
+        on_phase(LoadPhase.WARMING, signature.name)
         for inputs in made_up(signature):
             try:
                 engine.run(session, signature, inputs, list(signature.outputs))

@@ -69,8 +69,35 @@ def test_a_load_that_hangs_is_ended_and_holds_up_nobody(folder: Path, tensorflow
         server.wait_state("good", 1, "AVAILABLE")
         assert server.version("hangs", 1)["state"] == "LOADING"
         assert not server.status()["ready"]
-        assert error_of(server, "hangs") == "the load took longer than 4 s (load_timeout_s)"
+        assert error_of(server, "hangs") == "the load took longer than 4 s (load_timeout_s); it was compiling"
         server.wait_ready()
+
+
+def test_a_load_whose_first_run_never_ends_names_the_signature(folder: Path) -> None:
+    onnx_models.write_slow(folder / "endless/1", more=10**15)
+    models = f"models: [{{name: endless, path: endless, load_timeout_s: 6}}, {GOOD}]"
+    with serving(folder, models, ready=False) as server:
+
+        def phase() -> str:
+            load = server.version("endless", 1).get("load")
+            return load["phase"] if load else ""
+
+        at = "warming up signature serving_default"
+        wait_until(lambda: phase() == at, "its phase")
+        assert error_of(server, "endless") == f"the load took longer than 6 s (load_timeout_s); it was {at}"
+        server.wait_ready()
+
+
+def test_a_version_is_loaded_anew_when_a_library_of_its_ops_changes(folder: Path, tensorflow_models: Path) -> None:
+    _library(folder, "ops", 'fprintf(stderr, "first\\n");')
+    shutil.copytree(tensorflow_models / "tf2", folder / "custom")
+    with serving(folder, "models: [{name: custom, path: custom, op_libraries: [ops.so]}]") as server:
+        pid = server.version("custom", 1)["pid"]
+        _library(folder, "next", 'fprintf(stderr, "second\\n");')
+        (folder / "next.so").rename(folder / "ops.so")
+        wait_until(lambda: server.version("custom", 1)["pid"] not in (None, pid), "the next worker")
+        server.wait_state("custom", 1, "AVAILABLE")
+        assert "second" in server.log.read_text()
 
 
 def test_a_load_that_runs_out_of_memory(folder: Path) -> None:

@@ -284,6 +284,26 @@ def test_the_fingerprint_changes_with_any_file(tmp_path: Path) -> None:
     assert looking.look(ALL).versions[0].fingerprint == prints[-1]  # the same content
 
 
+def test_the_fingerprint_changes_with_a_library_that_versions_are_loaded_with(tmp_path: Path) -> None:
+    make(tmp_path, "models/1/model.onnx", "ops.so")
+    library = tmp_path / "ops.so"
+    clock = Clock()
+    looking = watch(tmp_path / "models", clock)
+
+    def look() -> VersionFolder:
+        return looking.look(ALL, [library]).versions[0]
+
+    before = look()
+    assert before.fingerprint == look().fingerprint
+    library.write_text("another")
+    after = look()
+    assert after.fingerprint != before.fingerprint and after.waiting_for == "still being written"
+    clock.s += 3
+    assert look().waiting_for is None
+    library.unlink()
+    assert look().waiting_for == f"{library} cannot be read: No such file or directory"
+
+
 def test_problems_of_the_path(tmp_path: Path) -> None:
     assert watch(tmp_path / "none").look(ALL).problem == f"{tmp_path}/none does not exist"
     make(tmp_path, "file", "words/a/model.onnx")

@@ -49,8 +49,8 @@ def write_count(folder: Path) -> Path:
     return _write(folder, nodes, value[:1], value[1:], {})
 
 
-def write_slow(folder: Path) -> Path:
-    """total = n, counted one by one: the run takes as long as the int64 scalar n says (about 1 s a million)."""
+def write_slow(folder: Path, *, more: int = 0) -> Path:
+    """total = n + more, counted one by one: a run takes as long as that int64 scalar says (about 1 s a million)."""
     one = helper.make_tensor("one", TensorProto.INT64, [], [1])
     body = helper.make_graph(
         [
@@ -66,8 +66,11 @@ def write_slow(folder: Path) -> Path:
         [_value("going_out", TensorProto.BOOL, []), _value("total_out", TensorProto.INT64, [])],
         [one],
     )
-    nodes = [helper.make_node("Loop", ["n", "going", "zero"], ["total"], body=body)]
-    constants = {"going": np.array(True), "zero": np.array(0, np.int64)}
+    nodes = [
+        helper.make_node("Add", ["n", "more"], ["turns"]),
+        helper.make_node("Loop", ["turns", "going", "zero"], ["total"], body=body),
+    ]
+    constants = {"going": np.array(True), "zero": np.array(0, np.int64), "more": np.array(more, np.int64)}
     return _write(
         folder, nodes, [_value("n", TensorProto.INT64, [])], [_value("total", TensorProto.INT64, [])], constants
     )
