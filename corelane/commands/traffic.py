@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import math
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -45,6 +45,9 @@ sticky_key in the manifest, an arm that grows keeps those that it has.
 """
 
 
+_PERCENTAGE = re.compile(r"[0-9]{1,3}(\.[0-9]*)?")
+
+
 def add_parser(commands: Any) -> None:
     promote = add_command(commands, "promote", run_promote, "give all calls of a model to one version", _PROMOTE)
     rollback = add_command(commands, "rollback", run_rollback, "undo the last promote or traffic", _ROLLBACK)
@@ -52,7 +55,7 @@ def add_parser(commands: Any) -> None:
     for parser in (promote, rollback, traffic):
         parser.add_argument("model", metavar="MODEL").completer = complete_models  # type: ignore[attr-defined]
     promote.add_argument("version", type=version_argument, metavar="VERSION")
-    traffic.add_argument("shares", nargs="+", metavar="VERSION=PERCENT")
+    traffic.add_argument("shares", nargs="+", type=share_argument, metavar="VERSION=PERCENT")
     rollback.add_argument("--list", action="store_true", help="only list what can be gone back to")
     rollback.add_argument("--to", type=int, metavar="N", help="the N-th of that list")
     for parser in (promote, rollback, traffic):
@@ -73,18 +76,20 @@ def run_rollback(options: argparse.Namespace) -> int:
 
 def run_traffic(options: argparse.Namespace) -> int:
     shares: dict[str, float] = {}
-    for text in options.shares:
-        name, _, share = text.partition("=")
-        version = version_number(name)
-        try:
-            if version is None or not math.isfinite(float(share)):
-                raise ValueError
-            if str(version) in shares:
-                raise ControlError(f"version {version} is named twice")
-            shares[str(version)] = float(share)
-        except ValueError:
-            raise ControlError(f"{text} should be a version and its percentage, such as 4=10") from None
+    for version, share in options.shares:
+        if str(version) in shares:
+            raise ControlError(f"version {version} is named twice")
+        shares[str(version)] = share
     return _send(options, {"action": "split", "model": options.model, "shares": shares})
+
+
+def share_argument(text: str) -> tuple[int, float]:
+    """The type of an argument that gives a version its percentage."""
+    name, _, share = text.partition("=")
+    version = version_number(name)
+    if version is None or not _PERCENTAGE.fullmatch(share):
+        raise argparse.ArgumentTypeError(f"{text} should be a version and its percentage, such as 4=10")
+    return version, float(share)
 
 
 def _send(options: argparse.Namespace, body: dict[str, Any]) -> int:

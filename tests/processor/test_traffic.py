@@ -262,10 +262,12 @@ def test_what_cannot_be_promoted(folder: Path) -> None:
             (("promote", "n", "1"), "model n is not in the manifest"),
             (("rollback", "m"), "nothing was promoted or split of model m"),
             (("traffic", "m", "1=50"), "add up to 100"),
-            (("traffic", "m", "1"), "1 should be a version and its percentage"),
         ):
             result = run(server, *arguments)
             assert (result.returncode, message in result.stderr) == (1, True), result.stderr
+        for share in ("1", "1=nan", "1=1_00", "x=100"):
+            result = run(server, "traffic", "m", share)
+            assert (result.returncode, f"{share} should be a version" in result.stderr) == (2, True), result.stderr
         for body in ({}, {"action": "explode", "model": "m"}, {"action": "split", "model": "m", "shares": 1}):
             assert ask(server.admin, "POST", "/v1/traffic", body).status == 400
 

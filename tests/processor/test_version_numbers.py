@@ -7,8 +7,8 @@ import pytest
 
 from corelane.commands.common import version_argument
 from corelane.commands.profile import version_folder
-from corelane.commands.traffic import run_traffic
-from processor.errors import ControlError, InvalidRequest, ManifestError
+from corelane.commands.traffic import share_argument
+from processor.errors import InvalidRequest, ManifestError
 from processor.gateway.open_inference import target_of
 from processor.manifest import parse_manifest
 from processor.manifest.paths import numbered_folders
@@ -33,9 +33,15 @@ def test_what_is_no_version(text: str) -> None:
         parse_version(text)
     with pytest.raises(argparse.ArgumentTypeError, match="is no version"):
         version_argument(text)
-    options = argparse.Namespace(shares=[f"{text}=100"], admin="127.0.0.1:1", model="m", json=False)
-    with pytest.raises(ControlError, match="should be a version and its percentage"):
-        run_traffic(options)
+    with pytest.raises(argparse.ArgumentTypeError, match="should be a version and its percentage"):
+        share_argument(f"{text}=100")
+
+
+@pytest.mark.parametrize("text", ["", "nan", "inf", "1e1", "1_0", "-5", "+5", " 5", "٣", "1000", "5%"])
+def test_what_is_no_percentage(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="should be a version and its percentage"):
+        share_argument(f"4={text}")
+    assert share_argument("4=2.5") == (4, 2.5)
 
 
 def test_kserve_takes_what_is_not_written_as_a_number_for_a_label() -> None:
