@@ -4,6 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 NATIVE := $(wildcard processor/native/* kernels/native/* scheduler/native/* processor/wire/proto/*)
 
+SHELL := /bin/bash
+
 .PHONY: demo test lint wheels bench soak sanitize clean
 
 demo: $(INSTALLED)
@@ -49,10 +51,10 @@ clean:
 # tensorflow-serving-api asks for `tensorflow`, which would replace tensorflow-cpu, and tritonclient for an older protobuf
 # and ml_dtypes than ours, with which it works, too: they come without their dependencies.
 $(INSTALLED): setup.py pyproject.toml $(NATIVE)
-	@echo "Setting up .venv: downloads and builds, a few minutes, once"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Corelane needs Python 3.11 or newer; set PYTHON=")'
+	@echo "Setting up .venv, once: about 600 MB of packages, then the native code is compiled; two to five minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps \
-		'tensorflow-serving-api>=2.18,<2.22' 'tritonclient>=2.50,<3'
+	@set -o pipefail; $(BIN)/pip install --disable-pip-version-check --progress-bar off --editable '.[demo,dev]' | $(PYTHON) .ci/progress
+	@set -o pipefail; $(BIN)/pip install --disable-pip-version-check --progress-bar off --no-deps \
+		'tensorflow-serving-api>=2.18,<2.22' 'tritonclient>=2.50,<3' | $(PYTHON) .ci/progress
 	@touch $(INSTALLED)

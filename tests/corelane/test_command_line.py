@@ -210,17 +210,8 @@ def test_apply(tmp_path: Path) -> None:
 
 def test_demo_end_to_end(tmp_path: Path) -> None:
     """The whole of `make demo` but for its ports and its length."""
-    (tmp_path / "configs").mkdir()
-    manifest = Path("configs/demo.yaml").read_text()
-    ports = []
-    for port in (8500, 8501, 8502):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
-        manifest = manifest.replace(f"127.0.0.1:{port}", f"127.0.0.1:{ports[-1]}")
-    (tmp_path / "configs/demo.yaml").write_text(manifest)
     result = subprocess.run(
-        [sys.executable, "-P", "-m", "corelane", "demo", "--folder", str(tmp_path), "--short"],
+        [sys.executable, "-P", "-m", "corelane", "demo", "--folder", str(tmp_path), "--short", "--port", "0"],
         capture_output=True,
         text=True,
         timeout=900,
@@ -229,18 +220,30 @@ def test_demo_end_to_end(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stderr == ""
     rows = [line.split() for line in result.stdout.splitlines() if " 0e+00 " in line or "e-" in line]
-    assert [row[:2] for row in rows] == [
-        ["ctr", "1"],
-        ["ctr", "2"],
-        ["ctr", "3"],
-        ["ctr", "4"],
-        ["ctr_dlrm", "1"],
-        ["ctr_dcn", "1"],
-    ]
-    assert all(row[4] in ("fp32", "bf16") for row in rows)
-    assert all(float(row[9]) > 0.6 for row in rows), "every model learned the planted signal"
-    assert result.stdout.endswith("The server drained and exited 0.\n")
-    wait_until(lambda: _is_free(ports[0]), "the port")
+    served = [row for row in rows if row[0].startswith("ctr")]
+    assert {(row[0], row[1]) for row in served} == {
+        *(("ctr", version) for version in "1234"),
+        ("ctr_dlrm", "2"),
+        ("ctr_dcn", "1"),
+    }
+    assert all(row[4] in ("fp32", "bf16") for row in served)
+    assert all(float(row[8]) > 0.6 for row in served), "every model learned the planted signal"
+    story = (
+        "== A canary, promoted and rolled back",
+        "corelane promote ctr 4\n     version 4 answered",
+        "kill -9 ",
+        "ctr_dlrm/2 is copied beside ctr_dlrm/1",
+        "without the scheduler",
+        "9 columns fused",
+        "0 calls failed of ",
+    )
+    places = [result.stdout.find(sentence) for sentence in story]
+    assert -1 not in places and places == sorted(places), result.stdout
+    assert result.stdout.endswith("both servers drained and exited 0.\n")
+    address = re.search(r"gRPC on 127\.0\.0\.1:(\d+),", (tmp_path / "demo-models/served.log").read_text())
+    assert address is not None
+    wait_until(lambda: _is_free(int(address[1])), "the port")
+    assert sorted(path.name for path in (tmp_path / "demo-models/ctr_dlrm").iterdir()) == ["1"]
 
 
 def _is_free(port: int) -> bool:

@@ -1,10 +1,16 @@
 """What the demo checks of served scores, and what it prints when that fails."""
 
+import contextlib
+import socket
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
 
-from corelane.demo.run import Check, DemoFailed, judge, show
+from corelane.demo.checks import judge
+from corelane.demo.run import show
+from corelane.demo.server import DemoFailed, manifest_of
 from processor.errors import DeadlinePassed
 
 SOURCE = np.random.default_rng(1)
@@ -49,9 +55,50 @@ def test_small_moves_that_rank_otherwise() -> None:
 
 
 def test_all_that_was_measured_is_printed_before_it_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    checks = [Check(difference=0.5, problem="ctr/1 is wrong"), Check(difference=0.0, problem="")]
     with pytest.raises(DemoFailed, match=r"^ctr/1 is wrong; 1 calls failed; the first: late$"):
-        show("a table", checks, [DeadlinePassed("late")])
+        show("a table", ["ctr/1 is wrong"], [DeadlinePassed("late")])
     assert capsys.readouterr().out == "\na table\nDeadlinePassed late\n"
-    show("a table", checks[1:], [])
+    show("a table", [], [])
     assert capsys.readouterr().out == "\na table\n"
+
+
+def addresses(folder: Path, port: int | None) -> list[int]:
+    listen = manifest_of(folder, port)["listen"]
+    return [int(listen[door].rpartition(":")[2]) for door in ("grpc", "http", "admin")]
+
+
+def three_free_ports() -> int:
+    """The first of three in a row that the system gives to nobody by itself."""
+    for port in range(20000, 30000, 3):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            for number in range(port, port + 3):
+                held.enter_context(socket.create_server(("127.0.0.1", number)))
+            return port
+    raise AssertionError("no three ports in a row are free")
+
+
+def test_ports_are_those_asked_for_or_free(tmp_path: Path) -> None:
+    port = three_free_ports()
+    assert addresses(tmp_path, port) == [port, port + 1, port + 2]
+    with (
+        socket.create_server(("127.0.0.1", port + 2)),
+        pytest.raises(DemoFailed, match=f"port {port + 2} is taken: choose another --port, or 0 for any"),
+    ):
+        manifest_of(tmp_path, port)
+    free = addresses(tmp_path, 0)
+    assert len(set(free)) == 3 and 0 not in free
+
+
+def test_a_demo_without_ports_leaves_a_running_server_alone(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.enter_context(socket.create_server(("127.0.0.1", 8500)))
+        assert 8500 not in addresses(tmp_path, None)
+
+
+def test_the_folders_own_manifest_is_served(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/demo.yaml").write_text("listen: {access_log: errors}\nmodels: [{name: m, path: m}]\n")
+    document = manifest_of(tmp_path, 0)
+    assert document["models"] == [{"name": "m", "path": "m"}]
+    assert document["listen"]["access_log"] == "errors"
