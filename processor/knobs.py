@@ -60,7 +60,7 @@ def read_knobs(environment: Mapping[str, str] = os.environ) -> Knobs:
     """StartError for a value that is no positive number, or a CORELANE_ variable that is no knob."""
     known = {PREFIX + field.name.upper(): field.name for field in fields(Knobs)}
     # Read elsewhere: defaults of the command line, the folders above, logs.
-    other = {"CORELANE_ADMIN", "CORELANE_API_KEY", CACHE, STATE, "CORELANE_LOG_FORMAT"}
+    other = {"CORELANE_ADMIN", "CORELANE_SERVER", "CORELANE_API_KEY", CACHE, STATE, "CORELANE_LOG_FORMAT"}
     values: dict[str, float] = {}
     for variable, text in environment.items():
         if not variable.startswith(PREFIX) or variable in other:

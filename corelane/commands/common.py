@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, Never
 
-from processor.errors import ControlError
+from processor.errors import ControlError, InvalidAddress
 from processor.manifest import ListenSettings
 from processor.version_numbers import not_a_version, version_number
 
@@ -69,6 +69,25 @@ def add_admin(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="the server's admin address (default: $CORELANE_ADMIN, else %(default)s)",
     )
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--server",
+        type=_server_address,
+        default=os.environ.get("CORELANE_SERVER", ListenSettings().grpc),
+        metavar="HOST:PORT",
+        help="the server's gRPC address (default: $CORELANE_SERVER, else %(default)s)",
+    )
+
+
+def _server_address(text: str) -> str:
+    from corelane.client.connection import checked_address  # other commands start without a client
+
+    try:
+        return checked_address(text)
+    except InvalidAddress as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_wide(parser: argparse.ArgumentParser) -> None:

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from corelane.client import Client
-from corelane.client.connection import checked_address
-from corelane.commands.common import add_command, add_json, version_argument
+from corelane.commands.common import add_command, add_json, add_server, version_argument
 from corelane.terminal import say
-from processor.errors import InvalidAddress, InvalidRequest
-from processor.manifest import ListenSettings
+from processor.errors import InvalidRequest
 
 _DESCRIPTION = """\
 Makes one prediction call. Inputs are JSON ({"name": nested lists}) or an .npz file of arrays; JSON values are fitted
@@ -32,9 +30,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--inputs", metavar="JSON|FILE", help="JSON, a .json file, an .npz file, or - for JSON on stdin"
     )
-    parser.add_argument(
-        "--server", type=_address, default=ListenSettings().grpc, metavar="HOST:PORT", help="default: %(default)s"
-    )
+    add_server(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--version", type=version_argument, help="ask this version")
     which.add_argument("--label", help="ask the version with this label")
@@ -50,13 +46,6 @@ def add_parser(commands: Any) -> None:
         "--timeout", type=float, default=10.0, metavar="SECONDS", help="deadline (default: %(default)s)"
     )
     add_json(parser)
-
-
-def _address(text: str) -> str:
-    try:
-        return checked_address(text)
-    except InvalidAddress as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(options: argparse.Namespace) -> int:

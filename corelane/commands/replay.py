@@ -13,11 +13,10 @@ from typing import Any
 
 import grpc
 
-from corelane.commands.common import add_command, add_json, version_argument
+from corelane.commands.common import add_command, add_json, add_server, version_argument
 from corelane.terminal import say, table
 from processor.errors import ControlError
 from processor.gateway.shadows import largest_difference
-from processor.manifest import ListenSettings
 from processor.methods import Method
 from processor.wire.prediction_log import read_logs
 
@@ -43,7 +42,7 @@ Recorded = tuple[Method, bytes, bytes | None]
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, "replay", run, "send recorded calls again", _DESCRIPTION)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--server", default=ListenSettings().grpc, metavar="HOST:PORT", help="default: %(default)s")
+    add_server(parser)
     parser.add_argument("--model", help="send them to this model (default: as recorded)")
     parser.add_argument(
         "--version", type=version_argument, help="send them to this version (default: any, whatever was recorded)"
