@@ -26,12 +26,7 @@ class Finding:
 
 def warnings(manifest: Manifest) -> list[str]:
     """A sentence for each finding, faults included: a server starts, and serves the rest."""
-    if not manifest.models:
-        return [NO_MODELS]
     return [told(model, finding) for model in manifest.models for finding in findings(model, written=str(model.path))]
-
-
-NO_MODELS = "the manifest lists no models: nothing is served until some are applied or loaded"
 
 
 def told(model: ModelSettings, finding: Finding) -> str:

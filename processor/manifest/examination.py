@@ -11,6 +11,8 @@ from processor.manifest.loader import Reading, read_manifest
 from processor.manifest.settings import ListenSettings
 from processor.manifest.yaml_tree import Location
 
+_NO_MODELS = "the manifest lists no models: nothing is served until some are applied or loaded"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
@@ -36,7 +38,7 @@ def examine(path: Path) -> Examination:
     if reading.manifest is not None:
         warnings += _missing_files(reading, reading.manifest.listen)
         if not reading.manifest.models:
-            warnings.append(reading.tree.problem(("models",), advice.NO_MODELS))
+            warnings.append(reading.tree.problem(("models",), _NO_MODELS))
     return Examination(
         problems=tuple(sorted(problems, key=_order)),
         warnings=tuple(sorted(warnings, key=_order)),

@@ -213,7 +213,7 @@ def test_apply(tmp_path: Path) -> None:
         changed.write_text("models: 3")
         result = corelane("apply", changed, "--admin", own.admin)
         assert result.returncode == 2
-        assert result.stderr.startswith(f"{changed}:1: models: ")
+        assert result.stderr.startswith(f"{changed}:1:9: models: ")
         changed.write_text(LISTEN + "host: {drain_s: 1}\nmodels: []\n")
         result = corelane("apply", changed, "--admin", own.admin)
         assert (result.returncode, "host cannot change while the server runs" in result.stderr) == (1, True)
