@@ -99,7 +99,7 @@ def _instead_of_a_file(written: str) -> str:
     folder = _above(written)
     if is_number(os.path.basename(folder)):
         return f"write {_above(folder)}, the folder of the numbered version folders"
-    return f"write a folder, and put the file into a numbered folder of it, such as {folder}/1"
+    return "write the model's folder, which has a numbered folder for each version"
 
 
 def _instead_of_a_version(path: Path, written: str) -> str:

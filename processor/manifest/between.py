@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from processor.errors import ManifestProblem
-from processor.manifest.settings import ListenSettings, QueueSettings
+from processor.manifest.settings import MESSAGE_BYTES_MAX, QUEUE_CAPACITY_MAX, ListenSettings, QueueSettings
 from processor.manifest.yaml_tree import Location, Tree
 
 _ADDRESSABLE_BYTES = 1 << 45
@@ -69,11 +69,13 @@ def _meet(first: tuple[str, str], second: tuple[str, str]) -> bool:
 
 def _queues_too_large(tree: Tree) -> Iterator[ManifestProblem]:
     """Every request that waits has an address for the largest message; there are many, but not without end."""
-    message_bytes_max = _count(tree.value(("listen", "message_bytes_max")), ListenSettings().message_bytes_max)
+    message_bytes_max = _count(
+        tree.value(("listen", "message_bytes_max")), ListenSettings().message_bytes_max, MESSAGE_BYTES_MAX
+    )
     capacity_max = _ADDRESSABLE_BYTES // (2 * message_bytes_max)
     for location, _ in _models(tree):
         here = (*location, "queue", "capacity")
-        capacity = _count(tree.value(here), QueueSettings().capacity)
+        capacity = _count(tree.value(here), QueueSettings().capacity, QUEUE_CAPACITY_MAX)
         if capacity > capacity_max:
             yield tree.problem(
                 here,
@@ -82,6 +84,6 @@ def _queues_too_large(tree: Tree) -> Iterator[ManifestProblem]:
             )
 
 
-def _count(value: Any, default: int) -> int:
-    """A whole number as it is written; the default for what is none, which is told elsewhere."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 62 else default
+def _count(value: Any, default: int, most: int) -> int:
+    """A whole number as it is written; the default for what may not stand there, which is told elsewhere."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most else default

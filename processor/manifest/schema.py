@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 from processor.manifest import values
 from processor.manifest.listed_versions import ListedVersion, version_policy
 from processor.manifest.settings import (
+    MESSAGE_BYTES_MAX,
+    QUEUE_CAPACITY_MAX,
     AuthSettings,
     BatchingSettings,
     DivergenceSettings,
@@ -102,7 +104,10 @@ class Listen(Strict):
         default=ListenSettings().admin, description="where `status` and `apply` call; keep it on loopback"
     )
     message_bytes_max: int = Field(
-        default=ListenSettings().message_bytes_max, ge=1024, le=2**31 - 1, description="largest request or response"
+        default=ListenSettings().message_bytes_max,
+        ge=1024,
+        le=MESSAGE_BYTES_MAX,
+        description="largest request or response",
     )
     connections_max: AutoOrCount = Field(
         default=None, description="clients' connections to each gateway; auto: by the descriptors that it may have"
@@ -181,7 +186,10 @@ class Host(Strict):
 
 class Queue(Strict):
     capacity: int = Field(
-        default=QueueSettings().capacity, ge=1, le=65536, description="requests that may wait for one version"
+        default=QueueSettings().capacity,
+        ge=1,
+        le=QUEUE_CAPACITY_MAX,
+        description="requests that may wait for one version",
     )
     timeout_ms: float = Field(default=QueueSettings().timeout_ms, gt=0, description="longest a request may wait to run")
 

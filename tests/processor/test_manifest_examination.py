@@ -39,7 +39,7 @@ def examined(folder: Path, model: str, rest: str = "") -> Examination:
             "model.onnx is a file; write models/ctr, the folder of the numbered version folders",
         ),
         ("./models/ctr/3/", "write ./models/ctr, and versions: [{version: 3}]"),
-        ("m.yaml", "m.yaml is a file; write a folder, and put the file into a numbered folder of it, such as ./1"),
+        ("m.yaml", "m.yaml is a file; write the model's folder, which has a numbered folder for each version"),
         ("models/flat", "models/flat has a model's files itself; put them into a numbered folder of it, such as"),
     ],
 )

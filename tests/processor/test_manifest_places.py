@@ -158,6 +158,16 @@ def test_a_port_that_stands_twice(listen: str, problem: str | None) -> None:
         assert problem in str(error_of(text))
 
 
+def test_queues_of_large_messages() -> None:
+    text = "listen: {message_bytes_max: 2147483647}\nmodels: [{name: a, path: x, queue: {capacity: CAPACITY}}]\n"
+    (problem,) = error_of(text.replace("CAPACITY", "9000")).problems
+    assert problem.startswith(
+        "m.yaml:2:47: models[0].queue.capacity: 9000 messages of listen.message_bytes_max (2147483647)"
+    )
+    (problem,) = error_of(text.replace("CAPACITY", "70000")).problems
+    assert problem == "m.yaml:2:47: models[0].queue.capacity: should be at most 65536, not 70000", "one fault, once"
+
+
 def test_both_lines_of_a_port_are_named() -> None:
     error = error_of('listen:\n  grpc: "127.0.0.1:9"\n  http: "127.0.0.1:9"\nmodels: []\n')
     assert error.problems == [
