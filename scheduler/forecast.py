@@ -1,7 +1,8 @@
 """What clients would see of a host: the plan's predictions of the workers, behind gateways and channels.
 
 A call is in the gateway, crosses the channel, waits in its version's queue, and runs. The network and the client's own
-time are not in it. Stages are taken to be independent, one after the other.
+time are not in it. Stages are taken to be independent, one after the other. Cores are dealt out as a server deals them,
+by queue and run alone; objectives are judged by what clients see.
 """
 
 import math
