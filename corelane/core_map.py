@@ -8,6 +8,7 @@ from typing import Any
 
 from corelane.terminal import table
 from scheduler import core_list
+from scheduler.numbers import amount, figure
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RESERVE, _POOL, _FREE = "=", "~", "."
@@ -17,11 +18,11 @@ _EVENTS = 10
 
 def as_text(report: dict[str, Any]) -> str:
     host = report["host"]
-    lines = [f"{host['cores']} cores to use: {host['description']}", ""]
-    lines += [_table(report), "", *_map(report), ""]
+    lines = [f"{host['cores']} {'core' if host['cores'] == 1 else 'cores'} to use: {host['description']}", ""]
+    lines += [_table(report), "", *_notes(report), "", *_map(report), ""]
     lines += [f"problem: {problem}" for problem in report["problems"]]
     lines += [f"{entry['model']}/{entry['version']}: {entry['why']}" for entry in report["versions"]]
-    lines += [f"{name}: {report[name]['why']}" for name in ("pool", "reserve") if report[name]["why"]]
+    lines += _of_all(report)
     if report["events"]:
         lines += ["", "changes:"]
         lines += [f"  {_clock(event['at_s'])}  {event['reason']}" for event in report["events"][-_EVENTS:]]
@@ -48,22 +49,47 @@ _HEADER = [
 
 
 def _table(report: dict[str, Any]) -> str:
-    return table(_HEADER, [_cells(entry) for entry in report["versions"]])
+    rows = [_cells(entry) for entry in report["versions"]]
+    blank = [None] * (len(_HEADER) - 2)
+    return table(_HEADER, rows + [[_name(entry), "not planned", *blank] for entry in report["unplanned"]])
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return f"{entry['model']}/{'*' if entry['version'] is None else entry['version']}"
+
+
+def _notes(report: dict[str, Any]) -> Iterator[str]:
+    """What the table's times include, and what it does without."""
+    if report["predicts"] == "client":
+        yield (
+            "predicted: what a client on the host's network sees: gateway, channel, queue and run; the network and the "
+            "client's own time come on top"
+        )
+    else:
+        yield "predicted and measured: in queue and run; gateways, network and client come on top"
+    for entry in report["unplanned"]:
+        yield f"not planned, so its load is not counted: {_name(entry)}: {entry['why']}; to mend it: {entry['mend']}"
+
+
+def _of_all(report: dict[str, Any]) -> list[str]:
+    """A sentence each for what is no version's."""
+    lines = [f"gateways: {report['gateways']['why']}"] if report["gateways"] else []
+    return lines + [f"{name}: {report[name]['why']}" for name in ("pool", "reserve") if report[name]["why"]]
 
 
 def _cells(entry: dict[str, Any]) -> list[Any]:
     met = entry["slo_met"]
     missed = entry["slo_missed_by_ms"]
-    no = "no" if missed is None else f"no, by {missed:.3g} ms"
+    no = "no" if missed is None else f"no, by {figure(missed)} ms"
     memory = entry["memory_bytes"]
     return [
         f"{entry['model']}/{entry['version']}",
         entry["role"],
         len(entry["sessions"]),
         f"pool {core_list(entry['cpus'])}" if entry["shares"] else core_list(entry["cpus"]),
-        f"{entry['rate_per_s']:.1f}",
-        f"{entry['utilisation']:.0%}",
-        f"{entry['service_ms']:.3g}",
+        amount(entry["rate_per_s"]),
+        f"{entry['utilisation']:,.0%}",
+        figure(entry["service_ms"]),
         _ms(entry["predicted"]["p50_ms"], "never"),
         _ms(entry["measured"]["p50_ms"]),
         _ms(entry["predicted"]["p99_ms"], "never"),
@@ -76,7 +102,7 @@ def _cells(entry: dict[str, Any]) -> list[Any]:
 
 
 def _ms(value: float | None, missing: str | None = None) -> str | None:
-    return missing if value is None else f"{value:.3g}"
+    return missing if value is None else figure(value)
 
 
 def _map(report: dict[str, Any]) -> Iterator[str]:
@@ -141,7 +167,7 @@ def as_page(report: dict[str, Any]) -> str:
         for name in (*names, *(name for name in ("pool", "reserve", "") if name in owners))
     )
     reasons = [f"{entry['model']}/{entry['version']}: {entry['why']}" for entry in report["versions"]]
-    reasons += [f"{name}: {report[name]['why']}" for name in ("pool", "reserve") if report[name]["why"]]
+    reasons += _of_all(report)
     events = [f"{_clock(event['at_s'])} {event['reason']}" for event in reversed(report["events"])]
     host = report["host"]
     return "".join(
@@ -153,6 +179,7 @@ def as_page(report: dict[str, Any]) -> str:
             _list("Problems", report["problems"], "no"),
             f"<h2>Cores</h2>{''.join(_page_map(threads, colours))}<p>{keys}</p>",
             f'<h2>Versions</h2><div class="wide">{_page_table(report)}</div>',
+            *(f"<p>{html.escape(note)}</p>" for note in _notes(report)),
             _list("Why", reasons),
             _list("Changes", events),
             "</body></html>\n",

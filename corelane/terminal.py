@@ -151,4 +151,5 @@ def _text(value: Any) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.replace(".", "").replace("-", "").replace("%", "").isdecimal()
+    text = text.rstrip(" kMGT")
+    return text in ("-", "never") or text.replace(".", "").replace("-", "").replace("%", "").isdecimal()

@@ -30,6 +30,8 @@ They import no gRPC: a RequestError has the name of the code and the HTTP status
 `processor.wire.status` turns those into gRPC's own and back.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -37,12 +39,43 @@ class CorelaneError(Exception):
     """Base of all errors that are the user's to see; `str(error)` says what to do."""
 
 
-class ManifestError(CorelaneError):
-    """The manifest is invalid. `problems` has a sentence for each fault, each naming its line."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestProblem:
+    """One fault of a manifest. `line` and `column` count from 1 and are None where the whole file is at fault; `key` is
+    the dotted key at fault, empty for none; `excerpt` is the line with a caret under the place, empty for none."""
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+    source: str
+    sentence: str
+    line: int | None = None
+    column: int | None = None
+    key: str = ""
+    excerpt: str = ""
+
+    @property
+    def place(self) -> str:
+        """As compilers write it: file:line:column."""
+        return self.source if self.line is None else f"{self.source}:{self.line}:{self.column}"
+
+    def __str__(self) -> str:
+        """On one line, without the excerpt."""
+        return f"{self.place}: {self.key}: {self.sentence}" if self.key else f"{self.place}: {self.sentence}"
+
+
+class ManifestError(CorelaneError):
+    """The manifest is invalid; its text has a line for each fault."""
+
+    def __init__(self, faults: Sequence[ManifestProblem]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = tuple(faults)
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each fault, without excerpts."""
+        return [str(fault) for fault in self.faults]
+
+    def explained(self) -> str:
+        """The faults with the lines that they are about, for terminals."""
+        return "\n".join(part for fault in self.faults for part in (str(fault), fault.excerpt) if part)
 
 
 class LoadError(CorelaneError):

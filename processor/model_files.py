@@ -15,6 +15,8 @@ _LITTER = re.compile(r"\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|\.nfs[0-9a-f]+|\
 _LINKED_MAX = 10_000  # files and folders behind links
 # No model has a file there.
 _SYSTEM = tuple(Path(name) for name in ("/etc", "/proc", "/sys", "/dev", "/run", "/boot"))
+# What tells an engine that a folder holds a model (`engines.selection` says whose each is).
+_MODELS = ("saved_model.pb", "saved_model.pbtxt", "plan.json", "*.onnx", "*.xml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ def content_of(folder: Path) -> Content:
                 if link_owner is not None:
                     content.folders.append(path)
     return content
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder itself has a file that an engine loads a model from."""
+    return any(visible_files(folder, pattern) for pattern in _MODELS)
 
 
 def real_path(path: Path) -> Path:

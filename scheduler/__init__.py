@@ -2,6 +2,7 @@
 
 from scheduler.allocator import allocate
 from scheduler.demand import Cost, Demand, fit_cost
+from scheduler.gateways import gateway_processes
 from scheduler.plan import Plan, Settings, VersionPlan
 from scheduler.profile import Profile
 from scheduler.queueing import Prediction, Service, predict, service_of
@@ -22,6 +23,7 @@ __all__ = [
     "allocate",
     "core_list",
     "fit_cost",
+    "gateway_processes",
     "parse_core_list",
     "predict",
     "read_host",

@@ -10,7 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from scheduler import gateways
 from scheduler.demand import Demand
+from scheduler.numbers import amount, figure
 from scheduler.placement import RESERVE, place
 from scheduler.plan import Plan, Settings, VersionPlan
 from scheduler.pool import SharedPool
@@ -18,13 +20,12 @@ from scheduler.queueing import Prediction, predict
 from scheduler.topology import Core, Host, core_list
 
 # Two hardware threads of a core make about 1.25 of one that has the core to itself, so each is this much slower.
-_SMT_SLOWDOWN = 1.6
+SMT_SLOWDOWN = 1.6
 _SHORT_MAX = 4096
 _ENOUGH = 6.0  # the turn of who has all the cores that its sessions can use
 _GAIN_MIN = 0.005  # of p99, that a spare core must bring
 _POOL = "pool"
 _RESERVE_FROM = 4  # cores; a smaller host has none to spare
-_GATEWAY_UTILISATION = 0.6
 
 
 def allocate(host: Host, demands: Sequence[Demand], settings: Settings | None = None, last: Plan | None = None) -> Plan:
@@ -36,7 +37,7 @@ def allocate(host: Host, demands: Sequence[Demand], settings: Settings | None = 
     demands = sorted(demands, key=lambda demand: (demand.model, demand.version))
     units = _usable(host)
     width = max(len(core.cpus) for core in units) if settings.smt == "together" else 1
-    slowdown = _SMT_SLOWDOWN if width > 1 else 1.0
+    slowdown = SMT_SLOWDOWN if width > 1 else 1.0
     groups: list[_Own | _Pool] = [_Own(d, width, slowdown) for d in demands if d.role == "baseline"]
     sharing = [demand for demand in demands if demand.role != "baseline"]
     if sharing:
@@ -58,7 +59,7 @@ def reassess(plan: Plan, host: Host, demands: Sequence[Demand], settings: Settin
     demands = [by_name[version.name] for version in plan.versions]
     units = _usable(host)
     width = max(len(core.cpus) for core in units) if settings.smt == "together" else 1
-    slowdown = _SMT_SLOWDOWN if width > 1 else 1.0
+    slowdown = SMT_SLOWDOWN if width > 1 else 1.0
     if all(version.shares for version in plan.versions) and plan.problems:
         shared = SharedPool(demands, slowdown)
         return replace(plan, versions=tuple(_shared_plans(shared, plan.pool)))
@@ -99,7 +100,7 @@ def _reserved(units: Sequence[Core], settings: Settings) -> int:
         return min(len(units), math.ceil(settings.reserved_cores / widest))
     if len(units) < _RESERVE_FROM:
         return 0
-    busy = math.ceil(settings.gateway_load / widest / _GATEWAY_UTILISATION)
+    busy = math.ceil(settings.gateway_load / widest / gateways.UTILISATION_MAX)
     return min(len(units) // 2, max(1, len(units) // 8, busy))
 
 
@@ -220,7 +221,7 @@ def _plan(groups: Sequence[_Own | _Pool], owned: dict[str, list[Core]], settings
         reserve=reserve,
         pool=pool,
         versions=tuple(sorted(versions, key=lambda plan: (plan.demand.model, plan.demand.version))),
-        problems=tuple(_problem(plan) for plan in versions if not plan.meets_slo or not plan.prediction.stable),
+        problems=tuple(problem_of(plan) for plan in versions if not plan.meets_slo or not plan.prediction.stable),
         reserve_why=_reserve_why(reserve, settings, pool),
         pool_why=pool_why,
     )
@@ -244,10 +245,10 @@ def _own_plan(group: _Own, cpus: tuple[int, ...]) -> VersionPlan:
     else:
         why += f" for {_load(demand)}"
     if found.stable:
-        why += f"; predicted p99 {found.p99_ms:.3g} ms"
+        why += f"; predicted p99 {figure(found.p99_ms)} ms"
         if group.units > group.least:
             fewer = group.predict(group.units - 1).p99_ms
-            why += f", with one core less {'it could not keep up' if math.isinf(fewer) else f'{fewer:.3g} ms'}"
+            why += f", with one core less {'it could not keep up' if math.isinf(fewer) else f'{figure(fewer)} ms'}"
     return VersionPlan(
         demand=demand,
         shares=False,
@@ -304,19 +305,21 @@ def _all_share(units: Sequence[Core], shared: SharedPool, settings: Settings, ne
         reserve=(),
         pool=cpus,
         versions=tuple(plans),
-        problems=(problem, *(_problem(plan) for plan in plans if not plan.meets_slo or not plan.prediction.stable)),
+        problems=(problem, *(problem_of(plan) for plan in plans if not plan.meets_slo or not plan.prediction.stable)),
         reserve_why=_reserve_why((), settings, ()),
         pool_why="every version is in the pool",
     )
 
 
-def _problem(plan: VersionPlan) -> str:
+def problem_of(plan: VersionPlan) -> str:
+    """A sentence, of a version that cannot keep up or misses its SLO."""
     demand, found = plan.demand, plan.prediction
     if not found.stable:
-        return f"{plan.name} cannot keep up: {_load(demand)} are {demand.load:.2g} cores' work"
-    told = f"{plan.name} misses its SLO: predicted p99 {found.p99_ms:.3g} ms, wanted {demand.slo_p99_ms:g} ms"
+        return f"{plan.name} cannot keep up: {_load(demand)} are {figure(demand.load)} cores' work"
+    slo_ms = figure(demand.slo_p99_ms or 0)
+    told = f"{plan.name} misses its SLO: predicted p99 {figure(found.p99_ms)} ms, wanted {slo_ms} ms"
     if plan.cores_short is None:
-        return f"{told}; no number of cores helps, a request alone takes {demand.service.points[-1][1]:.3g} ms"
+        return f"{told}; no number of cores helps, a request alone takes {figure(demand.service.points[-1][1])} ms"
     return f"{told}; {_count(plan.cores_short, 'core')} short"
 
 
@@ -325,12 +328,12 @@ def _reserve_why(reserve: tuple[int, ...], settings: Settings, pool: tuple[int, 
         return f"no core is reserved: gateways run on {'the pool' if pool else 'all cores'}"
     chosen = "host.reserved_cores"
     if settings.reserved_cores is None:
-        chosen = f"one core in eight at least; gateways keep {settings.gateway_load:.2g} busy"
+        chosen = f"one core in eight at least; gateways keep {figure(settings.gateway_load)} busy"
     return f"{core_list(reserve)} for gateways and the system ({chosen})"
 
 
 def _load(demand: Demand) -> str:
-    return f"{demand.rate_per_s:.4g} requests/s of {demand.service.mean_ms:.3g} ms"
+    return f"{amount(demand.rate_per_s)} requests/s of {figure(demand.service.mean_ms)} ms"
 
 
 def _count(number: int, what: str) -> str:
@@ -338,4 +341,4 @@ def _count(number: int, what: str) -> str:
 
 
 def _cores(number: float) -> str:
-    return f"{number:.2g} core{'' if number == 1 else 's'}"
+    return f"{figure(number)} core{'' if number == 1 else 's'}"

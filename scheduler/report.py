@@ -7,6 +7,12 @@ host       description, cores (usable), instruction_sets, map: for every hardwar
 reserve    cpus, why
 pool       cpus, why
 problems   sentences: SLOs that cannot be met, too few cores
+predicts   "client": predicted times are what a client sees, but for the network; "server": in queue and run
+gateways   of a plan for a host that isn't here, else null: processes, cpus (where they may run), rate_per_s, call_ms
+           (CPU of a call), load (hardware threads that they keep busy), utilisation, cpus_needed, bound ("",
+           "processes" or "cores"), predicted {p50_ms, p99_ms} (in a gateway), why
+smallest   only of `corelane plan --find-smallest`: is_enough, cores, limits (sentences: why no fewer, or why none)
+unplanned  model, version (null: the model has none), why, mend: what the plan does without
 versions   model, version, role, shares (the pool), cpus, sessions (cores of each), rate_per_s, service_ms (mean),
            utilisation (of its cores), predicted {p50_ms, p99_ms}, measured {p50_ms, p99_ms}, slo_p99_ms, slo_met,
            slo_missed_by_ms, cores_short, precision, memory_bytes, why
@@ -15,10 +21,12 @@ events     at_s (seconds since 1970), reason; the newest last
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from scheduler.forecast import Forecast
 from scheduler.plan import Plan, VersionPlan
+from scheduler.queueing import Prediction
 from scheduler.topology import Host
 
 SCHEMA = 1
@@ -32,6 +40,31 @@ class Measured:
     p99_ms: float | None = None
     precision: str | None = None
     memory_bytes: int | None = None
+
+
+def forecast_report(
+    forecast: Forecast, measured: Mapping[str, Measured], unplanned: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The report of a host that isn't here, by what its clients would see."""
+    gateways = forecast.gateways
+    seen = tuple(replace(version, prediction=forecast.clients[version.name]) for version in forecast.plan.versions)
+    return {
+        **to_report(forecast.host, replace(forecast.plan, versions=seen, problems=forecast.problems), measured),
+        "predicts": "client",
+        "gateways": {
+            "processes": gateways.processes,
+            "cpus": list(gateways.cpus),
+            "rate_per_s": gateways.rate_per_s,
+            "call_ms": gateways.call_ms,
+            "load": gateways.load,
+            "utilisation": gateways.utilisation,
+            "cpus_needed": gateways.cpus_needed,
+            "bound": gateways.bound,
+            "predicted": _times(gateways.prediction),
+            "why": gateways.describe(),
+        },
+        "unplanned": [dict(entry) for entry in unplanned],
+    }
 
 
 def to_report(
@@ -63,6 +96,9 @@ def to_report(
         "reserve": {"cpus": list(plan.reserve), "why": plan.reserve_why},
         "pool": {"cpus": list(plan.pool), "why": plan.pool_why},
         "problems": list(plan.problems),
+        "predicts": "server",
+        "gateways": None,
+        "unplanned": [],
         "versions": [_version(version, measured.get(version.name, Measured())) for version in plan.versions],
         "events": [{"at_s": at_s, "reason": reason} for at_s, reason in events],
     }
@@ -91,7 +127,7 @@ def _version(plan: VersionPlan, measured: Measured) -> dict[str, Any]:
         "rate_per_s": demand.rate_per_s,
         "service_ms": demand.service.mean_ms,
         "utilisation": found.utilisation,
-        "predicted": {"p50_ms": _finite(found.p50_ms), "p99_ms": _finite(found.p99_ms)},
+        "predicted": _times(found),
         "measured": {"p50_ms": measured.p50_ms, "p99_ms": measured.p99_ms},
         "slo_p99_ms": slo,
         "slo_met": met,
@@ -101,6 +137,10 @@ def _version(plan: VersionPlan, measured: Measured) -> dict[str, Any]:
         "memory_bytes": measured.memory_bytes,
         "why": plan.why,
     }
+
+
+def _times(prediction: Prediction) -> dict[str, float | None]:
+    return {"p50_ms": _finite(prediction.p50_ms), "p99_ms": _finite(prediction.p99_ms)}
 
 
 def _finite(value: float) -> float | None:

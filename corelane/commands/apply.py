@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         load_manifest(options.manifest)
     except ManifestError as error:
-        say(error, file=sys.stderr)
+        say(error.explained(), file=sys.stderr)
         return 2
     body = {
         "manifest": read_text(options.manifest),

@@ -87,7 +87,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         logs.configure("%(asctime)s %(levelname)s %(message)s")
         code = options.run(options)
-    except (ManifestError, StartError) as error:
+    except ManifestError as error:
+        say(error.explained(), file=sys.stderr)
+        code = 2
+    except StartError as error:
         say(error, file=sys.stderr)
         code = 2
     except CorelaneError as error:

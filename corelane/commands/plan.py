@@ -1,125 +1,208 @@
 """`corelane plan`."""
 
 import argparse
-import contextlib
-from collections.abc import Mapping
-from dataclasses import replace
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_command, add_json
+from corelane.commands.common import add_command, add_json, call_admin
 from corelane.commands.report import add_html, show
-from processor.errors import ControlError, LoadError
-from processor.knobs import cache_folder
-from processor.manifest import ModelSettings, load_manifest
-from processor.manifest.paths import numbered_folders
-from processor.supervisor.demands import demand_of
-from processor.worker.choice import chosen_before
-from scheduler import Demand, Profile, Settings, allocate, uniform_host
-from scheduler.report import Measured, to_report
+from corelane.planning import RATE_PER_S, Asked, Unplanned, WhatIf, amounts, ask
+from corelane.terminal import say
+from processor.errors import ControlError
+from processor.manifest import Manifest, load_manifest
+from scheduler import Host, uniform_host
+from scheduler.forecast import CORES_MAX, Circumstances, Search, forecast, smallest
+from scheduler.gateways import CALL_MS
+from scheduler.report import Measured, forecast_report
 
-_DESCRIPTION = """\
-The core allocation that a manifest would get on a host that isn't here, from the profiles that `corelane serve` and
-`corelane profile` have kept: the same report as `corelane report`, with what is predicted only.
+_DESCRIPTION = f"""\
+The core allocation that a manifest would get on a host that isn't here, gateways included, and what clients would see,
+from the profiles that `corelane serve` and `corelane profile` have kept.
 
   corelane plan manifest.yaml --cores 128 --sockets 2 --threads 2 --rate ctr=4000 --rate cvr/7=250
+  corelane plan manifest.yaml --cores 32 --scale 2               twice the rates
+  corelane plan manifest.yaml --cores 32 --slo ctr=5             if its p99 should be 5 ms
+  corelane plan manifest.yaml --cores 32 --gateways 12           if host.gateways were 12
+  corelane plan manifest.yaml --find-smallest --rate ctr=4000    the fewest cores that meet every SLO, and why not fewer
+  corelane plan manifest.yaml --cores 32 --like 127.0.0.1:8502   with a gateway's CPU a call as measured there
 
-Without a --rate a model gets 100 requests a second. A model's rate is split over its versions by `traffic`, evenly
-where the manifest has none.
+Without a --rate a model gets {RATE_PER_S:g} requests a second. A model's rate is split over its versions by `traffic`,
+evenly where the manifest has none. A call takes {CALL_MS:g} ms of a gateway's CPU, as small calls do over gRPC;
+--gateway-ms or --like says what it is for yours. A version without a profile is named with what to do, and not counted.
+
+Exits 0 if a version could be planned, 1 if none could, or if no host that --find-smallest tries is enough.
 """
-_RATE_PER_S = 100.0
+_QUIET_S = 2.0
+_CALLS_MIN = 10_000  # of a running server, for its gateways' start to count for nothing
 
 
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, "plan", run, "the report for a host that isn't here", _DESCRIPTION)
     parser.add_argument("manifest", type=Path, metavar="MANIFEST")
-    parser.add_argument("--cores", type=int, required=True, metavar="N", help="hardware threads of the host")
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--cores", type=int, metavar="N", help="hardware threads of the host")
+    size.add_argument("--find-smallest", action="store_true", help="the fewest cores on which every SLO is met")
     parser.add_argument("--sockets", type=int, default=1, metavar="N", help="a NUMA node each (default 1)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="hardware threads a core (default 1)")
     parser.add_argument(
         "--rate", action="append", default=[], metavar="MODEL[/VERSION]=R", help="requests a second; may be repeated"
     )
+    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="times every rate (default 1)")
+    parser.add_argument(
+        "--slo", action="append", default=[], metavar="MODEL=MS", help="instead of its slo_p99_ms; may be repeated"
+    )
     parser.add_argument("--rows", type=int, default=1, metavar="N", help="rows of a request (default 1)")
+    parser.add_argument("--gateways", type=int, metavar="N", help="instead of host.gateways")
+    call = parser.add_mutually_exclusive_group()
+    call.add_argument(
+        "--gateway-ms",
+        type=float,
+        default=CALL_MS,
+        metavar="MS",
+        help="a gateway's CPU for a call (default %(default)g)",
+    )
+    call.add_argument("--like", metavar="HOST:PORT", help="that of the running server with this admin address")
     add_json(parser)
     add_html(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    _check(options)
     manifest = load_manifest(options.manifest)
-    try:
-        host = uniform_host(options.cores, sockets=options.sockets, threads=options.threads)
-    except ValueError as error:
-        raise ControlError(str(error)) from error
-    rates = _rates(options.rate)
-    demands: list[Demand] = []
-    precisions: dict[str, str] = {}
-    for model in manifest.models:
-        for demand, profile in _demands(model, rates, options.rows):
-            demands.append(demand)
-            precisions[demand.name] = profile.precision
-    known = {demand.name for demand in demands} | {model.name for model in manifest.models}
-    if unknown := sorted(rates.keys() - known):
-        raise ControlError(f"--rate {unknown[0]}: the manifest serves no such model or version")
-    plan = allocate(host, demands, Settings(reserved_cores=manifest.host.reserved_cores, smt=manifest.host.smt))
-    show(to_report(host, plan, {name: Measured(precision=found) for name, found in precisions.items()}), options)
+    what_if = WhatIf(
+        rates=amounts("--rate", options.rate, "MODEL=R or MODEL/VERSION=R with R requests a second"),
+        scale=options.scale,
+        slos=amounts("--slo", options.slo, "MODEL=MS with milliseconds above 0"),
+        rows=options.rows,
+    )
+    circumstances = Circumstances(
+        gateways=options.gateways or manifest.host.gateways,
+        reserved_cores=manifest.host.reserved_cores,
+        smt=manifest.host.smt,
+        call_ms=measured_call_ms(options.like) if options.like else options.gateway_ms,
+    )
+    asked = ask(manifest, what_if)
+    if not asked.demands:
+        raise ControlError("\n".join(["nothing can be planned:", *_reasons(manifest, asked)]))
+    if options.find_smallest:
+        return _find_smallest(asked, circumstances, options)
+    _show(forecast(_host(options.cores, options), asked.demands, circumstances), asked, {}, options)
     return 0
 
 
-def _rates(options: list[str]) -> dict[str, float]:
-    rates = {}
-    for text in options:
-        name, _, rate = text.rpartition("=")
-        try:
-            rates[name] = float(rate)
-        except ValueError:
-            rates[name] = -1.0
-        if not name or not 0 <= rates[name] < float("inf"):
-            raise ControlError(f"--rate should be MODEL=R or MODEL/VERSION=R with R requests a second, not {text!r}")
-    return rates
+def measured_call_ms(address: str) -> float:
+    """A gateway's CPU for a call, by what a running server has counted. ControlError before there is enough."""
+    status = call_admin(address, "/v1/status")
+    cpu_s = sum(gateway["cpu_s"] or 0.0 for gateway in status["gateways"])
+    requests = [version.get("requests") or {} for model in status["models"] for version in model["versions"]]
+    calls = sum(counts.get(name, 0) for counts in requests for name in ("answered", "failed", "expired", "rejected"))
+    if calls < _CALLS_MIN or cpu_s <= 0:
+        raise ControlError(
+            f"the server at {address} has answered {calls} calls, too few to tell what one costs its gateways; "
+            f"{_CALLS_MIN} will do, or say --gateway-ms"
+        )
+    return float(cpu_s / calls * 1000)
 
 
-def _demands(model: ModelSettings, rates: Mapping[str, float], rows: int) -> list[tuple[Demand, Profile]]:
-    folders = _folders(model)
-    settings = [model.settings_of(version) for version in folders]
-    shares = [entry.traffic or 0.0 for entry in settings]
-    if sum(shares) == 0:
-        shares = [1.0] * len(shares)
-    total = rates.get(model.name, _RATE_PER_S)
-    found = []
-    for entry, share, folder in zip(settings, shares, folders.values(), strict=True):
-        profile = _saved_profile(model, folder)
-        rate = rates.get(f"{model.name}/{entry.version}", total * share / sum(shares))
-        demand = replace(demand_of(model, entry.version, profile, rate), batches=((float(rows), 1.0),))
-        found.append((demand, profile))
-    return found
+def _check(options: argparse.Namespace) -> None:
+    """ControlError for numbers that no host and no request has."""
+    for name in ("cores", "sockets", "threads", "rows", "gateways"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ControlError(f"--{name} should be at least 1, not {value}")
+    if options.cores is not None and options.cores > CORES_MAX:
+        raise ControlError(f"--cores should be at most {CORES_MAX}, not {options.cores}")
+    if options.sockets * options.threads > CORES_MAX:
+        raise ControlError(f"--sockets times --threads should be at most {CORES_MAX}")
+    for name in ("scale", "gateway_ms"):
+        value = getattr(options, name)
+        if not 0 < value < float("inf"):
+            raise ControlError(f"--{name.replace('_', '-')} should be a number above 0, not {value:g}")
 
 
-def _folders(model: ModelSettings) -> dict[int, Path]:
-    """The version folders that the manifest would serve."""
-    there = numbered_folders(model.path)[0] if model.path.is_dir() else {}
-    if model.versions.kind == "listed":
-        wanted = [entry.version for entry in model.versions.listed]
-    elif model.versions.kind == "latest":
-        wanted = sorted(there)[-model.versions.latest :]
-    else:
-        wanted = sorted(there)
-    missing = [version for version in wanted if version not in there]
-    if missing or not wanted:
-        raise LoadError(f"{model.path}/{missing[0] if missing else '*'} is not there: nothing to plan for {model.name}")
-    return {version: there[version].resolve() for version in wanted}
+def _host(cores: int, options: argparse.Namespace) -> Host:
+    try:
+        return uniform_host(cores, sockets=options.sockets, threads=options.threads)
+    except ValueError as error:
+        raise ControlError(str(error)) from error
 
 
-def _saved_profile(model: ModelSettings, folder: Path) -> Profile:
-    from processor.worker import profiling
+def _reasons(manifest: Manifest, asked: Asked) -> list[str]:
+    if not manifest.models:
+        return ["the manifest lists no models"]
+    return [f"{entry.name}: {entry.why}; to mend it: {entry.mend}" for entry in asked.unplanned]
 
-    engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries, model.saved_model_tags)
-    wanted = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]
-    path = profiling.path_of(cache_folder(), engine, loaded, model.threads_per_session)
-    with contextlib.closing(profiling.ProfileFile.open_to_read(path)) as kept:
-        for precision in wanted:
-            if (found := kept.read(precision)) is not None:
-                return found
-    raise LoadError(
-        f"{folder} was never profiled on this machine: run `corelane profile {folder}"
-        + (f" --threads {model.threads_per_session}`" if model.threads_per_session > 1 else "`")
+
+def _find_smallest(asked: Asked, circumstances: Circumstances, options: argparse.Namespace) -> int:
+    step, on_try = options.sockets * options.threads, slow_search(time.monotonic)
+
+    def search_with(circumstances: Circumstances) -> Search:
+        return smallest(lambda cores: _host(cores, options), step, asked.demands, circumstances, on_try)
+
+    search = search_with(circumstances)
+    limits = [*search.limits, *_with_more_gateways(search, circumstances, search_with)]
+    found = {
+        "is_enough": search.is_enough,
+        "cores": search.forecast.host.cores if search.is_enough else None,
+        "limits": limits,
+    }
+    if not options.json:
+        say(f"{_told(search, limits, asked)}\n")
+    _show(search.forecast, asked, {"smallest": found}, options)
+    return 0 if search.is_enough else 1
+
+
+def _with_more_gateways(
+    search: Search, circumstances: Circumstances, search_with: Callable[[Circumstances], Search]
+) -> list[str]:
+    """A sentence, if it is the number of gateways that a smaller host fails by."""
+    short = search.smaller if search.is_enough else search.forecast
+    if short is None or short.gateways.bound != "processes":
+        return []
+    more = search_with(dataclasses.replace(circumstances, gateways=short.gateways.cpus_needed))
+    cores = more.forecast.host.cores
+    if not more.is_enough or (search.is_enough and cores >= search.forecast.host.cores):
+        return []
+    return [f"host.gateways decides: with host.gateways: {short.gateways.cpus_needed}, {cores} cores are enough"]
+
+
+def slow_search(clock_s: Callable[[], float]) -> Callable[[int], None]:
+    """Says on the standard error which hosts are tried, once that takes over two seconds."""
+    begin_s = clock_s()
+
+    def on_try(cores: int) -> None:
+        if (took_s := clock_s() - begin_s) > _QUIET_S:
+            say(f"trying {cores} cores, after {took_s:.0f} s", sys.stderr)
+
+    return on_try
+
+
+def _told(search: Search, limits: Sequence[str], asked: Asked) -> str:
+    goal = (
+        "every SLO is met"
+        if any(demand.slo_p99_ms for demand in asked.demands)
+        else "everything keeps up (no SLO is set)"
     )
+    cores = search.forecast.host.cores
+    if search.is_enough:
+        lines = [f"{cores} core{' is' if cores == 1 else 's are'} the fewest on which {goal}."]
+        lines += [f"  with fewer: {limit}" for limit in limits]
+    else:
+        lines = [f"No host of up to {CORES_MAX} cores is one on which {goal}; below is what {cores} would give."]
+        lines += [f"  {limit}" for limit in limits]
+    return "\n".join(lines)
+
+
+def _show(found: Any, asked: Asked, more: dict[str, Any], options: argparse.Namespace) -> None:
+    measured = {name: Measured(precision=precision) for name, precision in asked.precisions.items()}
+    report = forecast_report(found, measured, [_as_json(entry) for entry in asked.unplanned])
+    report["problems"] += asked.notes
+    show({**report, **more}, options)
+
+
+def _as_json(entry: Unplanned) -> dict[str, Any]:
+    return dataclasses.asdict(entry)

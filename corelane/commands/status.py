@@ -24,6 +24,7 @@ from corelane.terminal import Column, age, clock, grid, plain, repeat, say, show
 from processor.errors import ControlError
 from processor.logs import escaped
 from processor.percentages import percent
+from scheduler.numbers import figure
 
 _DESCRIPTION = """\
 Lists the versions of a running server: state, share of the calls, what became of its calls, latency, age; and below
@@ -146,7 +147,7 @@ def _requests(*names: str) -> Any:
 
 
 def _ms(key: str) -> Any:
-    return lambda row: None if row[1].get(key) is None else f"{row[1][key]:.2f}"
+    return lambda row: None if row[1].get(key) is None else figure(row[1][key])
 
 
 def _age(row: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,6 +10,7 @@ from rich.console import Group, RenderableType
 from corelane.commands.common import add_admin, add_command, add_wide, call_admin, seconds_argument
 from corelane.terminal import Column, grid, repeat, show, state_style
 from scheduler import core_list
+from scheduler.numbers import amount, figure
 
 _DESCRIPTION = """\
 A live view of a running server: rates, latency, queues and cores of every version, the busiest first, until Ctrl-C.
@@ -77,7 +79,7 @@ class _View:
         total = sum(row["rate"] or 0.0 for row in rows)
         ready = "ready" if status["ready"] else "not ready"
         first = (
-            f"{ready}; {total:,.0f} requests/s; {len(status['gateways'])} gateways use {gateways:.2f} cores; "
+            f"{ready}; {amount(total)} requests/s; {len(status['gateways'])} gateways use {gateways:.2f} cores; "
             f"{len(status['cores'])} cores to use"
         )
         return Group(first, "", grid(_COLUMNS, rows, self._wide))
@@ -120,21 +122,21 @@ def _now(version: dict[str, Any], planned: dict[str, Any] | None) -> dict[str, A
     }
 
 
-def _number(key: str, form: str) -> Any:
-    return lambda row: None if row[key] is None else format(row[key], form)
+def _number(key: str, text: Callable[[float], str]) -> Any:
+    return lambda row: None if row[key] is None else text(row[key])
 
 
 _COLUMNS = [
     Column("version", lambda row: row["name"]),
     Column("state", lambda row: row["state"], wide=True, style=lambda row: state_style(row["state"])),
-    Column("req/s", _number("rate", ".1f")),
-    Column("failed/s", _number("failures", ".1f"), style=lambda row: "red" if row["failures"] else ""),
-    Column("p50 ms", _number("p50_ms", ".2f")),
-    Column("p99 ms", _number("p99_ms", ".2f"), style=lambda row: "red" if row["slo_met"] is False else ""),
+    Column("req/s", _number("rate", amount)),
+    Column("failed/s", _number("failures", amount), style=lambda row: "red" if row["failures"] else ""),
+    Column("p50 ms", _number("p50_ms", figure)),
+    Column("p99 ms", _number("p99_ms", figure), style=lambda row: "red" if row["slo_met"] is False else ""),
     Column("queued", lambda row: row["queued"]),
     Column("running", lambda row: row["running"], wide=True),
     Column("sessions", lambda row: row["sessions"], wide=True),
-    Column("cpu", _number("busy", ".2f")),
+    Column("cpu", _number("busy", figure)),
     Column("cores", lambda row: row["cores"]),
     Column("MiB", lambda row: row["mib"], wide=True),
 ]

@@ -1,173 +1,105 @@
-"""From YAML text to a Manifest, or to a list of problems that each name a line."""
+"""From a manifest's file or text to a Manifest, or to all problems that it has."""
 
-import difflib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from processor.errors import ManifestError
-from processor.manifest import schema
+from processor.errors import ManifestError, ManifestProblem
+from processor.manifest import between, schema, words
 from processor.manifest.files import read_text
-from processor.manifest.settings import HostSettings, Manifest
+from processor.manifest.settings import HostSettings, Manifest, ModelSettings
+from processor.manifest.source import Source
+from processor.manifest.yaml_tree import Tree
 from processor.model_files import real_path
 
-Location = tuple[str | int, ...]
 
-_ADDRESSABLE_BYTES = 1 << 45
-_VALUES_MAX = 100_000
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a text says. `manifest` is None where there are problems; `models`, by their place in the list, are those
+    that are valid on their own."""
+
+    tree: Tree
+    problems: tuple[ManifestProblem, ...]
+    manifest: Manifest | None
+    models: dict[int, ModelSettings]
 
 
 def load_manifest(path: Path) -> Manifest:
     """The manifest in a file. ManifestError has a line for each problem."""
-    try:
-        text = read_text(path)
-    except UnicodeDecodeError as error:
-        raise ManifestError([f"{path}: is not UTF-8 text: {error}"]) from error
-    except (OSError, ValueError) as error:
-        raise ManifestError([f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
-    return parse_manifest(text, source=str(path), base=real_path(path).parent)
+    return _manifest_of(read_manifest(path))
 
 
 def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
-    """The manifest in `text`; relative paths are relative to `base`, problems are named `source:line`."""
-    try:
-        root = yaml.compose(text, yaml.SafeLoader)
-    except RecursionError as error:
-        raise ManifestError([f"{source}:1: lists and mappings lie too deep in each other"]) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise ManifestError([f"{source}:{line}: is not YAML: {getattr(error, 'problem', None) or error}"]) from error
-    if root is None:
-        raise ManifestError([f"{source}:1: the manifest is empty; it needs models"])
+    """The manifest in `text`; relative paths are relative to `base`, problems are named `source:line:column`."""
+    return _manifest_of(_reading(Source(source, text), text, base))
 
-    lines: dict[Location, int] = {}
-    problems: list[tuple[int, str]] = []
+
+def read_manifest(path: Path) -> Reading:
+    """What a file says, with all its problems. ManifestError if nothing of it can be read."""
     try:
-        document = _construct(root, (), lines, problems, _Budget())
-    except (yaml.YAMLError, ValueError) as error:
-        raise ManifestError([f"{source}:1: {error}"]) from error
-    except RecursionError as error:
-        raise ManifestError([f"{source}:1: an alias contains itself"]) from error
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        sentence = f"is not UTF-8 text: byte {error.start + 1} is 0x{error.object[error.start]:02x}"
+        raise ManifestError([ManifestProblem(source=str(path), sentence=sentence)]) from error
+    except (OSError, ValueError) as error:
+        sentence = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ManifestError([ManifestProblem(source=str(path), sentence=sentence)]) from error
+    return _reading(Source(str(path), text), text, real_path(path).parent)
+
+
+def _manifest_of(reading: Reading) -> Manifest:
+    if reading.manifest is None:
+        raise ManifestError(reading.problems)
+    return reading.manifest
+
+
+def _reading(source: Source, text: str, base: Path) -> Reading:
+    tree = Tree(source, text)
+    document = tree.root
     if not isinstance(document, dict):
-        raise ManifestError([f"{source}:1: should be a mapping with models, listen and host"])
+        raise ManifestError([tree.problem((), "should be a mapping with models, listen and host")])
+    problems = list(tree.problems)
     if "models" not in document:
-        problems.append((1, "models is missing: list the models to serve ([] for none)"))
-
+        problems.append(tree.problem((), "models is missing: list the models to serve ([] for none)"))
     validated = None
     try:
         validated = schema.Document.model_validate(document)
     except ValidationError as error:
-        problems.extend(_explain(item, lines) for item in error.errors())
-    if validated is not None:
-        problems.extend(_duplicate_names(validated, lines))
-        problems.extend(_queues_too_large(validated, lines))
-    if problems:
-        raise ManifestError([f"{source}:{line}: {message}" for line, message in sorted(set(problems))])
-    assert validated is not None
-
-    return Manifest(
+        problems += [_explained(item, tree) for item in error.errors()]
+    problems += between.problems(tree)
+    if problems or validated is None:
+        models = document.get("models")
+        return Reading(
+            tree=tree,
+            problems=tuple(sorted(set(problems), key=_order)),
+            manifest=None,
+            models=_valid_models(models if isinstance(models, list) else [], base),
+        )
+    manifest = Manifest(
         listen=validated.listen.to_settings(base),
         host=HostSettings(**validated.host.model_dump()),
         models=tuple(schema.to_model_settings(model, base) for model in validated.models),
     )
+    return Reading(tree=tree, problems=(), manifest=manifest, models=dict(enumerate(manifest.models)))
 
 
-class _Budget:
-    """How many values are left: a few aliases of aliases are a few lines, and billions of values."""
-
-    def __init__(self) -> None:
-        self.left = _VALUES_MAX
-
-    def take(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise ValueError(f"it has more than {_VALUES_MAX} values, aliases counted each time they stand")
+def _valid_models(entries: list[Any], base: Path) -> dict[int, ModelSettings]:
+    valid = {}
+    for index, entry in enumerate(entries):
+        try:
+            valid[index] = schema.to_model_settings(schema.Model.model_validate(entry), base)
+        except ValidationError:
+            continue
+    return valid
 
 
-def _construct(
-    node: yaml.Node,
-    location: Location,
-    lines: dict[Location, int],
-    problems: list[tuple[int, str]],
-    budget: _Budget,
-) -> Any:
-    """Plain values of a node, noting each value's line; a mapping's repeated key is a problem. ValueError for more
-    values than the budget has."""
-    budget.take()
-    lines.setdefault(location, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        mapping: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = yaml.SafeLoader("").construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
-            line = key_node.start_mark.line + 1
-            if not isinstance(key, str):
-                problems.append((line, "keys should be plain words"))
-                continue
-            if key in mapping:
-                problems.append((line, f"{_dotted((*location, key))} stands twice; keep one"))
-                continue
-            lines[(*location, key)] = line
-            mapping[key] = _construct(value_node, (*location, key), lines, problems, budget)
-        return mapping
-    if isinstance(node, yaml.SequenceNode):
-        return [_construct(item, (*location, index), lines, problems, budget) for index, item in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node)
+def _explained(item: Any, tree: Tree) -> ManifestProblem:
+    location = tuple(item["loc"])
+    unknown = item["type"] == "extra_forbidden"
+    return tree.problem(location, words.sentence(item, schema.known_keys(location) if unknown else []), at_key=unknown)
 
 
-def _explain(item: Any, lines: dict[Location, int]) -> tuple[int, str]:
-    location: Location = tuple(item["loc"])
-    line = next(lines[location[:end]] for end in range(len(location), -1, -1) if location[:end] in lines)
-    where = _dotted(location)
-    kind, given = item["type"], item["input"]
-    if kind == "extra_forbidden":
-        known = schema.known_keys(location)
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-        return line, f"{where} is not a key; {hint}"
-    if kind == "missing":
-        return line, f"{where} is missing"
-    if kind == "manifest":
-        return line, f"{where}: {item['msg']}"
-    if kind == "literal_error":
-        near = difflib.get_close_matches(str(given), item["ctx"]["expected"].replace("'", "").split(), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0].rstrip(',')}?" if near else ""
-        return line, f"{where}: should be {item['ctx']['expected']}, not {given!r}{hint}"
-    return line, f"{where}: {item['msg'][0].lower()}{item['msg'][1:]}, not {given!r}"
-
-
-def _duplicate_names(document: schema.Document, lines: dict[Location, int]) -> list[tuple[int, str]]:
-    seen: dict[str, int] = {}
-    problems = []
-    for index, model in enumerate(document.models):
-        line = lines["models", index, "name"]
-        if model.name in seen:
-            problems.append(
-                (line, f"models[{index}].name: {model.name} is also the name of the model at line {seen[model.name]}")
-            )
-        seen.setdefault(model.name, line)
-    return problems
-
-
-def _queues_too_large(document: schema.Document, lines: dict[Location, int]) -> list[tuple[int, str]]:
-    """Every request that waits has an address for the largest message; there are many, but not without end."""
-    message_bytes_max = document.listen.message_bytes_max
-    capacity_max = _ADDRESSABLE_BYTES // (2 * message_bytes_max)
-    return [
-        (
-            lines["models", index, "queue", "capacity"],
-            f"models[{index}].queue.capacity: {model.queue.capacity} messages of listen.message_bytes_max "
-            f"({message_bytes_max}) cannot be addressed; at most {capacity_max} can",
-        )
-        for index, model in enumerate(document.models)
-        if model.queue.capacity > capacity_max
-    ]
-
-
-def _dotted(location: Location) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text or "the manifest"
+def _order(problem: ManifestProblem) -> tuple[int, int, str]:
+    return problem.line or 0, problem.column or 0, str(problem)

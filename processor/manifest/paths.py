@@ -7,6 +7,7 @@ from pathlib import Path
 from processor.version_numbers import VERSION_MAX, is_number, version_number
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_VARIABLE = re.compile(r"\$\{([^}]*)(\}?)")
 _NOT_IN_A_PATH = {"": "it is empty", ".": "clients read it as this folder", "..": "clients read it as the folder above"}
 
 
@@ -48,6 +49,28 @@ def form_problem(path: str | Path) -> str | None:
         longest = f"{_PATH_BYTES_MAX} bytes, and no name in it than {_PART_BYTES_MAX}"
         return f"{shown(str(path))} is too long: no path can be longer than {longest}"
     return None
+
+
+def expanded(path: str) -> str:
+    """A path as people write it, with a leading `~` or `~user` and each `${VARIABLE}` filled in. ValueError, in words,
+    for what has no value here."""
+
+    def value(variable: re.Match[str]) -> str:
+        name, end = variable.groups()
+        if not end or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"{shown(variable[0])} names no variable; write ${{NAME}}")
+        if name not in os.environ:
+            raise ValueError(f"the environment variable {name} is not set; set it, or write out the path")
+        return os.environ[name]
+
+    text = _VARIABLE.sub(value, path)
+    # What a variable holds is no pattern: only a ~ that is written here is a home folder.
+    home = text if path.startswith("~") else ""
+    full = os.path.expanduser(home)
+    if home and full == home:
+        user = home.split("/")[0]
+        raise ValueError(f"no home folder of {shown(user)} is known here; a folder of that name is ./{user}")
+    return full or text
 
 
 def remote_problem(path: str | Path) -> str | None:

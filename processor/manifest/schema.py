@@ -3,17 +3,16 @@
 The table of keys in docs/manifest.md is checked against this module.
 """
 
-import os
-import pwd
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from processor.manifest.paths import name_problem, path_problem, rest_problem, shown
+from processor.manifest import values
+from processor.manifest.listed_versions import ListedVersion, version_policy
 from processor.manifest.settings import (
+    MESSAGE_BYTES_MAX,
+    QUEUE_CAPACITY_MAX,
     AuthSettings,
     BatchingSettings,
     DivergenceSettings,
@@ -27,151 +26,12 @@ from processor.manifest.settings import (
     TlsSettings,
     TracesSettings,
     VersionPolicy,
-    VersionSettings,
 )
-from processor.percentages import percent
-from processor.version_numbers import VERSION_MAX
+from processor.manifest.values import Address, AutoOrCount, LocalPath, Name, Strict
+from processor.manifest.words import problem
 
 
-def _problem(message: str) -> PydanticCustomError:
-    return PydanticCustomError("manifest", "{message}", {"message": message})
-
-
-def _auto_or_count(value: Any) -> int | None:
-    if value == "auto" or value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _problem(f"should be auto or a whole number of at least 1, not {value!r}")
-    return value
-
-
-def _address(value: Any) -> str:
-    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise _problem(f'should be an address such as "127.0.0.1:8500", not {value!r}')
-    return str(value)
-
-
-def _address_or_none(value: Any) -> str | None:
-    return None if value in (None, "none") else _address(value)
-
-
-def _path_or_none(value: Any) -> str | None:
-    if value in (None, "none"):
-        return None
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise _problem(f"should be a path such as {ListenSettings().metrics_path}, or none, not {value!r}")
-    return value
-
-
-def _metadata_key(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-z_.-]+", value) or value.endswith("-bin"):
-        raise _problem(f"should be a name of gRPC metadata, in small letters, such as user-id, not {value!r}")
-    return value
-
-
-def _user(value: Any) -> str | None:
-    if value is None:
-        return None
-    try:
-        pwd.getpwnam(value)
-    except (KeyError, TypeError):
-        raise _problem(f"there is no user {value!r} on this host") from None
-    if os.geteuid() != 0:
-        raise _problem("workers can only run as another user where the server runs as root")
-    return str(value)
-
-
-def _local(value: str) -> str:
-    problem = path_problem(value)
-    if problem is not None:
-        raise _problem(problem)
-    return value
-
-
-def _name(value: str) -> str:
-    problem = name_problem(value)
-    if problem is not None:
-        raise _problem(f"{shown(value)} cannot be a name: {problem}")
-    return value
-
-
-def _model_name(value: str) -> str:
-    if not value or "/" in value or any(character.isspace() or not character.isprintable() for character in value):
-        raise _problem(f"should be a name that a path can carry, not {shown(value)}: {rest_problem(value)}")
-    return _name(value)
-
-
-Name = Annotated[str, AfterValidator(_name)]
-# A file or folder of this host.
-LocalPath = Annotated[str, AfterValidator(_local)]
-
-
-def _versions(value: Any) -> VersionPolicy:
-    if isinstance(value, VersionPolicy):
-        return value
-    if isinstance(value, list):
-        return _listed(value)
-    right = "{latest: N}, {all: true}, or a list of {version: N, role: ..., label: ..., traffic: ..., shadow: ...}"
-    if not isinstance(value, dict) or len(value) != 1:
-        raise _problem(f"should be {right}")
-    ((key, choice),) = value.items()
-    if key == "latest":
-        if isinstance(choice, bool) or not isinstance(choice, int) or choice < 1:
-            raise _problem(f"latest should be a whole number of at least 1, not {choice!r}")
-        return VersionPolicy(kind="latest", latest=choice)
-    if key == "all":
-        if choice is not True:
-            raise _problem("all should be true; leave it out for the latest version only")
-        return VersionPolicy(kind="all")
-    raise _problem(f"should be {right}, not {key!r}")
-
-
-def _listed(entries: list[Any]) -> VersionPolicy:
-    if not entries:
-        raise _problem("the list of versions is empty; list at least one, or use {latest: 1}")
-    listed = tuple(_ListedVersion.model_validate(entry).to_settings() for entry in entries)
-    numbers = [entry.version for entry in listed]
-    labels = [entry.label for entry in listed if entry.label is not None]
-    for what, values in (("version", [str(number) for number in numbers]), ("label", labels)):
-        repeated = sorted({value for value in values if values.count(value) > 1})
-        if repeated:
-            raise _problem(f"{what} {repeated[0]} is listed twice")
-    for entry in listed:
-        if entry.shadow is not None and entry.traffic:
-            raise _problem(f"version {entry.version} has traffic and shadow; a shadow's answers go to nobody")
-    if all(entry.shadow is not None for entry in listed):
-        raise _problem("every version is a shadow; one has to answer")
-    shares = [entry.traffic for entry in listed if entry.traffic is not None]
-    if shares and abs(sum(shares) - 100) > 0.01:
-        raise _problem(f"traffic of the versions should add up to 100, not {percent(sum(shares))}")
-    return VersionPolicy(kind="listed", listed=listed)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class _ListedVersion(_Strict):
-    version: int = Field(ge=0, le=VERSION_MAX)
-    role: Literal["baseline", "ab"] = "baseline"
-    label: Name | None = None
-    traffic: float | None = Field(default=None, ge=0, le=100)
-    shadow: float | None = Field(default=None, gt=0, le=100)
-
-    def to_settings(self) -> VersionSettings:
-        return VersionSettings(
-            version=self.version, role=self.role, label=self.label, traffic=self.traffic, shadow=self.shadow
-        )
-
-
-Address = Annotated[str, BeforeValidator(_address)]
-AutoOrCount = Annotated[int | None, BeforeValidator(_auto_or_count)]
-
-
-class Tls(_Strict):
+class Tls(Strict):
     certificate: LocalPath = Field(description="the server's certificate and those that lead to its authority, in PEM")
     key: LocalPath = Field(description="its private key, in PEM")
     client_ca: LocalPath | None = Field(
@@ -186,14 +46,14 @@ class Tls(_Strict):
         )
 
 
-class Jwt(_Strict):
+class Jwt(Strict):
     key: LocalPath = Field(description="file of the public key in PEM, or of the shared secret")
     algorithms: list[str] = Field(default=["RS256"], min_length=1, description="that tokens may be signed with")
     issuer: str | None = Field(default=None, description="who must have made them")
     audience: str | None = Field(default=None, description="whom they must be for")
 
 
-class Auth(_Strict):
+class Auth(Strict):
     api_keys: LocalPath | None = Field(
         default=None,
         description="a file: on each line a client and its key, or sha256:DIGEST; read when it changes",
@@ -201,10 +61,14 @@ class Auth(_Strict):
     jwt: Jwt | None = Field(default=None, description="JSON Web Tokens; the subject is the client")
     managers: list[str] = Field(default_factory=list, description="clients that may load, unload and reload models")
 
+    @model_validator(mode="after")
+    def _knows_clients(self) -> "Auth":
+        if self.api_keys is None and self.jwt is None:
+            raise problem("needs api_keys, jwt, or both")
+        return self
+
     def to_settings(self, base: Path) -> AuthSettings:
         jwt = self.jwt
-        if self.api_keys is None and jwt is None:
-            raise _problem("needs api_keys, jwt, or both")
         return AuthSettings(
             api_keys=None if self.api_keys is None else base / self.api_keys,
             jwt=None
@@ -216,31 +80,34 @@ class Auth(_Strict):
         )
 
 
-class Traces(_Strict):
-    endpoint: str = Field(
-        pattern="^https?://", description="an OpenTelemetry collector, such as http://host:4318/v1/traces"
+class Traces(Strict):
+    endpoint: Annotated[str, AfterValidator(values.web_address)] = Field(
+        description="an OpenTelemetry collector, such as http://host:4318/v1/traces"
     )
     percent: float = Field(default=1.0, ge=0, le=100, description="of the calls whose client does not say")
 
 
-class Limits(_Strict):
+class Limits(Strict):
     requests_per_s: float | None = Field(default=None, gt=0, description="of one client at one gateway; none: any")
     in_flight: int | None = Field(default=None, ge=1, description="of one client at one gateway; none: any")
 
 
-class Listen(_Strict):
+class Listen(Strict):
     grpc: Address = Field(default=ListenSettings().grpc, description="where clients call")
     grpc_socket: LocalPath | None = Field(
         default=None, description="a Unix socket where clients call, too; none: no such"
     )
-    http: Annotated[str | None, BeforeValidator(_address_or_none)] = Field(
+    http: Annotated[str | None, BeforeValidator(values.address_or_none)] = Field(
         default=ListenSettings().http, description="where clients call by REST; none: nowhere"
     )
     admin: Address = Field(
         default=ListenSettings().admin, description="where `status` and `apply` call; keep it on loopback"
     )
     message_bytes_max: int = Field(
-        default=ListenSettings().message_bytes_max, ge=1024, le=2**31 - 1, description="largest request or response"
+        default=ListenSettings().message_bytes_max,
+        ge=1024,
+        le=MESSAGE_BYTES_MAX,
+        description="largest request or response",
     )
     connections_max: AutoOrCount = Field(
         default=None, description="clients' connections to each gateway; auto: by the descriptors that it may have"
@@ -259,7 +126,7 @@ class Listen(_Strict):
     grpc_compression: Literal["none", "gzip", "deflate"] = Field(
         default="none", description="of answers; requests may come compressed in any case"
     )
-    metrics_path: Annotated[str | None, BeforeValidator(_path_or_none)] = Field(
+    metrics_path: Annotated[str | None, BeforeValidator(values.url_path_or_none)] = Field(
         default=ListenSettings().metrics_path,
         description="where Prometheus reads on the REST port; none: on the admin port only",
     )
@@ -283,7 +150,7 @@ class Listen(_Strict):
         )
 
 
-class Host(_Strict):
+class Host(Strict):
     cores: AutoOrCount = Field(default=None, description="cores to use; auto: all the process may use")
     reserved_cores: AutoOrCount = Field(
         default=None, description="cores for gateways and the system; auto: one in eight, more as they need"
@@ -307,7 +174,7 @@ class Host(_Strict):
     ] = Field(
         default="auto", description="of workers: what the kernel has; off: none; required: no load without all of it"
     )
-    worker_user: Annotated[str | None, BeforeValidator(_user)] = Field(
+    worker_user: Annotated[str | None, BeforeValidator(values.user)] = Field(
         default=None, description="workers run as this user; only where the server runs as root; none: as the server"
     )
     ready: Literal["all", "any"] = Field(
@@ -317,20 +184,23 @@ class Host(_Strict):
     )
 
 
-class Queue(_Strict):
+class Queue(Strict):
     capacity: int = Field(
-        default=QueueSettings().capacity, ge=1, le=65536, description="requests that may wait for one version"
+        default=QueueSettings().capacity,
+        ge=1,
+        le=QUEUE_CAPACITY_MAX,
+        description="requests that may wait for one version",
     )
     timeout_ms: float = Field(default=QueueSettings().timeout_ms, gt=0, description="longest a request may wait to run")
 
 
-class RequestLog(_Strict):
+class RequestLog(Strict):
     folder: Annotated[LocalPath, Field(min_length=1)] = Field(description="where files go; relative to the manifest")
     percent: float = Field(default=1.0, gt=0, le=100, description="of the model's answered calls")
     bytes_max: int = Field(default=1 << 30, ge=1 << 20, description="that the model's files take; the oldest go")
 
 
-class Batching(_Strict):
+class Batching(Strict):
     max_rows: int = Field(ge=2, le=1 << 20, description="rows that run together at most, over all requests")
     max_wait_us: float = Field(
         default=0.0,
@@ -342,14 +212,14 @@ class Batching(_Strict):
 
 def _divergence(value: Any) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise _problem(
+        raise problem(
             f"should be a mapping such as {DivergenceSettings()}; {value} alone was an absolute bound, which is "
             f"{{relative: 0, absolute: {value}}} now"
         )
     return value
 
 
-class MaxDivergence(_Strict):
+class MaxDivergence(Strict):
     relative: float = Field(
         default=DivergenceSettings().relative, ge=0, lt=1, description="share of the fp32 value that it may move by"
     )
@@ -358,13 +228,13 @@ class MaxDivergence(_Strict):
     )
 
 
-class Model(_Strict):
-    name: Annotated[str, AfterValidator(_model_name)] = Field(description="what requests call it")
+class Model(Strict):
+    name: Annotated[str, AfterValidator(values.model_name)] = Field(description="what requests call it")
     path: LocalPath = Field(min_length=1, description="folder of numbered version folders; relative to the manifest")
     engine: Literal["auto", "tensorflow", "onnxruntime", "openvino", "fused"] = Field(
         default="auto", description="what runs it; auto: read from the files"
     )
-    versions: Annotated[VersionPolicy, BeforeValidator(_versions)] = Field(
+    versions: Annotated[VersionPolicy, BeforeValidator(version_policy)] = Field(
         default=VersionPolicy(), description="which versions to serve"
     )
     role: Literal["baseline", "ab"] = Field(
@@ -374,7 +244,7 @@ class Model(_Strict):
     slo_p99_ms: float | None = Field(
         default=None, gt=0, description="latency objective; baselines get the cores that it takes"
     )
-    sticky_key: Annotated[str | None, BeforeValidator(_metadata_key)] = Field(
+    sticky_key: Annotated[str | None, BeforeValidator(values.metadata_key)] = Field(
         default=None,
         description="request metadata (REST: header) that a split is sticky by, such as user-id; none: calls are drawn",
     )
@@ -430,7 +300,7 @@ class Model(_Strict):
     )
 
 
-class Document(_Strict):
+class Document(Strict):
     listen: Listen = Field(default_factory=Listen)
     host: Host = Field(default_factory=Host)
     models: list[Model] = Field(default_factory=list)
@@ -452,7 +322,7 @@ def known_keys(location: tuple[str | int, ...]) -> list[str]:
         ("models", "batching"): Batching,
         ("models", "max_divergence"): MaxDivergence,
         ("models", "request_log"): RequestLog,
-        ("models", "versions"): _ListedVersion,
+        ("models", "versions"): ListedVersion,
     }
     names = tuple(part for part in location[:-1] if isinstance(part, str))
     return sorted(parents[names].model_fields)

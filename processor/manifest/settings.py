@@ -8,6 +8,9 @@ from scheduler.plan import Smt
 
 Role = Literal["baseline", "ab"]
 
+QUEUE_CAPACITY_MAX = 65536
+MESSAGE_BYTES_MAX = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsSettings:

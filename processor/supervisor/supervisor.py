@@ -45,7 +45,7 @@ from processor.supervisor.wanted import waiting_versions, wanted_models
 from processor.supervisor.watching import ModelWatch, watch_file
 from processor.supervisor.worker import Worker
 from processor.supervisor.workers import Workers
-from scheduler import Host
+from scheduler import Host, gateway_processes
 
 _logger = logging.getLogger("corelane")
 
@@ -122,7 +122,7 @@ class Supervisor:
                 self.addresses,
                 knobs.request_timeout_s,
                 knobs.rest_timeout_s,
-                manifest.host.gateways or max(2, self.cores // 8),
+                gateway_processes(self.cores, manifest.host.gateways),
             ),
             events=events,
             on_change=self._reconcile,

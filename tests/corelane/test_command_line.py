@@ -69,17 +69,29 @@ def test_check(tmp_path: Path) -> None:
     manifest = tmp_path / "m.yaml"
     manifest.write_text(MODELS)
     result = corelane("check", manifest)
-    assert (result.returncode, result.stdout) == (0, f"{manifest}: valid, 1 models\n")
+    assert (result.returncode, result.stdout) == (0, f"{manifest}: valid, 1 model\n")
     assert "scale is not there; it will be served when it is" in result.stderr
     manifest.write_text("models: [{name: a, pth: b}]")
     result = corelane("check", manifest)
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
-        f"{manifest}:1: models[0].path is missing",
-        f"{manifest}:1: models[0].pth is not a key; did you mean path?",
+        f"{manifest}:1:10: models[0].path: is missing",
+        "    1 | models: [{name: a, pth: b}]",
+        "      |          ^",
+        f"{manifest}:1:20: models[0].pth: is not a key; did you mean path?",
+        "    1 | models: [{name: a, pth: b}]",
+        "      |                    ^^^",
     ]
+    assert corelane("serve", manifest).stderr == result.stderr
     answer = json.loads(corelane("check", manifest, "--json").stdout)
     assert (answer["valid"], len(answer["problems"])) == (False, 2)
+    assert answer["details"][1] == {
+        "severity": "error",
+        "line": 1,
+        "column": 20,
+        "key": "models[0].pth",
+        "message": "is not a key; did you mean path?",
+    }
 
 
 def test_serve_refuses_what_it_cannot_start(tmp_path: Path) -> None:
@@ -201,7 +213,7 @@ def test_apply(tmp_path: Path) -> None:
         changed.write_text("models: 3")
         result = corelane("apply", changed, "--admin", own.admin)
         assert result.returncode == 2
-        assert result.stderr.startswith(f"{changed}:1: models: ")
+        assert result.stderr.startswith(f"{changed}:1:9: models: ")
         changed.write_text(LISTEN + "host: {drain_s: 1}\nmodels: []\n")
         result = corelane("apply", changed, "--admin", own.admin)
         assert (result.returncode, "host cannot change while the server runs" in result.stderr) == (1, True)

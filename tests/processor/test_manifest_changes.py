@@ -47,7 +47,7 @@ def test_an_invalid_file_changes_nothing_and_is_told(folder: Path) -> None:
         pid = server.version("a", 1)["pid"]
         rewrite(server, A, "{name: a, pth: a}")
         error = wait_until(lambda: server.status()["manifest_error"], "the error")
-        assert error.splitlines()[0].endswith("manifest.yaml:2: models[0].path is missing")
+        assert error.splitlines()[0].endswith("manifest.yaml:2:10: models[0].path: is missing")
         assert server.version("a", 1)["pid"] == pid
         rewrite(server, "pth", "path")
         wait_until(lambda: not server.status()["manifest_error"], "the error's end")
@@ -65,7 +65,7 @@ def test_apply_refuses_what_is_invalid_or_needs_a_restart(folder: Path) -> None:
     with serving(folder, f"models: [{A}]") as server:
         text = server.manifest.read_text()
         for changed, message in (
-            (text.replace("name: a", "nme: a"), "test.yaml:2: models.0..nme is not a key; did you mean name?"),
+            (text.replace("name: a", "nme: a"), "test.yaml:2:11: models.0..nme: is not a key; did you mean name?"),
             (text.replace("listen:", "host: {cores: 1}\nlisten:"), "host cannot change while the server runs"),
             (text.replace('grpc: "127.0.0.1:0"', 'grpc: "127.0.0.1:1"'), "listen cannot change while the server runs"),
         ):

@@ -176,7 +176,7 @@ def test_report_plan_and_profile_as_commands(folder: Path) -> None:
         assert (failed.returncode, problem in failed.stderr) == (1, True), failed.stderr
     failed = corelane("plan", manifest, "--cores", 8, CORELANE_CACHE=str(folder / "empty"))
     assert failed.returncode == 1
-    assert "was never profiled on this machine: run `corelane profile" in failed.stderr
+    assert "was never profiled on this machine; to mend it: corelane profile" in failed.stderr
 
 
 def test_profile(folder: Path) -> None:

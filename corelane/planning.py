@@ -1,0 +1,176 @@
+"""What a manifest would ask of a host: its versions' demands by the profiles that are kept, and what is not known."""
+
+import contextlib
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from processor.errors import ControlError, LoadError
+from processor.knobs import cache_folder
+from processor.manifest import Manifest, ModelSettings
+from processor.manifest.paths import numbered_folders
+from processor.supervisor.demands import demand_of
+from processor.worker.choice import chosen_before
+from scheduler import Demand, Profile
+
+RATE_PER_S = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplanned:
+    """A version that nothing can be said of; `version` is None where a model has none."""
+
+    model: str
+    version: int | None
+    why: str
+    mend: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}/{'*' if self.version is None else self.version}"
+
+
+@dataclass(slots=True)
+class Asked:
+    """`precisions` by version; `notes` are sentences on what is assumed."""
+
+    demands: list[Demand] = field(default_factory=list)
+    unplanned: list[Unplanned] = field(default_factory=list)
+    precisions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """What is asked instead of what the manifest says: requests a second by model or version, `scale` times each, and
+    p99 objectives in ms by model. Requests have `rows` rows."""
+
+    rates: Mapping[str, float] = field(default_factory=dict)
+    scale: float = 1.0
+    slos: Mapping[str, float] = field(default_factory=dict)
+    rows: int = 1
+
+
+def ask(manifest: Manifest, what_if: WhatIf) -> Asked:
+    """ControlError for a rate or an objective of what the manifest does not serve."""
+    asked = Asked()
+    names: list[str] = []
+    for model in manifest.models:
+        names += [model.name, *_ask_model(model, what_if, asked)]
+    _check_known("--rate", what_if.rates, names)
+    _check_known("--slo", what_if.slos, [model.name for model in manifest.models])
+    return asked
+
+
+def amounts(option: str, texts: Sequence[str], form: str) -> dict[str, float]:
+    """NAME=NUMBER, by name. ControlError for what is none, or stands twice."""
+    values: dict[str, float] = {}
+    for text in texts:
+        name, _, written = text.rpartition("=")
+        try:
+            value = float(written)
+        except ValueError:
+            value = math.nan
+        if not name or not 0 <= value < math.inf or (option == "--slo" and value == 0):
+            raise ControlError(f"{option} should be {form}, not {text!r}")
+        if name in values:
+            raise ControlError(f"{option} {name} stands twice; keep one")
+        values[name] = value
+    return values
+
+
+def _check_known(option: str, given: Mapping[str, float], names: Sequence[str]) -> None:
+    for name in sorted(given.keys() - set(names)):
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names) or 'no model'}"
+        raise ControlError(f"{option} {name}: the manifest serves no such model or version; {hint}")
+
+
+def _ask_model(model: ModelSettings, what_if: WhatIf, asked: Asked) -> list[str]:
+    """Adds a model's versions, and returns their names."""
+    there = _folders(model)
+    versions = _wanted(model, there)
+    if not versions:
+        asked.unplanned.append(
+            Unplanned(
+                model=model.name,
+                version=None,
+                why=f"{model.path} has no version",
+                mend=f"put one there, such as {model.path / '1'}",
+            )
+        )
+    if model.name in what_if.slos:
+        model = replace(model, slo_p99_ms=what_if.slos[model.name])
+    shares = [model.settings_of(version).traffic or 0.0 for version in versions]
+    if sum(shares) == 0:
+        shares = [1.0] * len(shares)
+    total = what_if.rates.get(model.name, RATE_PER_S)
+    names = []
+    for version, share in zip(versions, shares, strict=True):
+        name = f"{model.name}/{version}"
+        names.append(name)
+        rate = what_if.rates.get(name, total * share / sum(shares)) * what_if.scale
+        profile = _profile(model, version, there, asked)
+        if profile is None:
+            continue
+        demand = demand_of(model, version, profile, rate)
+        asked.demands.append(replace(demand, batches=((float(what_if.rows), 1.0),)))
+        asked.precisions[name] = profile.precision
+        if profile.cost is None:
+            asked.notes.append(
+                f"{name} could not be measured, since it takes no request that can be made up; "
+                f"{demand.cost.fixed_ms:g} ms a request is assumed: add assets.extra/tf_serving_warmup_requests"
+            )
+    return names
+
+
+def _folders(model: ModelSettings) -> dict[int, Path]:
+    try:
+        return numbered_folders(model.path)[0] if model.path.is_dir() else {}
+    except OSError as error:
+        raise LoadError(f"{model.path} cannot be read: {error.strerror}") from error
+
+
+def _wanted(model: ModelSettings, there: Mapping[int, Path]) -> list[int]:
+    """The versions that the manifest would serve."""
+    if model.versions.kind == "listed":
+        return [entry.version for entry in model.versions.listed]
+    return sorted(there)[-model.versions.latest :] if model.versions.kind == "latest" else sorted(there)
+
+
+def _profile(model: ModelSettings, version: int, there: Mapping[int, Path], asked: Asked) -> Profile | None:
+    """What was measured of a version; None, and a row that says so, if nothing was."""
+    why, mend = f"{model.path / str(version)} is not there", "put its folder there"
+    if version in there:
+        folder = there[version].resolve()
+        try:
+            found = _saved_profile(model, folder)
+        except LoadError as error:
+            why, mend = str(error), "mend the version's files"
+        else:
+            if found is not None:
+                return found
+            engine = f" --engine {model.engine}" if model.engine != "auto" else ""
+            threads = f" --threads {model.threads_per_session}" if model.threads_per_session > 1 else ""
+            precision = f" --precision {model.precision}" if model.precision != "fp32" else ""
+            why, mend = (
+                "it was never profiled on this machine",
+                f"corelane profile {folder}{engine}{threads}{precision}",
+            )
+    asked.unplanned.append(Unplanned(model=model.name, version=version, why=why, mend=mend))
+    return None
+
+
+def _saved_profile(model: ModelSettings, folder: Path) -> Profile | None:
+    from processor.worker import profiling
+
+    engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries, model.saved_model_tags)
+    precisions = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]
+    path = profiling.path_of(cache_folder(), engine, loaded, model.threads_per_session)
+    with contextlib.closing(profiling.ProfileFile.open_to_read(path)) as kept:
+        for precision in precisions:
+            if (found := kept.read(precision)) is not None:
+                return found
+    return None
