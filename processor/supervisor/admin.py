@@ -5,7 +5,7 @@ GET  /            the page
 GET  /v1/live     200 while the supervisor answers and does its work
 GET  /v1/ready    200 once the models answer (host.ready), until the end; 503 says which do not, and why;
                   /v1/ready/MODEL: 200 while that model answers
-GET  /v1/history  rates and latencies of the last minutes
+GET  /v1/history  rates, latencies, failures and core use by version; ?range=5m, 1h, 6h, 1d
 GET  /v1/report   what `corelane report --json` prints
 GET  /v1/events   what happened, the newest last; ?model=, ?version=, ?limit=
 GET  /v1/logs     the newest lines of the log; ?model=, ?version=, ?limit=, ?after=
@@ -93,7 +93,7 @@ def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
         return _Json({"ready": ready, **({"not_ready": why} if why else {})}, 200 if ready else 503)
 
     async def get_history(request: Request) -> Response:
-        return _Json(supervisor.scheduling.history.to_json())
+        return _Json(*orders.history(supervisor, request.query_params))
 
     async def get_page(request: Request) -> Response:
         return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": _POLICY})

@@ -48,6 +48,9 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                         for (model, number, what), count in supervisor.meters.shadows.items()
                         if (model, number) == (settings.name, report.version)
                     },
+                    "last_minute": supervisor.measures.last_minute.to_json(
+                        (settings.name, report.version), shares=_shares(supervisor, settings.name, report.version)
+                    ),
                     **_worker(supervisor, supervisor.workers.serving(settings.name, report.version), counts),
                 }
             )
@@ -70,6 +73,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "ready": supervisor.ready,
         "settled": supervisor.settled,
         "not_ready": {name: model.reason for name, model in supervisor.unready().items()},
+        "now_s": time.time(),
         "uptime_s": time.time() - supervisor.started_s,
         "cores": list(supervisor.host.cpus),
         "manifest_error": supervisor.manifest_error,
@@ -95,6 +99,12 @@ def _state(supervisor: Supervisor, model: str, report: VersionReport) -> str:
     if report.standing is Standing.AVAILABLE and not supervisor.workers.is_routed(model, report.version):
         return Standing.LOADING.value
     return report.standing.value
+
+
+def _shares(supervisor: Supervisor, model: str, version: int) -> bool:
+    """Whether a version runs on the pool's cores."""
+    placed = supervisor.scheduling.placement(model, version)
+    return placed is not None and placed["shares"]
 
 
 def _wall_s(at_ns: int | None) -> float | None:
