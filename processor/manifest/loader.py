@@ -12,6 +12,7 @@ from processor.manifest import schema
 from processor.manifest.files import read_text
 from processor.manifest.settings import HostSettings, Manifest
 from processor.model_files import real_path
+from processor.ports import is_loopback
 
 Location = tuple[str | int, ...]
 
@@ -64,6 +65,7 @@ def parse_manifest(text: str, *, source: str, base: Path) -> Manifest:
     if validated is not None:
         problems.extend(_duplicate_names(validated, lines))
         problems.extend(_queues_too_large(validated, lines))
+        problems.extend(_anybody_acts(validated.listen, lines))
     if problems:
         raise ManifestError([f"{source}:{line}: {message}" for line, message in sorted(set(problems))])
     assert validated is not None
@@ -164,6 +166,19 @@ def _queues_too_large(document: schema.Document, lines: dict[Location, int]) -> 
         for index, model in enumerate(document.models)
         if model.queue.capacity > capacity_max
     ]
+
+
+def _anybody_acts(listen: schema.Listen, lines: dict[Location, int]) -> list[tuple[int, str]]:
+    """The page may change whose calls go where only for managers, or for who is on this host."""
+    if not listen.page_actions:
+        return []
+    if listen.auth is None and not is_loopback(listen.admin):
+        need = f"listen.auth with managers, or listen.admin on loopback, not {listen.admin}"
+    elif listen.auth is not None and not listen.auth.managers:
+        need = "listen.auth.managers: the clients that may act from the page"
+    else:
+        return []
+    return [(lines["listen", "page_actions"], f"listen.page_actions: needs {need}")]
 
 
 def _dotted(location: Location) -> str:

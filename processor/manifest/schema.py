@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from processor.manifest.paths import name_problem, path_problem, rest_problem, shown
@@ -201,10 +201,14 @@ class Auth(_Strict):
     jwt: Jwt | None = Field(default=None, description="JSON Web Tokens; the subject is the client")
     managers: list[str] = Field(default_factory=list, description="clients that may load, unload and reload models")
 
+    @model_validator(mode="after")
+    def _knows_somebody(self) -> "Auth":
+        if self.api_keys is None and self.jwt is None:
+            raise _problem("needs api_keys, jwt, or both")
+        return self
+
     def to_settings(self, base: Path) -> AuthSettings:
         jwt = self.jwt
-        if self.api_keys is None and jwt is None:
-            raise _problem("needs api_keys, jwt, or both")
         return AuthSettings(
             api_keys=None if self.api_keys is None else base / self.api_keys,
             jwt=None
@@ -238,6 +242,11 @@ class Listen(_Strict):
     )
     admin: Address = Field(
         default=ListenSettings().admin, description="where `status` and `apply` call; keep it on loopback"
+    )
+    page_actions: bool = Field(
+        default=False,
+        description="true: the page of the admin port promotes, splits and rolls back, too; with auth for managers by "
+        "their key or token, without only where admin is on loopback",
     )
     message_bytes_max: int = Field(
         default=ListenSettings().message_bytes_max, ge=1024, le=2**31 - 1, description="largest request or response"

@@ -9,6 +9,7 @@ from processor.methods import Assignment
 from processor.supervisor.counts import ENDS, Counts
 from processor.supervisor.lifecycle import Phase, Standing, VersionReport
 from processor.supervisor.meters import VersionKey
+from processor.supervisor.page_actions import mode_of
 from processor.supervisor.report import core_changes
 from processor.supervisor.runtime import cpu_s, memory_bytes
 from processor.supervisor.supervisor import Supervisor
@@ -77,6 +78,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "uptime_s": time.time() - supervisor.started_s,
         "cores": list(supervisor.host.cpus),
         "manifest_error": supervisor.manifest_error,
+        "page_actions": mode_of(supervisor.manifest.listen),
         "gateways": [
             {
                 "pid": gateway.child.pid,
