@@ -20,7 +20,6 @@ GET  /metrics     for Prometheus; also as /monitoring/prometheus/metrics
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from importlib import resources
 from typing import Any
 
 import uvicorn
@@ -40,6 +39,7 @@ from processor.supervisor import orders
 from processor.supervisor.asks import metrics
 from processor.supervisor.exposition import CONTENT_TYPE
 from processor.supervisor.log_lines import LogLines
+from processor.supervisor.page import page
 from processor.supervisor.page_actions import PageActions, is_from_a_page, refusal
 from processor.supervisor.report import report
 from processor.supervisor.status import status
@@ -76,7 +76,7 @@ class _Server(uvicorn.Server):
 
 
 def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
-    page = resources.files("processor.supervisor").joinpath("page.html").read_bytes()
+    document = page()
     actions = PageActions(supervisor.manifest.listen)
 
     async def get_status(request: Request) -> Response:
@@ -100,7 +100,7 @@ def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
         return _Json(*orders.history(supervisor, request.query_params))
 
     async def get_page(request: Request) -> Response:
-        return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": _POLICY})
+        return Response(document, media_type="text/html; charset=utf-8", headers={"content-security-policy": _POLICY})
 
     async def get_metrics(request: Request) -> Response:
         return Response(await metrics(supervisor), media_type=CONTENT_TYPE)
