@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from corelane.core_map import as_page
 from processor.errors import RequestError
 from processor.supervisor.page import page
 from scheduler import Cost, Demand, Settings, allocate, uniform_host
@@ -342,6 +343,20 @@ def test_without_leave_there_is_nothing_to_press(server: Server, browser: Browse
     browser.look(server.admin)
     assert browser.count("#arms button.plain") == 0
     assert "listen.page_actions" in browser.text("#acting")
+
+
+@browser_is_here
+@pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
+def test_the_report_looks_the_same(tmp_path: Path, browser: Browser, phone: bool) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(as_page(large_report()))
+    metrics = {"width": 375 if phone else 1300, "height": 900, "deviceScaleFactor": 1, "mobile": phone}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.driver.get(file.as_uri())
+    assert browser.count(".cpu") == 128
+    assert browser.cut_off() == []
+    assert "large" in browser.text("h1")
+    browser.shot("report-phone" if phone else "report")
 
 
 def test_the_page_asks_nobody_else(server: Server) -> None:
