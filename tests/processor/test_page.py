@@ -1,5 +1,6 @@
 """The page of the admin port, in a real browser."""
 
+import contextlib
 import itertools
 import json
 import socket
@@ -58,13 +59,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         for version in (1, 2, 3):
             running.wait_state("ctr", version, "AVAILABLE")
         running.wait_state("broken", 1, "FAILED")
-        with Client(running.grpc) as client:
-            for _ in range(300):
-                client.predict("ctr", {"x": [1.0]})
-            for _ in range(20):
-                with pytest.raises(RequestError):
-                    client.predict("ctr", {"y": [1.0]}, version=1)
+        call(running)
         yield running
+
+
+def call(server: Server) -> None:
+    """Of which one in 16 has no answer."""
+    with Client(server.grpc) as client:
+        for _ in range(300):
+            client.predict("ctr", {"x": [1.0]})
+        for _ in range(20):
+            with pytest.raises(RequestError):
+                client.predict("ctr", {"y": [1.0]}, version=1)
 
 
 @pytest.fixture
@@ -73,9 +79,15 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         yield opened
 
 
-def two_versions(folder: Path) -> None:
+@contextlib.contextmanager
+def two_versions(folder: Path, listen: str) -> Iterator[Server]:
     for version in (1, 2):
         onnx_models.write_scale(folder / f"m/{version}", version)
+    (folder / "keys").write_text("ops s3cret\nads other\n")
+    with serving(folder, SPLIT, listen=listen) as server:
+        for version in (1, 2):
+            server.wait_state("m", version, "AVAILABLE")
+        yield server
 
 
 def large_report() -> dict[str, Any]:
@@ -123,8 +135,8 @@ def test_the_page_shows_what_is_served(server: Server, browser: Browser) -> None
 @browser_is_here
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_a_phone_shows_all_of_it(server: Server, browser: Browser, dark: bool) -> None:
-    facts = """[...document.querySelectorAll('tr:not(.details) > td:not(.empty)')]
-      .map(cell => cell.cellIndex + cell.lastChild.textContent).filter(text => !/[0-9.]$/.test(text)).join()"""
+    facts = """[...document.querySelectorAll('tr:not(.details) > td:not(.empty):not(.n)')]
+      .map(cell => cell.cellIndex + cell.lastChild.textContent.replace(/[0-9.]+/g, '#')).join()"""
     browser.look(server.admin, dark=dark)
     on_a_desktop = browser.js(facts)
     browser.look(server.admin, width=375, phone=True, dark=dark)
@@ -137,7 +149,7 @@ def test_a_phone_shows_all_of_it(server: Server, browser: Browser, dark: bool) -
     labels = browser.js(
         "[...document.querySelectorAll('#versions tr:first-child td:not(.empty) .name')].slice(1).map(n => n.innerText)"
     )
-    assert {"state", "role", "cores", "p99 ms"} <= set(labels), "each says what it is"
+    assert {"state", "role", "cores", "MiB"} <= set(labels), "each says what it is"
     assert all(labels)
     ground, ink = browser.js("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
     brightness = [int(colour.partition("(")[2].split(",")[0]) for colour in (ground, ink)]
@@ -182,12 +194,13 @@ def test_ranges_are_the_servers(server: Server, browser: Browser) -> None:
 
 @browser_is_here
 def test_a_version_says_why(server: Server, browser: Browser) -> None:
+    call(server)
     browser.look(server.admin)
     browser.click("#versions tr:nth-child(1) .toggle")
     details = "#versions tr:nth-child(2)"
     for word in ("onnxruntime: ", "fp32: ", "restarts", "since", "load took", "why these cores"):
         assert word in browser.text(details)
-    browser.wait_text(details, "INVALID_ARGUMENT 20")
+    browser.wait_text(details, "INVALID_ARGUMENT")
     for word in ("gateway", "queue", "run", "OK "):
         assert word in browser.text(details)
     assert " ms" in browser.text(f"{details} .why")
@@ -195,7 +208,7 @@ def test_a_version_says_why(server: Server, browser: Browser) -> None:
     assert browser.text("#versions tr:nth-child(7) .toggle") == "broken/1"
     for word in ("FAILED", "last error", "error at", "ago"):
         assert word in browser.text("#versions tr:nth-child(8)")
-    browser.js("window.looks = 0, window.previous = latest")
+    browser.js("window.previous = latest")
     browser.wait("latest !== window.previous", "another look")
     assert browser.count("#versions .details:not([hidden])") == 2, "what is open stays open"
     assert browser.cut_off() == []
@@ -265,8 +278,7 @@ def test_the_page_says_when_the_server_is_gone(tmp_path: Path, browser: Browser)
 @browser_is_here
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
 def test_acting_from_the_page(tmp_path: Path, browser: Browser, phone: bool) -> None:
-    two_versions(tmp_path)
-    with serving(tmp_path, SPLIT, listen=ACTIONS) as server:
+    with two_versions(tmp_path, ACTIONS) as server:
 
         def traffic() -> list[float]:
             return [version["traffic"] for version in server.status()["models"][0]["versions"]]
@@ -294,7 +306,7 @@ def test_acting_from_the_page(tmp_path: Path, browser: Browser, phone: bool) -> 
         browser.click("#act .go")
         browser.wait_text("#act-body", "should add up to 100, not 110")
         browser.wait("document.querySelectorAll('.share').length === 2", "another try")
-        browser.type("[data-version='1']", "70")
+        assert browser.js("document.querySelector(\"[data-version='1']\").value") == "70", "what was typed is kept"
         browser.type("[data-version='2']", "30")
         browser.click("#act .go")
         browser.wait("document.getElementById('preview') !== null", "the preview")
@@ -316,9 +328,7 @@ def test_acting_from_the_page(tmp_path: Path, browser: Browser, phone: bool) -> 
 
 @browser_is_here
 def test_a_manager_acts_with_a_key(tmp_path: Path, browser: Browser) -> None:
-    two_versions(tmp_path)
-    (tmp_path / "keys").write_text("ops s3cret\nads other\n")
-    with serving(tmp_path, SPLIT, listen=WITH_KEY) as server:
+    with two_versions(tmp_path, WITH_KEY) as server:
         browser.look(server.admin)
         browser.click("[data-model=m] button.plain")
         browser.wait("document.getElementById('key') !== null", "it asks for a key")
@@ -406,6 +416,8 @@ def test_ranges_that_are_none(server: Server, span: str) -> None:
 
 
 def test_the_server_says_what_became_of_calls(server: Server) -> None:
+    call(server)
+
     def minute() -> Any:
         version = server.version("ctr", 1)["last_minute"]
         return version if version and version["calls"] else None

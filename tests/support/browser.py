@@ -71,9 +71,10 @@ class Browser:
         return wait_until(lambda: self.js(script), f"{what}: {script}", PATIENCE_S)
 
     def wait_text(self, selector: str, words: str) -> None:
-        wait_until(
-            lambda: words in self.text(selector), f"{words} in {selector}, not {self.text(selector)}", PATIENCE_S
-        )
+        try:
+            wait_until(lambda: words in self.text(selector), f"{words} in {selector}", PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it has {self.text(selector)}") from None
 
     def answer(self, path: str, document: Any) -> None:
         """From the next page on, `path` is answered with this, and not by the server."""

@@ -5,7 +5,7 @@ let acting = null;
 function act(name) {
   const model = latest.status.models.find(found => found.name === name);
   if (!model) return;
-  acting = {model, action: "promote"};
+  acting = {model, action: "promote", asked: {}};
   $("act-title").textContent = "Whose calls go where: " + name;
   choose();
   $("act").showModal();
@@ -50,15 +50,16 @@ async function choose(problem) {
   ]);
 }
 
-async function inputsOf({model, action}) {
+async function inputsOf({model, action, asked}) {
   const listed = model.versions.filter(version => version.traffic !== null || version.shadow || model.versions.length > 1);
   if (action === "promote") {
     const select = make("select", listed.map(version => make("option", version.version + (version.label ? " (" + version.label + ")" : ""), {value: version.version})), {id: "version"});
+    if (asked.version !== undefined) select.value = asked.version;
     return make("label", ["version", select]);
   }
   if (action === "split") {
     return listed.map(version => make("label", ["version " + version.version + (version.label ? " (" + version.label + ")" : "") + ", %",
-      make("input", null, {type: "number", min: 0, max: 100, step: "any", class: "share", "data-version": version.version, value: version.traffic || 0})]));
+      make("input", null, {type: "number", min: 0, max: 100, step: "any", class: "share", "data-version": version.version, value: (asked.shares || {})[version.version] ?? (version.traffic || 0)})]));
   }
   try {
     const {earlier} = await get("/v1/traffic/" + encodeURIComponent(model.name));
@@ -77,6 +78,7 @@ function bodyOf(model, action) {
   if (action === "split") body.shares = Object.fromEntries([...document.querySelectorAll(".share")].map(input => [input.dataset.version, Number(input.value)]));
   // The newest is what a plain rollback returns to; that one is forgotten then, and not kept twice.
   if (action === "rollback" && $("back") && $("back").value !== "1") body.back = Number($("back").value);
+  acting.asked = body;
   return body;
 }
 

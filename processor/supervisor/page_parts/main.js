@@ -1,5 +1,5 @@
-// The loop: what the server says, drawn every two seconds while anybody looks.
-const LOOK_MS = 2000;
+// The loop: what the server says, drawn every two seconds while anybody looks; less often where it takes the server long.
+const LOOK_MS = 2000, PATIENCE = 10;
 let latest = null, past_at = 0;
 
 async function get(path) {
@@ -54,8 +54,9 @@ async function attempt(task) {
 }
 
 async function always() {
+  const begun = Date.now();
   if (!document.hidden || !latest) await attempt(look);
-  setTimeout(always, LOOK_MS);
+  setTimeout(always, Math.max(LOOK_MS, PATIENCE * (Date.now() - begun)));
 }
 
 document.addEventListener("visibilitychange", () => { if (!document.hidden) attempt(look); });

@@ -32,10 +32,10 @@ function cellsOf(name, version, plan) {
     role: term(version.role),
     engine: version.engine && version.engine + ", " + version.precision,
     cores: plan && make("span", [cores, ` (${version.sessions} session${version.sessions === 1 ? "" : "s"})`].flat()),
-    rate: plan && short(plan.rate_per_s), p50: plan && short(plan.measured.p50_ms),
-    p99: make("span", plan ? short(plan.measured.p99_ms) : "–", missed ? {class: "no"} : {}),
+    rate: plan && short(plan.rate_per_s), p50: plan && plan.measured.p50_ms !== null ? short(plan.measured.p50_ms) : null,
+    p99: plan && plan.measured.p99_ms !== null ? make("span", short(plan.measured.p99_ms), missed ? {class: "no"} : {}) : null,
     slo: plan && plan.slo_p99_ms,
-    failed: minute && make("span", minute.calls ? percent(minute.failed, minute.calls) : "–", minute.failed ? {class: "no"} : {}),
+    failed: minute && minute.calls ? make("span", percent(minute.failed, minute.calls), minute.failed ? {class: "no"} : {}) : null,
     memory: version.memory_bytes && Math.round(version.memory_bytes / 1048576),
   };
 }
