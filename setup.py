@@ -145,7 +145,7 @@ setup(
         "configs": ["*.yaml", "*.json", "*.service", "Containerfile", "kubernetes/*.yaml"],
         "kernels": ["*.pyi", "py.typed"],
         "processor": ["*.pyi", "py.typed"],
-        "processor.supervisor": ["page.html"],
+        "processor.supervisor": ["page_parts/*"],
         "processor.wire": ["descriptors.binpb", "proto/*.proto"],
         "corelane": ["py.typed"],
         "scheduler": ["*.pyi", "py.typed"],

@@ -2,11 +2,12 @@
 
 import html
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from corelane.terminal import table
+from processor.supervisor.page import look
 from scheduler import core_list
 from scheduler.numbers import amount, figure
 
@@ -136,82 +137,85 @@ def _clock(at_s: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at_s))
 
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1100px; padding: 1rem; }
-h1 { font-size: 1.3rem } h2 { font-size: 1.05rem; margin-top: 1.6rem }
-.wide { overflow-x: auto }
-table { border-collapse: collapse; white-space: nowrap; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line) }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
-.no { color: #c0392b; font-weight: 600 }
-.node { display: flex; flex-wrap: wrap; gap: .6rem; margin: .4rem 0 }
-.group { display: flex; flex-wrap: wrap; gap: 2px; padding: 3px; border: 1px solid var(--line); border-radius: 4px }
-.cpu { width: 1.9rem; height: 1.9rem; font-size: .7rem; border-radius: 3px; display: grid; place-items: center;
-  color: #111 }
-.key { display: inline-flex; align-items: center; gap: .3rem; margin-right: 1rem }
-.key i { width: .9rem; height: .9rem; border-radius: 3px }
-li { margin: .2rem 0 }
-"""
+_SERIES = 10  # colours that the styles have for versions
 
 
 def as_page(report: dict[str, Any]) -> str:
-    """HTML with everything in it."""
-    threads = report["host"]["map"]
-    owners = list(dict.fromkeys(thread["owner"] for thread in threads))
-    names = [name for name in owners if name not in ("", "pool", "reserve")]
-    colours = {name: f"hsl({index * 360 // max(1, len(names))} 65% 72%)" for index, name in enumerate(names)}
-    colours |= {"pool": "hsl(0 0% 78%)", "reserve": "hsl(45 25% 60%)", "": "hsl(0 0% 94%)"}
-    keys = "".join(
-        f'<span class="key"><i style="background:{colours[name]}"></i>{html.escape(name or "free")}</span>'
-        for name in (*names, *(name for name in ("pool", "reserve", "") if name in owners))
-    )
+    """HTML with everything in it, which looks as the admin port's page does."""
+    host = report["host"]
     reasons = [f"{entry['model']}/{entry['version']}: {entry['why']}" for entry in report["versions"]]
     reasons += _of_all(report)
     events = [f"{_clock(event['at_s'])} {event['reason']}" for event in reversed(report["events"])]
-    host = report["host"]
+    name = f" on {host['name']}" if host.get("name") else ""
     return "".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Corelane: cores</title>',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<style>{_STYLE}</style></head><body><h1>Core allocation</h1>",
-            f"<p>{host['cores']} cores to use: {html.escape(host['description'])}</p>",
+            f"<style>{look()}</style></head><body><header><h1>Core allocation{html.escape(name)}</h1>",
+            f'<span class="dim">{host["cores"]} cores to use: {html.escape(host["description"])}</span></header><main>',
             _list("Problems", report["problems"], "no"),
-            f"<h2>Cores</h2>{''.join(_page_map(threads, colours))}<p>{keys}</p>",
-            f'<h2>Versions</h2><div class="wide">{_page_table(report)}</div>',
-            *(f"<p>{html.escape(note)}</p>" for note in _notes(report)),
+            f'<section class="wide"><h2>Cores</h2>{_page_map(host["map"])}</section>',
+            f'<section class="wide"><h2>Versions</h2>{_page_table(report)}'
+            f"{''.join(f'<p>{html.escape(note)}</p>' for note in _notes(report))}</section>",
             _list("Why", reasons),
             _list("Changes", events),
-            "</body></html>\n",
+            "</main></body></html>\n",
         ]
     )
 
 
-def _page_map(threads: Sequence[dict[str, Any]], colours: dict[str, str]) -> Iterator[str]:
+def _page_map(threads: Sequence[dict[str, Any]]) -> str:
+    owners = list(dict.fromkeys(thread["owner"] for thread in threads))
+    names = [name for name in owners if name not in ("", "pool", "reserve")]
+    colours = {name: f"var(--series-{index % _SERIES})" for index, name in enumerate(names)}
+    colours |= {"pool": "var(--owner-pool)", "reserve": "var(--owner-reserve)", "": "var(--owner-free)"}
+    parts = []
     for (socket, node), in_node in groupby(threads, key=lambda thread: (thread["socket"], thread["node"])):
-        yield f'<div>socket {socket}, node {node}</div><div class="node">'
+        parts.append(f'<div class="node"><div class="dim">socket {socket}, node {node}</div><div class="groups">')
         for _, group in groupby(in_node, key=lambda thread: thread["cache"]):
-            cells = "".join(
-                f'<div class="cpu" style="background:{colours[thread["owner"]]}" '
-                f'title="core {thread["cpu"]}: {html.escape(thread["owner"] or "free")}">{thread["cpu"]}</div>'
-                for thread in group
-            )
-            yield f'<div class="group">{cells}</div>'
-        yield "</div>"
+            parts.append(f'<div class="group">{"".join(_cell(thread, colours) for thread in group)}</div>')
+        parts.append("</div></div>")
+    keys = "".join(
+        f'<span><span class="swatch" style="--owner:{colours[name]}"></span>{html.escape(name or "free")}: '
+        f"{_cores_of(threads, name)}</span>"
+        for name in (*names, *(name for name in ("pool", "reserve", "") if name in owners))
+    )
+    return f'{"".join(parts)}<div class="legend">{keys}</div>'
+
+
+def _cores_of(threads: Sequence[dict[str, Any]], owner: str) -> str:
+    return core_list(sorted(thread["cpu"] for thread in threads if thread["owner"] == owner)).replace(",", ", ")
+
+
+def _cell(thread: dict[str, Any], colours: Mapping[str, str]) -> str:
+    owner, busy = thread["owner"], thread.get("busy")
+    used = "" if busy is None else f", {busy:.0%} busy"
+    style = f"--owner:{colours[owner]};--busy:{busy or 0:.0%}"
+    title = f"core {thread['cpu']}: {html.escape(owner or 'free')}{used}"
+    free = "" if owner else ' class="free"'
+    return f'<div class="cpu" style="{style}" title="{title}"><span{free}>{thread["cpu"]}</span><i></i></div>'
 
 
 def _page_table(report: dict[str, Any]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in _HEADER)
+    names = [*_HEADER]
+    for index in (_HEADER.index("measured"), len(_HEADER) - 1 - _HEADER[::-1].index("measured")):
+        names[index] = names[index - 1].replace("predicted", "measured")
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = []
     for entry in report["versions"]:
         missed = ' class="no"' if entry["slo_met"] is False else ""
-        cells = ["-" if cell is None else html.escape(str(cell)) for cell in _cells(entry)]
-        rows.append(f"<tr{missed}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        cells = "".join(_page_cell(name, cell) for name, cell in zip(names, _cells(entry), strict=True))
+        rows.append(f"<tr{missed}>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _page_cell(name: str, cell: Any) -> str:
+    kind, text = (' class="empty"', "-") if cell is None else ("", html.escape(str(cell)).replace(",", ",<wbr>"))
+    return f'<td{kind}><span class="name">{html.escape(name)}</span><span>{text}</span></td>'
 
 
 def _list(title: str, items: Sequence[str], kind: str = "") -> str:
     if not items:
         return ""
-    found = "".join(f'<li class="{kind}">{html.escape(item)}</li>' for item in items)
-    return f"<h2>{title}</h2><ul>{found}</ul>"
+    lines = "".join(f'<li class="{kind}">{html.escape(item)}</li>' for item in items)
+    return f'<section class="wide"><h2>{title}</h2><ul>{lines}</ul></section>'

@@ -1,5 +1,6 @@
 """Taking the server's port before any gateway starts."""
 
+import ipaddress
 import socket
 
 from processor.errors import StartError
@@ -47,6 +48,15 @@ class ReservedPort:
 def with_port(address: str, bound: socket.socket) -> str:
     """The address with the port that a socket bound to it really has."""
     return f"{address.rpartition(':')[0]}:{bound.getsockname()[1]}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether nobody on another host reaches host:port."""
+    host = endpoint_of(address)[1][0]
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def endpoint_of(address: str) -> tuple[socket.AddressFamily, tuple[str, int]]:

@@ -61,7 +61,7 @@ class Access:
             return peer
         name = self._authenticated(headers)
         if manages and name not in self._managers:
-            raise PermissionRefused(f"client {name} may not load, unload or reload models; see listen.auth.managers")
+            raise PermissionRefused(f"client {name} may not change what is served; see listen.auth.managers")
         return name
 
     def admit(self, client: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from processor.errors import ManifestProblem
 from processor.manifest.settings import MESSAGE_BYTES_MAX, QUEUE_CAPACITY_MAX, ListenSettings, QueueSettings
 from processor.manifest.yaml_tree import Location, Tree
+from processor.ports import is_loopback
 
 _ADDRESSABLE_BYTES = 1 << 45
 _PORTS = ("grpc", "http", "admin")
@@ -17,7 +18,7 @@ _LOOPBACK = {"localhost", "127.0.0.1"}
 
 
 def problems(tree: Tree) -> list[ManifestProblem]:
-    return [*_equal_names(tree), *_equal_ports(tree), *_queues_too_large(tree)]
+    return [*_equal_names(tree), *_equal_ports(tree), *_queues_too_large(tree), *_anybody_acts(tree)]
 
 
 def _models(tree: Tree) -> Iterator[tuple[Location, dict[str, Any]]]:
@@ -82,6 +83,19 @@ def _queues_too_large(tree: Tree) -> Iterator[ManifestProblem]:
                 f"{capacity} messages of listen.message_bytes_max ({message_bytes_max}) cannot be addressed; "
                 f"at most {capacity_max} can",
             )
+
+
+def _anybody_acts(tree: Tree) -> Iterator[ManifestProblem]:
+    """The page may change whose calls go where only for managers, or for who is on this host."""
+    here = ("listen", "page_actions")
+    if tree.value(here) is not True:
+        return
+    admin = tree.value(("listen", "admin")) if tree.has(("listen", "admin")) else ListenSettings().admin
+    if not tree.has(("listen", "auth")):
+        if isinstance(admin, str) and admin.rpartition(":")[2].isdecimal() and not is_loopback(admin):
+            yield tree.problem(here, f"needs listen.auth with managers, or listen.admin on loopback, not {admin}")
+    elif not tree.value(("listen", "auth", "managers")):
+        yield tree.problem(here, "needs listen.auth.managers: the clients that may act from the page")
 
 
 def _count(value: Any, default: int, most: int) -> int:

@@ -103,6 +103,11 @@ class Listen(Strict):
     admin: Address = Field(
         default=ListenSettings().admin, description="where `status` and `apply` call; keep it on loopback"
     )
+    page_actions: bool = Field(
+        default=False,
+        description="true: the page of the admin port promotes, splits and rolls back, too; with auth for managers by "
+        "their key or token, without only where admin is on loopback",
+    )
     message_bytes_max: int = Field(
         default=ListenSettings().message_bytes_max,
         ge=1024,

@@ -62,6 +62,7 @@ class ListenSettings:
     grpc_socket: Path | None = None
     http: str | None = "127.0.0.1:8501"
     admin: str = "127.0.0.1:8502"
+    page_actions: bool = False
     message_bytes_max: int = 64 * 1024 * 1024
     connections_max: int | None = None
     http_idle_s: float = 620.0

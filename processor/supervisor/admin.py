@@ -5,25 +5,22 @@ GET  /            the page
 GET  /v1/live     200 while the supervisor answers and does its work
 GET  /v1/ready    200 once the models answer (host.ready), until the end; 503 says which do not, and why;
                   /v1/ready/MODEL: 200 while that model answers
-GET  /v1/history  rates and latencies of the last minutes
+GET  /v1/history  rates, latencies, failures and core use by version; ?range=5m, 1h, 6h, 1d
 GET  /v1/report   what `corelane report --json` prints
 GET  /v1/events   what happened, the newest last; ?model=, ?version=, ?limit=
 GET  /v1/logs     the newest lines of the log; ?model=, ?version=, ?limit=, ?after=
 GET  /v1/traffic/MODEL  the earlier splits, which `rollback` can go back to
 POST /v1/traffic  {"action": "promote" | "rollback" | "split", "model", "version", "shares": {version: percent}, "back"}
 POST /v1/apply    {"manifest": text, "base": folder, "source": name, "yes"}; 409 and {"problems": [...]} if refused
-                  Both POSTs take "by", who asks, and "dry_run": only say what would change
+                  Both POSTs take "by", who asks, and "dry_run": only say what would change; a page in a browser may
+                  only post to /v1/traffic, from this address, as listen.page_actions allows
 GET  /metrics     for Prometheus; also as /monitoring/prometheus/metrics
 """
 
 import contextlib
-import ipaddress
 import json
-import socket
 from collections.abc import Awaitable, Callable, Iterator
-from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -35,12 +32,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from processor.errors import RequestError
 from processor.http_server import BoundedConfig, Bounds
 from processor.manifest.files import BYTES_MAX
 from processor.supervisor import orders
 from processor.supervisor.asks import metrics
 from processor.supervisor.exposition import CONTENT_TYPE
 from processor.supervisor.log_lines import LogLines
+from processor.supervisor.page import page
+from processor.supervisor.page_actions import PageActions, is_from_a_page, refusal
 from processor.supervisor.report import report
 from processor.supervisor.status import status
 from processor.supervisor.supervisor import Supervisor
@@ -51,7 +51,10 @@ _IDLE_S = 75.0
 # JSON writes a character of a manifest with up to two bytes, as a rule.
 _BODY_BYTES_MAX = 2 * BYTES_MAX
 # The page has everything in itself, and asks nobody but us.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 _Order = Callable[[Supervisor, Any, str], Awaitable[orders.Answer]]
@@ -73,7 +76,8 @@ class _Server(uvicorn.Server):
 
 
 def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
-    page = resources.files("processor.supervisor").joinpath("page.html").read_bytes()
+    document = page()
+    actions = PageActions(supervisor.manifest.listen)
 
     async def get_status(request: Request) -> Response:
         return _Json(status(supervisor))
@@ -93,10 +97,10 @@ def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
         return _Json({"ready": ready, **({"not_ready": why} if why else {})}, 200 if ready else 503)
 
     async def get_history(request: Request) -> Response:
-        return _Json(supervisor.scheduling.history.to_json())
+        return _Json(*orders.history(supervisor, request.query_params))
 
     async def get_page(request: Request) -> Response:
-        return Response(page, media_type="text/html; charset=utf-8", headers={"content-security-policy": _POLICY})
+        return Response(document, media_type="text/html; charset=utf-8", headers={"content-security-policy": _POLICY})
 
     async def get_metrics(request: Request) -> Response:
         return Response(await metrics(supervisor), media_type=CONTENT_TYPE)
@@ -121,7 +125,16 @@ def application(supervisor: Supervisor, lines: LogLines) -> Starlette:
             body = await _json(request)
         except ValueError as error:
             return _Json({"problems": [f"the body should be JSON: {error}"]}, 400)
-        return _Json(*await order(supervisor, body, request.client.host if request.client else "a socket"))
+        host = request.client.host if request.client else "a socket"
+        if is_from_a_page(request.headers):
+            try:
+                by = await actions.name_of(request.headers, host)
+            except RequestError as error:
+                return _Json({"problems": [str(error)]}, error.http_status)
+            except TimeoutError:
+                return _Json({"problems": ["the file system of the keys does not answer"]}, 503)
+            body = {**body, "by": by} if isinstance(body, dict) else body
+        return _Json(*await order(supervisor, body, host))
 
     return Starlette(
         routes=[
@@ -167,36 +180,15 @@ def _problem(request: Request, error: Exception) -> Response:
 
 
 class _OwnPagesOnly:
-    """Keeps other sites' pages in an operator's browser from what this address offers: they can only send what is no
-    JSON without asking first, and come by a name that is not this host's (DNS rebinding)."""
+    """Keeps other sites' pages in an operator's browser from what this address offers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            problem = ""
-            if scope["method"] == "POST" and not headers.get("content-type", "").startswith("application/json"):
-                problem = "send JSON, and say so: Content-Type: application/json"
-            elif not _is_address(headers.get("host", "")):
-                problem = "ask by an address or as localhost, not by another name"
-            if problem:
-                await _Json({"problems": [problem]}, 403)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def _is_address(host: str) -> bool:
-    """Whether a Host header has an IP address, localhost, or this machine's own name."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if name in ("", "localhost", socket.gethostname().lower()):
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
+        is_request = scope["type"] == "http"
+        problem = refusal(scope["method"], scope["path"], Headers(scope=scope)) if is_request else ""
+        await (_Json({"problems": [problem]}, 403) if problem else self._app)(scope, receive, send)
 
 
 def admin_server(supervisor: Supervisor, lines: LogLines) -> uvicorn.Server:

@@ -14,6 +14,7 @@ from processor.manifest.changes import changes, check_applicable
 from processor.manifest.paths import path_problem
 from processor.supervisor import tasks
 from processor.supervisor.events import KEPT_MAX
+from processor.supervisor.history import RANGES_S
 from processor.supervisor.log_lines import KEPT_MAX as log_kept_max
 from processor.supervisor.log_lines import LogLines
 from processor.supervisor.status import status
@@ -118,6 +119,14 @@ def events(supervisor: Supervisor, query: Mapping[str, str]) -> Answer:
         return {"problems": [str(error)]}, 400
     latest = supervisor.events.latest(limit or 0, query.get("model", ""), version)
     return {"events": [event.to_json() for event in latest]}, 200
+
+
+def history(supervisor: Supervisor, query: Mapping[str, str]) -> Answer:
+    """What `History.to_json` has of a `range`."""
+    span = query.get("range", "5m")
+    if span not in RANGES_S:
+        return {"problems": [f"range should be one of {', '.join(RANGES_S)}, not {span}"]}, 400
+    return supervisor.measures.history.to_json(span), 200
 
 
 def log_lines(lines: LogLines, query: Mapping[str, str]) -> Answer:

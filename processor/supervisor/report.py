@@ -1,5 +1,6 @@
 """The core-allocation report of the running server: the plan, and what its channels have measured."""
 
+import socket
 from typing import Any
 
 from processor.supervisor.events import Events, Kind
@@ -12,7 +13,8 @@ _CHANGES_MAX = 100
 
 
 def report(supervisor: Supervisor) -> dict[str, Any]:
-    """As `scheduler.report` describes it. Latencies are of the last half minute, on the server."""
+    """As `scheduler.report` describes it, with the host's `name`, and of each hardware thread how `busy` it is, from 0
+    to 1, whoever uses it. Latencies are of the last half minute, on the server."""
     measured = {}
     for worker, served in supervisor.served():
         meter = supervisor.scheduling.meter(served.instance)
@@ -23,11 +25,14 @@ def report(supervisor: Supervisor) -> dict[str, Any]:
             memory_bytes=memory_bytes(worker.child.pid),
         )
     if supervisor.manifest.host.scheduler == "disabled":
-        return {
-            **to_report(supervisor.host, None, {}),
-            "problems": ["host.scheduler is disabled: sessions run on any core"],
-        }
-    return to_report(supervisor.host, supervisor.scheduling.plan, measured, core_changes(supervisor.events))
+        document = to_report(supervisor.host, None, {})
+        document["problems"] = ["host.scheduler is disabled: sessions run on any core"]
+    else:
+        document = to_report(supervisor.host, supervisor.scheduling.plan, measured, core_changes(supervisor.events))
+    document["host"]["name"] = socket.gethostname()
+    for thread in document["host"]["map"]:
+        thread["busy"] = supervisor.measures.core_use.busy.get(thread["cpu"])
+    return document
 
 
 def core_changes(events: Events) -> list[tuple[float, str]]:

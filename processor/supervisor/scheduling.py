@@ -19,7 +19,6 @@ from processor import control
 from processor.manifest import Manifest
 from processor.supervisor.demands import DemandMeter, demand_of
 from processor.supervisor.events import Events, Kind
-from processor.supervisor.history import History
 from scheduler import Host, Plan, Profile, Settings, core_list
 from scheduler.replan import Standing, consider
 
@@ -60,7 +59,6 @@ class Scheduling:
         self.host = host
         self._events = events
         self.changes = 0
-        self.history = History()
         self.standing: Standing | None = None
         self.settings = Settings()
         self._meters: dict[int, DemandMeter] = {}
@@ -78,9 +76,7 @@ class Scheduling:
         now_s = time.monotonic()
         self._meters = {one.instance: self.meter(one.instance) for one in served}
         for one in served:
-            meter = self._meters[one.instance]
-            meter.read(one.statistics, now_s)
-            self.history.note(f"{one.model}/{one.version}", meter)
+            self._meters[one.instance].read(one.statistics, now_s)
 
     def update(self, served: Sequence[Served], manifest: Manifest, gateway_cpu_s: float) -> None:
         """Plans anew from what was observed. If cores change hands, there is an event."""

@@ -9,6 +9,7 @@ from processor.methods import Assignment
 from processor.supervisor.counts import ENDS, Counts
 from processor.supervisor.lifecycle import Phase, Standing, VersionReport
 from processor.supervisor.meters import VersionKey
+from processor.supervisor.page_actions import mode_of
 from processor.supervisor.report import core_changes
 from processor.supervisor.runtime import cpu_s, memory_bytes
 from processor.supervisor.supervisor import Supervisor
@@ -48,6 +49,9 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
                         for (model, number, what), count in supervisor.meters.shadows.items()
                         if (model, number) == (settings.name, report.version)
                     },
+                    "last_minute": supervisor.measures.last_minute.to_json(
+                        (settings.name, report.version), shares=_shares(supervisor, settings.name, report.version)
+                    ),
                     **_worker(supervisor, supervisor.workers.serving(settings.name, report.version), counts),
                 }
             )
@@ -70,9 +74,11 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "ready": supervisor.ready,
         "settled": supervisor.settled,
         "not_ready": {name: model.reason for name, model in supervisor.unready().items()},
+        "now_s": time.time(),
         "uptime_s": time.time() - supervisor.started_s,
         "cores": list(supervisor.host.cpus),
         "manifest_error": supervisor.manifest_error,
+        "page_actions": mode_of(supervisor.manifest.listen),
         "gateways": [
             {
                 "pid": gateway.child.pid,
@@ -95,6 +101,12 @@ def _state(supervisor: Supervisor, model: str, report: VersionReport) -> str:
     if report.standing is Standing.AVAILABLE and not supervisor.workers.is_routed(model, report.version):
         return Standing.LOADING.value
     return report.standing.value
+
+
+def _shares(supervisor: Supervisor, model: str, version: int) -> bool:
+    """Whether a version runs on the pool's cores."""
+    placed = supervisor.scheduling.placement(model, version)
+    return placed is not None and placed["shares"]
 
 
 def _wall_s(at_ns: int | None) -> float | None:

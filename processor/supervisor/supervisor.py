@@ -33,6 +33,7 @@ from processor.supervisor.folders import ModelFolder
 from processor.supervisor.gateways import Gateways, kinds_of
 from processor.supervisor.heartbeats import Heartbeats, Watched
 from processor.supervisor.lifecycle import Limits, Phase, WantedModel
+from processor.supervisor.measures import Measures
 from processor.supervisor.meters import Meters
 from processor.supervisor.readiness import Unready
 from processor.supervisor.route_table import route_table
@@ -76,6 +77,7 @@ class Supervisor:
         self.notifier = Notifier()
         self.faults = Faults()
         self.meters = Meters()
+        self.measures = Measures()
         self.traffic = Traffic(manifest_path, events, splits)
         self.routes: dict[str, ModelRoute] = {}  # as they were published last
         self.unloaded: dict[str, ModelSettings] = {}  # by a client; the manifest had them
@@ -259,15 +261,13 @@ class Supervisor:
                 "the heartbeats": lambda: self._heartbeats.tick(self._watched()),
             }
             if tick % _PLAN_TICKS == 0:
-                steps["the core allocation"] = self._schedule
+                steps |= {"the core allocation": self._schedule, "the measures": lambda: self.measures.take(self)}
             steps["the reconciliation"] = self._reconcile_now
             # systemd hears of us as long as we do our work, and not just because the loop turns.
             done = [self.faults.ran(name, step) for name, step in steps.items()]
-            if all(done):
-                self._failed_ticks = 0
+            self._failed_ticks = 0 if all(done) else self._failed_ticks + 1
+            if self._failed_ticks == 0:
                 self.notifier.alive()
-            else:
-                self._failed_ticks += 1
 
     def _watched(self) -> list[Watched]:
         """A worker that loads is not judged by its answers: `load_timeout_s` does that."""
@@ -386,11 +386,10 @@ class Supervisor:
     async def done(self, names: Collection[str], limit_s: float) -> None:
         """Returns when every version of these models that should be served is, from what is in their folders now, or
         has failed for good; after `limit_s` in any case."""
-        workers = self.workers
 
         def all_done() -> bool:
-            models = [model for model in self.wanted() if model.name in names]
-            return all(lifecycle.is_done(model, workers.instances, workers.troubles) for model in models)
+            instances, troubles = self.workers.instances, self.workers.troubles
+            return all(lifecycle.is_done(m, instances, troubles) for m in self.wanted() if m.name in names)
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):

@@ -43,7 +43,7 @@ def test_keys(tmp_path: Path) -> None:
     assert not access.is_open
     assert access.identify(headers(x_api_key="first"), "peer", manages=False) == "ads"
     assert access.identify(headers(authorization="Bearer second"), "peer", manages=True) == "feeds"
-    with pytest.raises(PermissionRefused, match="client ads may not load"):
+    with pytest.raises(PermissionRefused, match="client ads may not change"):
         access.identify(headers(x_api_key="first"), "peer", manages=True)
     for wrong in ({}, {"authorization": "Basic first"}, {"x_api_key": ""}):
         with pytest.raises(Unauthenticated, match="send an API key or a token"):

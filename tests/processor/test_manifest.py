@@ -161,6 +161,35 @@ def test_documents_that_are_no_manifest(text: str, problem: str) -> None:
     assert any(line.startswith(problem) for line in problems), problems
 
 
+@pytest.mark.parametrize(
+    ("listen", "problem"),
+    [
+        ("page_actions: true", ""),
+        ("page_actions: true, admin: '[::1]:8502'", ""),
+        ("page_actions: true, auth: {api_keys: keys, managers: [ops]}, admin: '0.0.0.0:8502'", ""),
+        ("page_actions: false, admin: '0.0.0.0:8502'", ""),
+        (
+            "page_actions: true, admin: '0.0.0.0:8502'",
+            "m.yaml:2: listen.page_actions: needs listen.auth with managers, or listen.admin on loopback, "
+            "not 0.0.0.0:8502",
+        ),
+        (
+            "page_actions: true, auth: {api_keys: keys}",
+            "m.yaml:2: listen.page_actions: needs listen.auth.managers: the clients that may act from the page",
+        ),
+        ("auth: {managers: [ops]}", "m.yaml:2: listen.auth: needs api_keys, jwt, or both"),
+    ],
+)
+def test_who_may_act_has_to_be_known(listen: str, problem: str) -> None:
+    text = f"models: []\nlisten: {{{listen}}}"
+    if not problem:
+        parse(text)
+        return
+    with pytest.raises(ManifestError) as caught:
+        parse(text)
+    assert caught.value.problems == [problem]
+
+
 def test_all_problems_are_told_at_once_in_order() -> None:
     problems = problems_of("models:\n  - name: a\n    sessions: x\n    queue: {capacity: 0}\n    dispatch: random\n")
     assert [line.split(":")[1] for line in problems] == ["2", "3", "4", "5"]

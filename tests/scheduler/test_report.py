@@ -64,7 +64,7 @@ class _Checker(HTMLParser):
         self.outside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "wbr"):
             self.open.append(tag)
         self.cells += ("class", "cpu") in attrs
         self.outside += [value or "" for name, value in attrs if name in ("src", "href")]
