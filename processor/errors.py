@@ -22,6 +22,7 @@
         ├── Unavailable       the version is loading or restarting, or the server is stopping
         ├── ModelsNotAvailable  models that a client asked to load did not become available
         ├── NotSupported      the server does not offer this call
+        │   └── FixedSetting    ... since the manifest or the environment sets what it would change
         ├── Unauthenticated   the caller does not say who it is, or cannot prove it
         ├── PermissionRefused  the caller may not do this
         └── EngineFailed      the engine could not run a valid request
@@ -195,6 +196,12 @@ class NotSupported(RequestError):
 
     grpc_code = "UNIMPLEMENTED"
     http_status = 501
+
+
+class FixedSetting(NotSupported):
+    """A client would change what the manifest or the environment sets."""
+
+    http_status = 400
 
 
 class Unauthenticated(RequestError):

@@ -18,7 +18,7 @@ measured, a map of the cores, a sentence for each decision, and the last changes
   corelane report --json | jq '.versions[] | {model, version, cpus, why}'
   corelane report --html cores.html      one page with everything in it, the core map drawn
 
-The JSON's schema is described in scheduler/report.py; its number is in `schema`.
+The JSON is described in docs/api.md; the number of its form is in `schema`.
 """
 
 

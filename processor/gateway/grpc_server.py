@@ -88,7 +88,7 @@ class GrpcGateway(Gateway):
     def on_routes(self) -> None:
         """Health: overall, and of each model by its name."""
         statuses = {name: self.router.is_serving(model) for name, model in self.router.models().items()}
-        self._health.replace({**statuses, health.OVERALL: self.is_ready()})
+        self._health.replace({**statuses, health.OVERALL: not self.unready()})
 
     def pass_beat(self, answer: Callable[[], None]) -> None:
         """By a thread of the calls, when the thread that hands them their calls polls for more."""
@@ -120,7 +120,9 @@ class GrpcGateway(Gateway):
         services = {
             prediction_service.SERVICE: prediction_service.handlers(how),
             model_service.SERVICE: model_service.handlers(self.router, self.ask),
-            inference_service.SERVICE: inference_service.handlers(how, self.signatures, self.ask, self.is_ready),
+            inference_service.SERVICE: inference_service.handlers(
+                how, self.signatures, self.facts, self.ask, self.unready, self.settings["traces"]
+            ),
             health.SERVICE: self._health.handlers(),
         }
         services[REFLECTION] = Reflection((*services, REFLECTION)).handlers(Streams("reflections", _REFLECTIONS_MAX))

@@ -1,5 +1,6 @@
 """tensorflow.serving.ModelService: the states of versions, and changing what is served."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -8,6 +9,7 @@ from processor.errors import InvalidRequest, ModelNotFound
 from processor.gateway.asking import Ask
 from processor.gateway.grpc_calls import answering, answering_in_time
 from processor.gateway.router import Router
+from processor.routes import VersionRoute
 from processor.wire import messages
 
 SERVICE = "tensorflow.serving.ModelService"
@@ -67,6 +69,11 @@ def status(router: Router, request: Any) -> Any:
     if not versions:
         why = f": {model.problem}" if model and model.problem else ""
         raise ModelNotFound(f"Could not find any versions of model {spec.name}{why}")
+    return states(versions)
+
+
+def states(versions: Sequence[VersionRoute]) -> Any:
+    """A GetModelStatusResponse of these versions."""
     response = messages.GetModelStatusResponse()
     for route in versions:
         item = response.model_version_status.add(

@@ -1,11 +1,11 @@
 """What the Open Inference Protocol (KServe v2) says of servers and models, by gRPC and by REST alike."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from processor.errors import InvalidRequest, RequestError
 from processor.gateway.router import Router
-from processor.gateway.signatures import Signatures
-from processor.methods import Entry
+from processor.gateway.signatures import Signatures, VersionSignatures
 from processor.served import check_served
 from processor.tensors import DEFAULT_SIGNATURE
 from processor.version_numbers import is_number, parse_version
@@ -13,7 +13,16 @@ from processor.wire import messages, tensors
 from processor.wire.inference import DATATYPES
 
 SERVER_NAME = "corelane"
-EXTENSIONS = ("model_repository", "binary_tensor_data")
+EXTENSIONS = (
+    "model_repository",
+    "binary_tensor_data",
+    "model_configuration",
+    "statistics",
+    "trace",
+    "logging",
+)
+# A tensor's name, its datatype and its shape.
+Described = tuple[str, str, list[int]]
 
 
 def target_of(name: str, version: str) -> tuple[str, int | None, str | None]:
@@ -26,33 +35,38 @@ def target_of(name: str, version: str) -> tuple[str, int | None, str | None]:
     return name, None, version or None
 
 
-def is_ready(router: Router, name: str, version: str) -> bool:
-    """Whether a model, or this version of it, answers."""
+def unready(router: Router, name: str, version: str) -> str:
+    """Why a model, or this version of it, does not answer; empty if it does."""
     try:
         router.choose(*target_of(name, version), None)
-    except RequestError:
-        return False
-    return True
+    except RequestError as error:
+        return str(error)
+    return ""
 
 
-def model_metadata(router: Router, signatures: Signatures, name: str, version: str, entry: Entry) -> Any:
-    """A ModelMetadataResponse: the tensors of the default signature, or of the only one. FailedPrecondition, with the
-    reason, if the version has a default signature and cannot serve it."""
-    route, _, found = signatures.of(*target_of(name, version), entry=entry)
+def model_metadata(router: Router, signatures: Signatures, name: str, version: str) -> Any:
+    """A ModelMetadataResponse. The errors of a call, and of `tensors_of`."""
+    route, _, found = signatures.of(*target_of(name, version))
     model = router.models().get(name)
     serving = [str(one.version) for one in model.versions if one.instance is not None] if model else []
     response = messages.ModelMetadataResponse(
         name=name, versions=[str(route.version)] if version else serving, platform="corelane"
     )
-    check_served(DEFAULT_SIGNATURE, found.unserved)
-    served = found.served
-    chosen = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in served else min(served, default=None)
-    if chosen is not None:
-        for infos, target in ((served[chosen].inputs, response.inputs), (served[chosen].outputs, response.outputs)):
-            for alias, info in sorted(infos.items()):
-                dtype = tensors.type_name(info.dtype)
-                target.add(name=alias, datatype=DATATYPES.get(dtype, dtype), shape=_shape(info))
+    for target, described in zip((response.inputs, response.outputs), tensors_of(found), strict=True):
+        for alias, datatype, shape in described:
+            target.add(name=alias, datatype=datatype, shape=shape)
     return response
+
+
+def tensors_of(signatures: VersionSignatures) -> tuple[list[Described], list[Described]]:
+    """The inputs and outputs of the default signature, or of the only one. FailedPrecondition, with the reason, if the
+    version has a default signature and cannot serve it."""
+    check_served(DEFAULT_SIGNATURE, signatures.unserved)
+    served = signatures.served
+    chosen = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in served else min(served, default=None)
+    if chosen is None:
+        return [], []
+    return _described(served[chosen].inputs), _described(served[chosen].outputs)
 
 
 def repository_index(router: Router, only_ready: bool) -> Any:
@@ -74,6 +88,14 @@ def repository_index(router: Router, only_ready: bool) -> Any:
 
 
 _STATES = {"START": "LOADING", "LOADING": "LOADING", "AVAILABLE": "LOADING", "UNLOADING": "UNLOADING"}
+
+
+def _described(infos: Mapping[str, Any]) -> list[Described]:
+    described = []
+    for alias, info in sorted(infos.items()):
+        dtype = tensors.type_name(info.dtype)
+        described.append((alias, DATATYPES.get(dtype, dtype), _shape(info)))
+    return described
 
 
 def _shape(info: Any) -> list[int]:

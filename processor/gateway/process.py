@@ -14,6 +14,7 @@ from processor.errors import StartError
 from processor.gateway.access import Access
 from processor.gateway.asking import Ask
 from processor.gateway.call_records import CallRecords
+from processor.gateway.model_facts import ModelFacts
 from processor.gateway.request_log import RequestLog
 from processor.gateway.router import Router
 from processor.gateway.shadows import Shadows
@@ -25,7 +26,7 @@ _COUNTS_S = 1.0
 
 
 class Gateway(ABC):
-    """Thread safety: `handle` on one thread; what it changes (the router, `is_ready`) is read from any."""
+    """Thread safety: `handle` on one thread; what it changes (the router, `unready`) is read from any."""
 
     def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
         self.client = client
@@ -36,22 +37,29 @@ class Gateway(ABC):
             lambda model, route: SharedMemoryChannel(model, route, settings["owner"]), on_answer=self._on_answer
         )
         self.shadows.router = self.router
-        self.signatures = Signatures(self.router, settings["request_timeout_s"])
         self.ask = Ask(client)
+        timeout_s = settings["request_timeout_s"]
+        self.signatures = Signatures(self.router, self.ask, timeout_s)
+        self.facts = ModelFacts(self.router, self.signatures, self.ask, self.send_counts, timeout_s)
         self.access = Access(settings)
         traces = settings["traces"]
         self.records = CallRecords(settings["access_log"], None if traces is None else Traces(traces))
-        self._ready = False
+        self._unready = ""
         self.stopping = False
 
     def tell_counts(self) -> None:
         """Sends the supervisor, again and again, what no channel can count. Never returns."""
         while True:
             time.sleep(_COUNTS_S)
-            refused = [("refused", model, code, "", count) for model, code, count in self.router.take_refused()]
-            counts = [*refused, *self.shadows.take_counts(), *self.log.take_counts()]
-            if counts:
-                self.client.send({"type": "counts", "counts": counts})
+            self.send_counts()
+
+    def send_counts(self) -> None:
+        """Sends them now: what the supervisor is asked after this counts what ended here before."""
+        refused = [("refused", model, code, "", count) for model, code, count in self.router.take_refused()]
+        times = self.router.take_times()
+        counts = [*refused, *times, *self.shadows.take_counts(), *self.log.take_counts()]
+        if counts:
+            self.client.send({"type": "counts", "counts": counts})
 
     def _on_answer(self, call: Call, assignment: Assignment, model: routes.ModelRoute, answer: bytes) -> None:
         if call.entry is not Entry.SHADOW:
@@ -59,15 +67,15 @@ class Gateway(ABC):
             if model.log is not None:
                 self.log.record(call, model.log, answer)
 
-    def is_ready(self) -> bool:
-        """What the supervisor says of the server's being ready (`host.ready`); not once it stops."""
-        return self._ready and not self.stopping
+    def unready(self) -> str:
+        """Why the server is not ready, as the supervisor says (`host.ready`); empty if it is."""
+        return "the server is stopping" if self.stopping else self._unready
 
     def handle(self, message: control.Message) -> None:
         """Messages from the supervisor, in order."""
         if message["type"] == "routes":
             problems = self.router.replace(routes.from_message(message["models"]))
-            self._ready = message["ready"]
+            self._unready = message["unready"]
             self.on_routes()
             self.client.send({"type": "routed", "epoch": message["epoch"], "problems": list(problems.items())})
         elif message["type"] == "answer":

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from processor.call import Call
 from processor.channel import NotConnected, WorkerChannel, WorkerLost
 from processor.errors import Cancelled, ModelNotFound, Overloaded, RequestError, Unavailable
-from processor.methods import Assignment
+from processor.methods import Assignment, Method
 from processor.routes import ModelRoute, VersionRoute
 from processor.wire.status import number_of
 
@@ -30,6 +30,7 @@ class _Backend:
 
     def __init__(self, route: VersionRoute, channel: WorkerChannel) -> None:
         self.channel = channel
+        self.version = route.version
         self.slots = route.slots + _SLACK
         self.in_flight = 0
         self.retired = False
@@ -37,7 +38,8 @@ class _Backend:
 
 
 class Router:
-    """Thread safety: every method from any thread. Guarded by _changed: _models, _backends, and the backends' fields.
+    """Thread safety: every method from any thread. Guarded by _changed: _models, _backends, the backends' fields, and
+    what is counted.
 
     Invariant: a retired backend's channel is closed when its last call ends, and not before; the worker drains until
     then."""
@@ -56,6 +58,8 @@ class Router:
         self._models: dict[str, ModelRoute] = {}
         self._backends: dict[int, _Backend] = {}
         self._refused: Counter[tuple[str, int]] = Counter()
+        self._failed_ns: Counter[tuple[str, int]] = Counter()  # model, version
+        self._last_s: dict[tuple[str, int], float] = {}  # model, version
 
     def models(self) -> dict[str, ModelRoute]:
         return self._models
@@ -120,13 +124,21 @@ class Router:
         return route.sticky_key if route is not None else None
 
     def _attempt(self, call: Call, backend: _Backend, assignment: Assignment) -> bytes:
+        started_ns, failed_ns = time.perf_counter_ns(), 0
         try:
             return backend.channel.call(call, call.assignment or assignment)
         except WorkerLost:
             backend.lost = True
             raise
+        except RequestError:
+            failed_ns = time.perf_counter_ns() - started_ns
+            raise
         finally:
             with self._changed:
+                if call.method is not Method.METADATA:
+                    self._last_s[call.model, backend.version] = time.time()
+                    if failed_ns:
+                        self._failed_ns[call.model, backend.version] += failed_ns
                 backend.in_flight -= 1
                 close = backend.retired and backend.in_flight == 0
             if close:
@@ -153,6 +165,17 @@ class Router:
         with self._changed:
             refused, self._refused = self._refused, Counter()
         return [(model, code, count) for (model, code), count in refused.items()]
+
+    def take_times(self) -> list[tuple[str, str, int, str, int]]:
+        """What channels do not keep of inferences since the last time, as the supervisor hears it: the nanoseconds that
+        failed ones took, and when the last one ended, in milliseconds since 1970."""
+        with self._changed:
+            failed_ns, self._failed_ns = self._failed_ns, Counter()
+            last_s, self._last_s = self._last_s, {}
+        return [
+            *(("failed_ns", model, version, "", ns) for (model, version), ns in failed_ns.items()),
+            *(("last_ms", model, version, "", int(at_s * 1000)) for (model, version), at_s in last_s.items()),
+        ]
 
     def _lease(self, call: Call) -> tuple[_Backend, Assignment]:
         with self._changed:

@@ -1,21 +1,24 @@
-"""The signatures of the versions that a gateway knows: asked of a worker once, then remembered."""
+"""The signatures of the versions that a gateway knows: asked of the supervisor once, then remembered."""
 
+import base64
+import contextlib
 import json
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processor._native import Cancellation
-from processor.call import Call
+from processor.errors import ModelNotFound, Unavailable
 from processor.gateway.router import Router
-from processor.methods import Assignment, Entry, Method
+from processor.methods import Assignment
 from processor.routes import VersionRoute
 from processor.served import UNSERVED_SIGNATURES, served_name
 from processor.wire import messages
 
 _FIELD = "signature_def"
+
+# A question, its subject and the seconds that the answer may take: `processor.gateway.asking.Ask`.
+Asks = Callable[[str, str, float | None], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,44 +37,45 @@ class VersionSignatures:
 class Signatures:
     """Thread safety: every method from any thread."""
 
-    def __init__(self, router: Router, timeout_s: float) -> None:
+    def __init__(self, router: Router, ask: Asks, timeout_s: float) -> None:
         self._router = router
-        self._timeout_ns = int(timeout_s * 1e9)
+        self._ask = ask
+        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._known: dict[int, VersionSignatures] = {}  # by worker
 
     def of(
-        self, model: str, version: int | None, label: str | None, key: str | None = None, entry: Entry = Entry.GRPC
+        self, model: str, version: int | None, label: str | None, key: str | None = None
     ) -> tuple[VersionRoute, Assignment, VersionSignatures]:
         """The version that a call would go to now, why, and its signatures. Raises the errors of a call."""
+        with contextlib.suppress(_WorkerGone):
+            return self._of(model, version, label, key)
+        try:
+            return self._of(model, version, label, key)  # the table may name another worker by now
+        except _WorkerGone:
+            raise Unavailable(f"model {model} is restarting") from None
+
+    def _of(
+        self, model: str, version: int | None, label: str | None, key: str | None
+    ) -> tuple[VersionRoute, Assignment, VersionSignatures]:
         route, assignment = self._router.choose(model, version, label, key)
         assert route.instance is not None
         with self._lock:
             known = self._known.get(route.instance)
         if known is None:
-            known = self._ask(model, route.version, entry)
+            known = self._signatures(route.instance)
             with self._lock:
                 self._known[route.instance] = known
                 self._forget()
         return route, assignment, known
 
-    def _ask(self, model: str, version: int, entry: Entry) -> VersionSignatures:
-        request = messages.GetModelMetadataRequest(metadata_field=[_FIELD])
-        request.model_spec.name = model
-        request.model_spec.version.value = version
-        answer = self._router.call(
-            Call(
-                method=Method.METADATA,
-                model=model,
-                version=version,
-                request=request.SerializeToString(),
-                deadline_ns=time.monotonic_ns() + self._timeout_ns,
-                cancellation=Cancellation(),
-                entry=entry,
-            )
-        )
+    def _signatures(self, instance: int) -> VersionSignatures:
+        try:
+            answer = self._ask("signatures", str(instance), self._timeout_s)
+        except ModelNotFound as error:
+            raise _WorkerGone from error
         definitions = messages.SignatureDefMap()
-        metadata = messages.parse(messages.GetModelMetadataResponse, answer).metadata
+        metadata = messages.parse(messages.GetModelMetadataResponse, base64.b64decode(answer)).metadata
         metadata[_FIELD].Unpack(definitions)
         unserved = {}
         if UNSERVED_SIGNATURES in metadata:
@@ -83,3 +87,7 @@ class Signatures:
     def _forget(self) -> None:
         serving = {route.instance for model in self._router.models().values() for route in model.versions}
         self._known = {instance: known for instance, known in self._known.items() if instance in serving}
+
+
+class _WorkerGone(Exception):
+    """A worker ended between a look at the routing table and a question about it."""

@@ -1,4 +1,4 @@
-"""What clients ask of the supervisor through a gateway: to change what is served."""
+"""What clients ask of the supervisor through a gateway: to change what is served, and what only it can tell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from processor import control
 from processor.errors import ControlError, InvalidRequest, ModelNotFound, ModelsNotAvailable, RequestError
 from processor.manifest import ModelSettings, advice
-from processor.supervisor import exposition, meters
+from processor.supervisor import exposition, inference_answers, meters
 from processor.supervisor.child import Child
 from processor.supervisor.events import Kind
 from processor.supervisor.lifecycle import Phase
@@ -130,4 +130,12 @@ async def metrics(supervisor: Supervisor) -> bytes:
     return await asyncio.to_thread(exposition.text, meters.take(supervisor))
 
 
-_QUESTIONS = {"metrics": _metrics, "reload": _reload, "load": _load, "unload": _unload}
+_QUESTIONS = {
+    "metrics": _metrics,
+    "reload": _reload,
+    "load": _load,
+    "unload": _unload,
+    "signatures": inference_answers.signatures,
+    "configuration": inference_answers.configuration,
+    "statistics": inference_answers.statistics,
+}

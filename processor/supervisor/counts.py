@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processor.histogram import BOUNDS_US
+from processor.methods import Method
 
 # (counts by `processor.histogram.BOUNDS_US`, sum in ns)
 Histogram = tuple[list[int], int]
@@ -42,10 +43,14 @@ class Counts:
     signatures: Counter[tuple[str, str]] = field(default_factory=Counter)  # name, "answered" or "failed"
     signature_runs: dict[str, Histogram] = field(default_factory=dict)
     times: dict[str, Histogram] = field(default_factory=lambda: {name: no_durations() for name in _TIMES})
+    executions: int = 0  # of the engine, with success
     cpu_s: float = 0.0
 
-    def add(self, statistics: Mapping[str, Any], details: Mapping[str, Any], *, ended: bool) -> None:
-        """Adds a worker's. Of one that has `ended`, requests without an end were interrupted."""
+    def add(
+        self, statistics: Mapping[str, Any], details: Mapping[str, Any], *, ended: bool, batches: bool = False
+    ) -> None:
+        """Adds a worker's. Of one that has `ended`, requests without an end were interrupted. `batches`: one run may be
+        of several requests."""
         for name in _COUNTERS:
             self.numbers[name] += statistics[name]
         if ended:
@@ -62,6 +67,7 @@ class Counts:
             merge(self.signature_runs, name, histogram)
         for name in _TIMES:
             merge(self.times, name, details[name])
+        self.executions += _executions(statistics, details, batches)
 
     def copy(self) -> "Counts":
         return Counts(
@@ -72,5 +78,17 @@ class Counts:
             signatures=self.signatures.copy(),
             signature_runs=dict(self.signature_runs),
             times=dict(self.times),
+            executions=self.executions,
             cpu_s=self.cpu_s,
         )
+
+
+def _executions(statistics: Mapping[str, Any], details: Mapping[str, Any], batches: bool) -> int:
+    """How often a worker's engine ran with success. A request is a run, unless one run may be of several: then the
+    native path counts its runs, and under Python's lock it is the requests that were no questions and did not fail."""
+    answered = sum(answered for _, answered, _, _ in details["signatures"])
+    if not batches:
+        return int(answered)
+    questions = sum(count for method, _, _, count in details["codes"] if method == Method.METADATA)
+    through_python = max(0, statistics["through_python"] - questions - statistics["failed"])
+    return int(min(answered, statistics["runs"] + through_python))

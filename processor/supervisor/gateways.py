@@ -103,7 +103,7 @@ class Gateways:
         self.failure = ""
         self.last_end = ""  # how the last one ended that was not asked to, or why none could be started
         self.past_cpu_s = [0.0] * len(kinds)  # by place, of those that have ended
-        self._table: control.Message = self._message([], False)
+        self._table: control.Message = self._message([], "no model has been looked at yet")
         self._stopping = False
         self._started = False
         self._failures = itertools.count()
@@ -125,10 +125,11 @@ class Gateways:
         for place in range(len(self.kinds)):
             self._start_one(place)
 
-    def publish(self, models: list[routes.ModelRoute], ready: bool) -> None:
-        """Sends a table, if it differs from the last."""
-        message = self._message(models, ready)
-        if all(message[key] == self._table[key] for key in ("models", "ready")):
+    def publish(self, models: list[routes.ModelRoute], unready: str) -> None:
+        """Sends a table, if it differs from the last; `unready` is why probes should not hear that the server is ready,
+        empty if they should."""
+        message = self._message(models, unready)
+        if all(message[key] == self._table[key] for key in ("models", "unready")):
             return
         self.epoch += 1
         self._table = {**message, "epoch": self.epoch}
@@ -169,8 +170,8 @@ class Gateways:
         for gateway in self.list:
             gateway.child.kill()
 
-    def _message(self, models: list[routes.ModelRoute], ready: bool) -> control.Message:
-        return {"type": "routes", "epoch": self.epoch, "models": routes.to_message(models), "ready": ready}
+    def _message(self, models: list[routes.ModelRoute], unready: str) -> control.Message:
+        return {"type": "routes", "epoch": self.epoch, "models": routes.to_message(models), "unready": unready}
 
     def _start_one(self, place: int) -> None:
         if self._stopping:

@@ -122,6 +122,9 @@ class Meters:
         self.shadows: Counter[tuple[str, int, str]] = Counter()  # model, version, what came of it
         self.logged: Counter[tuple[str, str]] = Counter()  # model, what came of a call drawn for the request log
         self.differences: Counter[tuple[str, int, str]] = Counter()  # model, version, power of ten
+        self.failed_ns: Counter[VersionKey] = Counter()  # of inferences that failed
+        self.last_ms: Counter[VersionKey] = Counter()  # when the last inference ended, since 1970
+        self._highest: Counter[tuple[str, int, str]] = Counter()  # model, version, what it is a figure of
         self._versions: dict[VersionKey, Counts] = {}  # of ended workers
         self._late: list[tuple[float, Worker]] = []  # ended, and since when, but gateways may still count
         self._paths: dict[VersionKey, str] = {}  # of versions that were loaded or tried, the latest last
@@ -168,11 +171,12 @@ class Meters:
                 del self._paths[key]
         known = self._paths.keys() | set(live)
         self._versions = {key: counts for key, counts in self._versions.items() if key in known}
-        for by_version in (self.shadows, self.differences):
+        for by_version in (self.shadows, self.differences, self._highest):
             for named in [named for named in by_version if named[:2] not in known]:
                 del by_version[named]
-        for crashed in [key for key in self.restarts if key not in known]:
-            del self.restarts[crashed]
+        for of_version in (self.restarts, self.failed_ns, self.last_ms):
+            for key in [key for key in of_version if key not in known]:
+                del of_version[key]
         names = {model for model, _ in known} | set(models) | {""}
         past = self.past
         by_model: tuple[dict[Any, Any], ...] = (past.codes, past.latency, past.run, self.refused, self.logged)
@@ -196,8 +200,13 @@ class Meters:
                 spec, details = worker.instance.spec, worker.channel.details()
                 self.past.add(spec.model, worker.engine, details)
                 counts = self._versions.setdefault((spec.model, spec.version), Counts())
-                counts.add(worker.channel.statistics(), details, ended=True)
+                _add(counts, worker, ended=True)
                 counts.cpu_s += worker.cpu_s
+
+    def never_falling(self, key: VersionKey, name: str, figure: int) -> int:
+        """A figure that is made of several counters, which are read while they change: what it is, or was before."""
+        highest = self._highest[*key, name] = max(self._highest[*key, name], figure)
+        return highest
 
     def totals(self, workers: Iterable[Worker]) -> Totals:
         """By model, of all workers that there were, of which these are left."""
@@ -227,7 +236,7 @@ class Meters:
             of_version = counts.setdefault((spec.model, spec.version), Counts())
             if not ended:
                 worker.cpu_s = max(worker.cpu_s, cpu_s(worker.child.pid))
-            of_version.add(worker.channel.statistics(), worker.channel.details(), ended=ended)
+            _add(of_version, worker, ended=ended)
             of_version.cpu_s += worker.cpu_s
         return counts
 
@@ -240,20 +249,38 @@ class Meters:
                 self.shadows[model, number, what] += count
             elif kind == "log":
                 self.logged[model, what] += count
+            elif kind == "failed_ns":
+                self.failed_ns[model, number] += count
+            elif kind == "last_ms":
+                self.last_ms[model, number] = max(self.last_ms[model, number], count)
             else:
                 self.differences[model, number, what] += count
+
+
+def counts_now(supervisor: Supervisor) -> dict[VersionKey, Counts]:
+    """Of the versions that are to be served, whether they have a worker now or not."""
+    live = {(instance.spec.model, instance.spec.version) for instance in supervisor.workers.instances}
+    for model in supervisor.wanted():
+        live |= {(model.name, version) for version in (*model.held, *(one.spec.version for one in model.versions))}
+    return {key: counts for key, counts in supervisor.meters.counts(supervisor.workers).items() if key in live}
+
+
+def _add(counts: Counts, worker: Worker, *, ended: bool) -> None:
+    counts.add(
+        worker.channel.statistics(),
+        worker.channel.details(),
+        ended=ended,
+        batches=worker.instance.spec.batch_rows_max > 0,
+    )
 
 
 def take(supervisor: Supervisor) -> Snapshot:
     """Everything as it is now."""
     plan = supervisor.scheduling.plan
     wanted = supervisor.wanted()
-    live = {(instance.spec.model, instance.spec.version) for instance in supervisor.workers.instances}
-    for model in wanted:
-        live |= {(model.name, version) for version in (*model.held, *(one.spec.version for one in model.versions))}
     return Snapshot(
         versions=[_numbers(supervisor, worker) for worker, _ in supervisor.served()],
-        counts={key: counts for key, counts in supervisor.meters.counts(supervisor.workers).items() if key in live},
+        counts=counts_now(supervisor),
         states=[
             (model.name, report.version, report.state.value)
             for model in supervisor.manifest.models

@@ -5,6 +5,7 @@ nothing that may be on its way is passed over, and a model that has nothing to a
 is any.
 """
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from processor.supervisor import lifecycle
 from processor.supervisor.lifecycle import Instance, Revision, Standing, Trouble, VersionReport, WantedModel
 
 SILENCE_S = 15.0
+_NAMED_MAX = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,14 @@ def is_ready(policy: str, models: Sequence[WantedModel], missing: Mapping[str, U
     if policy == "all":
         return not missing
     return not any(model.is_coming for model in missing.values()) and (not models or len(missing) < len(models))
+
+
+def sentence(missing: Mapping[str, Unready]) -> str:
+    """Why probes hear that the server is not ready, for those who ask a gateway."""
+    if not missing:
+        return "the server is being started"
+    named = "; ".join(f"model {name}: {model.reason}" for name, model in itertools.islice(missing.items(), _NAMED_MAX))
+    return named if len(missing) <= _NAMED_MAX else f"{named}; and {len(missing) - _NAMED_MAX} more models"
 
 
 class Silences:

@@ -443,7 +443,7 @@ class Supervisor:
             self.telling.missing_arms(settings.name, self.missing_arms(settings, wanted))
         routes = route_table(self, wanted)
         self.routes = {route.name: route for route in routes}
-        self.gateways.publish(routes, self._answers)
+        self.gateways.publish(routes, "" if self._answers else readiness.sentence(self._unready(wanted)))
         if workers.settle_epochs(self.gateways.epoch, self.gateways.all_have, self.gateways.problem):
             asyncio.get_running_loop().call_soon(self._reconcile)
         self._spawn(self._notify(), "a notification")

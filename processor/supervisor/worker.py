@@ -23,6 +23,7 @@ class Worker:
     engine: str = ""
     engine_why: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)  # what of the version is not served
+    signatures: str = ""  # a GetModelMetadataResponse in base64; empty if it is too large
     load_s: float = 0.0
     precision: dict[str, str] = dataclasses.field(default_factory=dict)  # name, why and isa, as the worker chose
     profile: Profile | None = None

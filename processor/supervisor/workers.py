@@ -288,6 +288,7 @@ class Workers:
         elif message["type"] == "available":
             worker.engine, worker.engine_why = message["engine"], message["engine_why"]
             worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]
+            worker.signatures = message["signatures"]
             spec, revision = worker.instance.spec, worker.instance.revision
             if self._has_other_files(revision):
                 worker.notes = [*worker.notes, "loaded anew: the files changed after they were loaded before"]

@@ -87,6 +87,14 @@ RepositoryModelLoadRequest = _message("inference.RepositoryModelLoadRequest")
 RepositoryModelLoadResponse = _message("inference.RepositoryModelLoadResponse")
 RepositoryModelUnloadRequest = _message("inference.RepositoryModelUnloadRequest")
 RepositoryModelUnloadResponse = _message("inference.RepositoryModelUnloadResponse")
+ModelConfigRequest = _message("inference.ModelConfigRequest")
+ModelConfigResponse = _message("inference.ModelConfigResponse")
+ModelStatisticsRequest = _message("inference.ModelStatisticsRequest")
+ModelStatisticsResponse = _message("inference.ModelStatisticsResponse")
+TraceSettingRequest = _message("inference.TraceSettingRequest")
+TraceSettingResponse = _message("inference.TraceSettingResponse")
+LogSettingsRequest = _message("inference.LogSettingsRequest")
+LogSettingsResponse = _message("inference.LogSettingsResponse")
 
 
 def parse(message_class: Any, data: bytes) -> Any:

@@ -157,6 +157,12 @@ class Inference:
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
                 raise InvalidRequest(f"Metadata field {field} is not supported")
+        response = self.describe()
+        self._name(response.model_spec, "")
+        return response
+
+    def describe(self) -> Any:
+        """A GetModelMetadataResponse with the signatures that are served, and why others are not."""
         definitions = messages.SignatureDefMap()
         for signature in self._engine.signatures().values():
             _describe(signature, definitions.signature_def[signature.name])
@@ -165,7 +171,6 @@ class Inference:
         if self._engine.unserved:
             reasons = messages.StringValue(value=json.dumps(dict(self._engine.unserved)))
             response.metadata[UNSERVED_SIGNATURES].Pack(reasons)
-        self._name(response.model_spec, "")
         return response
 
     def _signature(self, name: str) -> Signature:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import json
@@ -40,6 +41,7 @@ _DRAIN_LOOK_S = 0.01
 _LOAD_FAILED = 3
 _NO_FOLDER = "/nonexistent"  # for libraries that keep something in the home folder, or look for a temporary one
 _REASON_CHARACTERS = 4000  # a model's own text may be in it
+_SIGNATURES_MAX = control.MESSAGE_BYTES_MAX // 2  # characters
 _NICE_BESIDE_POOL = 10  # a tenth of the weight of nice 0
 
 
@@ -85,6 +87,7 @@ def main(arguments: list[str]) -> None:
             "engine": version.choice.engine,
             "engine_why": version.choice.why,
             "notes": version.notes,
+            "signatures": _signatures(version.group),
             "load_s": version.load_s,
             "warm_up_s": version.warm_up_s,
             "precision": dataclasses.asdict(version.precision),
@@ -98,6 +101,12 @@ def main(arguments: list[str]) -> None:
     version.group.stop()
     logs.flush()
     os._exit(0)
+
+
+def _signatures(group: SessionGroup) -> str:
+    """As text; empty if they are too large for a message."""
+    text = base64.b64encode(group.signatures()).decode()
+    return text if len(text) <= _SIGNATURES_MAX else ""
 
 
 def _tell(client: control.ControlClient, phase: LoadPhase, signature: str) -> None:

@@ -110,6 +110,11 @@ class SessionGroup:
             for thread, cpus, paused, cpu_ns in self._group.sessions()
         ]
 
+    def signatures(self) -> bytes:
+        """The version's signatures, as a GetModelMetadataResponse."""
+        data: bytes = self._inference.describe().SerializeToString()
+        return data
+
     def longest_run_s(self) -> float:
         """Of the runs under way; 0 if there is none. Never waits for a session."""
         return float(self._group.longest_run_ns() / 1e9)

@@ -173,9 +173,26 @@ def test_keys_over_grpc_and_rest(secured: Server) -> None:
             with pytest.raises(grpc.RpcError) as found:
                 load(b"", metadata=[("x-api-key", key)])
             assert found.value.code().name == code
+        for method in ("ModelConfig", "ModelStatistics", "TraceSetting", "LogSettings"):
+            call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+            with pytest.raises(grpc.RpcError) as found:
+                call(b"")
+            assert found.value.code().name == "UNAUTHENTICATED"
+            assert call(b"\n\x05scale" if method == "ModelConfig" else b"", metadata=[("x-api-key", "first")])
     body = {"instances": [1]}
     assert ask(secured.http, "POST", "/v1/models/scale:predict", body, {"X-Api-Key": "first"}).status == 200
     assert ask(secured.http, "POST", "/v1/models/scale:predict", body).status == 401
+    for path in (
+        "/v1/models",
+        "/v2/models/scale/config",
+        "/v2/models/stats",
+        "/v2/models/scale/versions/1/stats",
+        "/v2/trace/setting",
+        "/v2/models/scale/trace/setting",
+        "/v2/logging",
+    ):
+        assert ask(secured.http, "GET", path).status == 401, path
+        assert ask(secured.http, "GET", path, None, {"X-Api-Key": "first"}).status == 200, path
     path = "/v2/repository/models/scale/unload"
     assert ask(secured.http, "POST", path, None, {"X-Api-Key": "first"}).status == 403
     assert ask(secured.http, "POST", path, None, {"Authorization": "Bearer second"}).status == 200

@@ -280,7 +280,7 @@ def _shares(server: Server) -> dict[int, int]:
 def ended_worker(model: str, version: int, folder: str) -> Any:
     """A worker of the supervisor's whose process is no more."""
     channel = SharedChannel.create(instance=1, slots=2, message_bytes_max=1 << 10, queue_timeout_ns=0)
-    spec = SimpleNamespace(model=model, version=version, folder=folder)
+    spec = SimpleNamespace(model=model, version=version, folder=folder, batch_rows_max=0)
     return SimpleNamespace(
         instance=SimpleNamespace(spec=spec, phase=Phase.AVAILABLE), channel=channel, engine="e", load_s=1.0, cpu_s=0.0
     )
@@ -295,13 +295,18 @@ def test_what_is_kept_of_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
             kept.loaded(worker, 0.5)
             kept.heard([("shadow", model, version, "same", 1), ("difference", model, version, "-3", 1)])
             kept.heard([("refused", model, 5, "", 1), ("log", model, 0, "written", 1)])
+            kept.heard([("failed_ns", model, version, "", 7), ("last_ms", model, version, "", version)])
+            kept.heard([("last_ms", model, version, "", 0)])
+            assert [kept.never_falling((model, version), "runs", figure) for figure in (3, 2)] == [3, 3]
             kept.ended(worker, failed=True)
             kept.forget({("served", 1)}, {"served"})
     totals = kept.totals([])
     versions = {("served", 1), *(("served", version) for version in range(25, 41))}
     versions |= {(f"gone{number}", version) for number in range(34, 50) for version in range(25, 41)}
     names = {model for model, _ in versions}
-    assert kept.restarts.keys() == versions
+    assert kept.restarts.keys() == kept.failed_ns.keys() == kept.last_ms.keys() == versions
+    assert {key[:2] for key in kept._highest} == versions
+    assert kept.last_ms["served", 40] == 40, "what another gateway says later may be older"
     assert {key[:2] for key in kept.shadows} == {key[:2] for key in kept.differences} == versions
     assert totals.warm_ups.keys() == totals.load_us.keys() == {f"/{model}/{version}" for model, version in versions}
     assert {model for model, _ in kept.refused} == {model for model, _ in kept.logged} == names

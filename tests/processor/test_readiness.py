@@ -58,6 +58,15 @@ def test_not_ready_while_a_model_is_copied_and_for_good_where_its_path_is_wrong(
             "late": f"version 1: {PARTIAL} is a partial copy",
             "wrong": f"{tmp_path}/wrong does not exist",
         }
+        for path, problem in (
+            ("/v2/health/ready", f"model late: version 1: {PARTIAL} is a partial copy; model wrong: {tmp_path}/wrong"),
+            ("/v2/models/late/ready", f"model late is still loading: {PARTIAL} is a partial copy"),
+            ("/v2/models/wrong/ready", "Servable not found for request: Latest(wrong)"),
+        ):
+            answer = ask(server.http, "GET", path)
+            assert (answer.status, problem in answer.json["error"]) == (400, True), answer.json
+        listed = {one["name"]: one["problem"] for one in ask(server.http, "GET", "/v1/models").json["models"]}
+        assert listed == {"good": "", "late": "", "wrong": f"{tmp_path}/wrong does not exist"}
         (tmp_path / "late/1" / PARTIAL).unlink()
         server.wait_state("late", 1, "AVAILABLE")
         said = f"not ready (host.ready: all): model wrong: {tmp_path}/wrong does not exist"
@@ -108,6 +117,13 @@ def test_a_server_that_stops_is_not_ready(tmp_path: Path) -> None:
             wait_until(lambda: ask(server.admin, "GET", "/v1/ready").status == 503, "not ready")
             assert under_way.result()
         assert server.process.wait(60) == 0
+
+
+def test_the_reason_names_a_few_models() -> None:
+    missing = {f"m{number}": Unready(reason="none", is_coming=False) for number in range(12)}
+    said = readiness.sentence(missing)
+    assert said.startswith("model m0: none; model m1: none; ") and said.endswith("; model m9: none; and 2 more models")
+    assert readiness.sentence({}) == "the server is being started"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,49 @@ def test_classify_and_regress(server: Server) -> None:
     assert all(isinstance(value, float) for value in found["results"])
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "version"),
+    [
+        ("/v1/models/scale:predict", {"instances": [1]}, "2"),
+        ("/v1/models/scale/versions/1:predict", {"instances": [1]}, "1"),
+        ("/v1/models/scale/versions/1:predict", {"inputs": [1]}, "1"),
+        ("/v1/models/scale/labels/canary:predict", {"instances": [1]}, "2"),
+        ("/v1/models/tf1:classify", {"signature_name": "classify", "examples": [{"x": 1.0, "word": "a"}]}, "1"),
+        ("/v1/models/tf1:regress", {"signature_name": "regress", "examples": [{"x": 1.0, "word": "a"}]}, "1"),
+        (
+            "/v2/models/scale/versions/1/infer",
+            {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]},
+            "1",
+        ),
+        (
+            "/v2/models/scale/infer",
+            {
+                "inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}],
+                "parameters": {"binary_data_output": True},
+            },
+            "2",
+        ),
+    ],
+)
+def test_answers_name_the_version_that_gave_them(server: Server, path: str, body: Any, version: str) -> None:
+    found = ask(server.http, "POST", path, body)
+    assert (found.status, found.headers["x-corelane-model-version"]) == (200, version)
+
+
+def test_errors_name_no_version(server: Server) -> None:
+    assert "x-corelane-model-version" not in post(server, "scale:predict", {"instances": ["a"]}).headers
+
+
+def test_models_are_listed(server: Server) -> None:
+    found = {one["name"]: one for one in ask(server.http, "GET", "/v1/models").json["models"]}
+    assert list(found) == ["scale", "slow", "tf1", "tf2", "types"]
+    for name, one in found.items():
+        status = ask(server.http, "GET", f"/v1/models/{name}").json
+        assert one == {"name": name, "model_version_status": status["model_version_status"], "problem": ""}
+    assert [state["version"] for state in found["scale"]["model_version_status"]] == ["1", "2"]
+    assert ask(server.http, "GET", "/v1/models/").status == 200
+
+
 def test_metadata(server: Server) -> None:
     found = ask(server.http, "GET", "/v1/models/tf2/versions/1/metadata").json
     assert found["model_spec"] == {"name": "tf2", "signature_name": "", "version": "1"}
@@ -231,7 +274,7 @@ def test_packed_bodies_are_read_whole(server: Server) -> None:
         assert post(server, "scale:predict", body, content_encoding=encoding).json == {"predictions": [2.0]}
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/models/", "/v1/models/scale/explode", "/v3/models"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/models/scale/explode", "/v3/models"])
 def test_paths_that_are_not(server: Server, path: str) -> None:
     found = ask(server.http, "GET", path)
     assert (found.status, found.json) == (found.status, {"error": f"Malformed request: GET {path}"})

@@ -190,6 +190,26 @@ def lost() -> bytes:
     raise WorkerLost("gone")
 
 
+def refuse() -> bytes:
+    raise InvalidRequest("it does not fit")
+
+
+def test_times_of_inferences_are_kept_by_version() -> None:
+    setting = Setting()
+    setting.serve(version(1, 1), version(2, 2))
+    before_ms = int(time.time() * 1000)
+    setting.call(number=1)
+    setting.workers["2"].behave = refuse
+    for _ in range(2):
+        with pytest.raises(InvalidRequest):
+            setting.call(number=2)
+    kept = {(kind, number): value for kind, _, number, _, value in setting.router.take_times()}
+    assert kept.keys() == {("last_ms", 1), ("last_ms", 2), ("failed_ns", 2)}
+    assert before_ms <= kept["last_ms", 1] <= kept["last_ms", 2]
+    assert kept["failed_ns", 2] > 0
+    assert setting.router.take_times() == [], "they are told once"
+
+
 def test_a_lost_worker_is_replaced_by_another_version_at_once() -> None:
     setting = Setting()
     setting.serve(version(1, 1), version(2, 2))

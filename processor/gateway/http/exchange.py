@@ -21,6 +21,7 @@ from processor.threads import ThreadPool
 from processor.wire.status import http_code_of, message_of
 
 JSON = "application/json"
+MODEL_VERSION = "x-corelane-model-version"
 _SPARE_THREADS = 2  # for beats
 
 _Found = TypeVar("_Found")
@@ -44,6 +45,11 @@ class Reply:
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": JSON})
+
+
+def naming_version(reply: Reply, version: int | str) -> Reply:
+    """The reply to an inference, with the version that answered among its headers."""
+    return replace(reply, headers={**reply.headers, MODEL_VERSION: str(version)})
 
 
 def json_reply(value: Any, status: int = 200) -> Reply:

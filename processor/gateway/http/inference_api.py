@@ -20,7 +20,7 @@ from processor.gateway import open_inference
 from processor.gateway.asking import Ask
 from processor.gateway.call_records import CallRecords
 from processor.gateway.http import json_tensors, json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply, recorded
+from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply, naming_version, recorded
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
 from processor.methods import Entry, Method
@@ -39,13 +39,13 @@ class InferenceApi:
     """Thread safety: its endpoints run on any thread."""
 
     def __init__(
-        self, router: Router, signatures: Signatures, records: CallRecords, ask: Ask, is_ready: Callable[[], bool]
+        self, router: Router, signatures: Signatures, records: CallRecords, ask: Ask, unready: Callable[[], str]
     ) -> None:
         self._router = router
         self._records = records
         self._signatures = signatures
         self._ask = ask
-        self._is_ready = is_ready
+        self._unready = unready
 
     def routes(self, exchanges: Exchanges) -> list[Route]:
         def route(path: str, method: str, answer: Callable[[Question], Reply], **how: bool) -> Route:
@@ -54,7 +54,7 @@ class InferenceApi:
         found = [
             route("/v2", "GET", self.server_metadata),
             route("/v2/health/live", "GET", lambda question: Reply(), is_open=True),
-            route("/v2/health/ready", "GET", lambda question: _yes_or_no(self._is_ready()), is_open=True),
+            route("/v2/health/ready", "GET", lambda question: _ready(self._unready()), is_open=True),
             route("/v2/repository/index", "POST", self.index),
             route("/v2/repository/models/{model}/load", "POST", self.load, manages=True),
             route("/v2/repository/models/{model}/unload", "POST", self.unload, manages=True),
@@ -72,7 +72,7 @@ class InferenceApi:
 
     def model_metadata(self, question: Question) -> Reply:
         name, version = question.path["model"], question.path.get("version", "")
-        found = open_inference.model_metadata(self._router, self._signatures, name, version, Entry.REST)
+        found = open_inference.model_metadata(self._router, self._signatures, name, version)
         tensors = {
             kind: [
                 {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in getattr(found, kind)
@@ -83,9 +83,8 @@ class InferenceApi:
         return json_reply({**about, **tensors})
 
     def model_ready(self, question: Question) -> Reply:
-        return _yes_or_no(
-            open_inference.is_ready(self._router, question.path["model"], question.path.get("version", ""))
-        )
+        name, version = question.path["model"], question.path.get("version", "")
+        return _ready(open_inference.unready(self._router, name, version))
 
     def index(self, question: Question) -> Reply:
         wanted = json_text.parse(question.body) if question.body else {}
@@ -122,11 +121,12 @@ class InferenceApi:
             key=None if key_name is None else question.headers.get(key_name),
         )
         answer = recorded(self._records, question, call, lambda: self._router.call(call))
-        return _reply(messages.ModelInferResponse.FromString(answer), document)
+        response = messages.ModelInferResponse.FromString(answer)
+        return naming_version(_reply(response, document), response.model_version)
 
 
-def _yes_or_no(yes: bool) -> Reply:
-    return Reply(status=200 if yes else 400)
+def _ready(problem: str) -> Reply:
+    return json_reply({"error": problem}, 400) if problem else Reply()
 
 
 def _parts(question: Question) -> tuple[bytes, bytes]:

@@ -24,6 +24,7 @@ from processor.errors import InvalidRequest
 from processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
 from processor.gateway.http.inference_api import InferenceApi
 from processor.gateway.http.tensorflow_api import TensorFlowApi
+from processor.gateway.http.triton_api import TritonApi
 from processor.gateway.process import Gateway
 from processor.http_server import BoundedConfig, Bounds
 from processor.ports import endpoint_of
@@ -111,9 +112,11 @@ class HttpGateway(Gateway):
             calls_max=_CALLS_MAX,
         )
         tensorflow = TensorFlowApi(self.router, self.signatures, self.records)
-        inference = InferenceApi(self.router, self.signatures, self.records, self.ask, self.is_ready)
+        inference = InferenceApi(self.router, self.signatures, self.records, self.ask, self.unready)
+        triton = TritonApi(self.router, self.facts, self.settings["traces"])
+        apis = (tensorflow, triton, inference)
         return Starlette(
-            routes=[*tensorflow.routes(exchanges), *inference.routes(exchanges), *self._metrics(exchanges)],
+            routes=[*(route for api in apis for route in api.routes(exchanges)), *self._metrics(exchanges)],
             exception_handlers={HTTPException: _malformed, Exception: _broken},
         )
 

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST API.
 
 POST /v1/models/NAME[/versions/V | /labels/L]:predict | :classify | :regress
+GET  /v1/models (TensorFlow Serving has none)
 GET  /v1/models/NAME[/versions/V | /labels/L][/metadata]
 """
 
@@ -16,7 +17,7 @@ from processor.errors import InvalidRequest
 from processor.gateway import model_service
 from processor.gateway.call_records import CallRecords
 from processor.gateway.http import json_examples, json_outputs, json_tensors, json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, recorded
+from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, naming_version, recorded
 from processor.gateway.router import Router
 from processor.gateway.signatures import Signatures
 from processor.methods import Assignment, Entry, Method
@@ -45,7 +46,8 @@ class TensorFlowApi:
         self._signatures = signatures
 
     def routes(self, exchanges: Exchanges) -> list[Route]:
-        found = []
+        listing = exchanges.endpoint(self.models)
+        found = [Route(path, listing, methods=["GET"]) for path in ("/v1/models", "/v1/models/")]
         for where in (
             "/v1/models/{model}",
             "/v1/models/{model}/versions/{version}",
@@ -62,9 +64,7 @@ class TensorFlowApi:
         target = self._target(question)
 
         def attempt() -> tuple[str, bytes]:
-            route, assignment, signatures = self._signatures.of(
-                target.model, target.version, target.label, target.key, Entry.REST
-            )
+            route, assignment, signatures = self._signatures.of(target.model, target.version, target.label, target.key)
             name, signature = signatures.find(_signature_name(document))
             dtypes = {alias: tensors.type_name(info.dtype) for alias, info in signature.inputs.items()}
             form, inputs = json_tensors.inputs_of(document, dtypes, signature.defaults)
@@ -82,22 +82,26 @@ class TensorFlowApi:
             for alias, proto in sorted(response.outputs.items())
         }
         if form == json_tensors.ROWS:
-            return json_reply({"predictions": json_outputs.outputs_as_rows(arrays)})
-        return json_reply({"outputs": json_outputs.outputs_as_columns(arrays)})
+            reply = json_reply({"predictions": json_outputs.outputs_as_rows(arrays)})
+        else:
+            reply = json_reply({"outputs": json_outputs.outputs_as_columns(arrays)})
+        return naming_version(reply, response.model_spec.version.value)
 
     def classify(self, question: Question) -> Reply:
-        response = self._examples(question, Method.CLASSIFY, messages.ClassificationRequest())
-        result = messages.ClassificationResponse.FromString(response).result
-        return json_reply({"results": json_examples.classifications(result)})
+        answer = self._examples(question, Method.CLASSIFY, messages.ClassificationRequest())
+        response = messages.ClassificationResponse.FromString(answer)
+        reply = json_reply({"results": json_examples.classifications(response.result)})
+        return naming_version(reply, response.model_spec.version.value)
 
     def regress(self, question: Question) -> Reply:
-        response = self._examples(question, Method.REGRESS, messages.RegressionRequest())
-        result = messages.RegressionResponse.FromString(response).result
-        return json_reply({"results": np.array(json_examples.regressions(result), np.float32)})
+        answer = self._examples(question, Method.REGRESS, messages.RegressionRequest())
+        response = messages.RegressionResponse.FromString(answer)
+        reply = json_reply({"results": np.array(json_examples.regressions(response.result), np.float32)})
+        return naming_version(reply, response.model_spec.version.value)
 
     def metadata(self, question: Question) -> Reply:
         target = self._target(question)
-        route, _, found = self._signatures.of(target.model, target.version, target.label, entry=Entry.REST)
+        route, _, found = self._signatures.of(target.model, target.version, target.label)
         definitions = messages.SignatureDefMap()
         for name, signature in found.served.items():
             definitions.signature_def[name].CopyFrom(signature)
@@ -112,6 +116,14 @@ class TensorFlowApi:
         if found.unserved:
             metadata[UNSERVED_SIGNATURES] = dict(found.unserved)
         return json_reply({"model_spec": spec, "metadata": metadata})
+
+    def models(self, question: Question) -> Reply:
+        listed = []
+        for name, model in sorted(self._router.models().items()):
+            response = model_service.states(model.versions)
+            states = [_state(item) for item in response.model_version_status]
+            listed.append({"name": name, "model_version_status": states, "problem": model.problem})
+        return json_reply({"models": listed})
 
     def status(self, question: Question) -> Reply:
         target = self._target(question)
