@@ -21,7 +21,7 @@ enum : uint32_t { kOutputParameters = 2 };
 
 constexpr std::string_view kSignatureParameter = "signature_name";
 // Parameters that change no answer. Python knows others, and words the refusal of the rest.
-constexpr std::string_view kHints[] = {"priority", "timeout"};
+constexpr std::string_view kHints[] = {"priority", "timeout", "triton_enable_empty_final_response"};
 constexpr std::string_view kRequestBinary = "binary_data_output";
 constexpr std::string_view kOutputBinary = "binary_data";
 // Fields of InferParameter.

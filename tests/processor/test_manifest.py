@@ -170,14 +170,14 @@ def test_documents_that_are_no_manifest(text: str, problem: str) -> None:
         ("page_actions: false, admin: '0.0.0.0:8502'", ""),
         (
             "page_actions: true, admin: '0.0.0.0:8502'",
-            "m.yaml:2: listen.page_actions: needs listen.auth with managers, or listen.admin on loopback, "
+            "m.yaml:2:24: listen.page_actions: needs listen.auth with managers, or listen.admin on loopback, "
             "not 0.0.0.0:8502",
         ),
         (
             "page_actions: true, auth: {api_keys: keys}",
-            "m.yaml:2: listen.page_actions: needs listen.auth.managers: the clients that may act from the page",
+            "m.yaml:2:24: listen.page_actions: needs listen.auth.managers: the clients that may act from the page",
         ),
-        ("auth: {managers: [ops]}", "m.yaml:2: listen.auth: needs api_keys, jwt, or both"),
+        ("auth: {managers: [ops]}", "m.yaml:2:16: listen.auth: needs api_keys, jwt, or both"),
     ],
 )
 def test_who_may_act_has_to_be_known(listen: str, problem: str) -> None:
