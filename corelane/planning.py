@@ -146,12 +146,12 @@ def _profile(model: ModelSettings, version: int, there: Mapping[int, Path], aske
     if version in there:
         folder = there[version].resolve()
         try:
-            found = _saved_profile(model, folder)
+            profile = _saved_profile(model, folder)
         except LoadError as error:
             why, mend = str(error), "mend the version's files"
         else:
-            if found is not None:
-                return found
+            if profile is not None:
+                return profile
             engine = f" --engine {model.engine}" if model.engine != "auto" else ""
             threads = f" --threads {model.threads_per_session}" if model.threads_per_session > 1 else ""
             precision = f" --precision {model.precision}" if model.precision != "fp32" else ""
@@ -171,6 +171,6 @@ def _saved_profile(model: ModelSettings, folder: Path) -> Profile | None:
     path = profiling.path_of(cache_folder(), engine, loaded, model.threads_per_session)
     with contextlib.closing(profiling.ProfileFile.open_to_read(path)) as kept:
         for precision in precisions:
-            if (found := kept.read(precision)) is not None:
-                return found
+            if (profile := kept.read(precision)) is not None:
+                return profile
     return None

@@ -15,7 +15,7 @@ from corelane.terminal import say
 from processor.errors import ControlError
 from processor.manifest import Manifest, load_manifest
 from scheduler import Host, uniform_host
-from scheduler.forecast import CORES_MAX, Circumstances, Search, forecast, smallest
+from scheduler.forecast import CORES_MAX, Circumstances, Forecast, Search, forecast, smallest
 from scheduler.gateways import CALL_MS
 from scheduler.report import Measured, forecast_report
 
@@ -145,14 +145,14 @@ def _find_smallest(asked: Asked, circumstances: Circumstances, options: argparse
 
     search = search_with(circumstances)
     limits = [*search.limits, *_with_more_gateways(search, circumstances, search_with)]
-    found = {
+    smallest_host = {
         "is_enough": search.is_enough,
         "cores": search.forecast.host.cores if search.is_enough else None,
         "limits": limits,
     }
     if not options.json:
         say(f"{_told(search, limits, asked)}\n")
-    _show(search.forecast, asked, {"smallest": found}, options)
+    _show(search.forecast, asked, {"smallest": smallest_host}, options)
     return 0 if search.is_enough else 1
 
 
@@ -197,9 +197,9 @@ def _told(search: Search, limits: Sequence[str], asked: Asked) -> str:
     return "\n".join(lines)
 
 
-def _show(found: Any, asked: Asked, more: dict[str, Any], options: argparse.Namespace) -> None:
+def _show(seen: Forecast, asked: Asked, more: dict[str, Any], options: argparse.Namespace) -> None:
     measured = {name: Measured(precision=precision) for name, precision in asked.precisions.items()}
-    report = forecast_report(found, measured, [_as_json(entry) for entry in asked.unplanned])
+    report = forecast_report(seen, measured, [_as_json(entry) for entry in asked.unplanned])
     report["problems"] += asked.notes
     show({**report, **more}, options)
 
