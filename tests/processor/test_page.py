@@ -33,6 +33,7 @@ models:
       - {version: 2, role: ab, label: "<b>canary</b>", traffic: 20}
       - {version: 3, role: ab, shadow: 100}
   - {name: broken, path: broken}
+  - {name: a-model-with-a-name-that-is-far-too-long-for-a-phone, path: nowhere}
   - {name: gone, path: nowhere}
 """
 SPLIT = """\
