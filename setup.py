@@ -171,6 +171,7 @@ setup(
         "all": without_repeats(DEMO, AUTH, TRACES),
         "plots": ["matplotlib>=3.8,<4"],  # bench.isolation --plot
         "dev": [
+            "jsonschema>=4.23,<5",
             *without_repeats(AUTH, TRACES),
             "hypothesis>=6.100,<7",
             "kubernetes-validate>=1.30,<2",

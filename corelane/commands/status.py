@@ -24,6 +24,7 @@ from corelane.terminal import Column, age, clock, grid, plain, repeat, say, show
 from processor.errors import ControlError
 from processor.logs import escaped
 from processor.percentages import percent
+from processor.worker.phases import describe
 from scheduler.numbers import figure
 
 _DESCRIPTION = """\
@@ -131,7 +132,7 @@ def _state(row: Any) -> str:
     version = row[1]
     state, load, wait_s = version["state"], version["load"], version.get("retry_in_s")
     if load is not None:
-        return f"{state} ({load['phase']}, {age(load['since_s'])})"
+        return f"{state} ({describe(load['phase'], load['signature'])}, {age(load['since_s'])})"
     if wait_s is not None:
         return f"{state} (again in {wait_s:.0f} s)"
     return str(state)

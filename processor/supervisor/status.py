@@ -125,7 +125,8 @@ def _load(supervisor: Supervisor, model: str, version: int) -> dict[str, Any] | 
     if not loading:
         return None
     worker = loading[-1]
-    return {"phase": worker.load_phase, "since_s": (time.monotonic_ns() - worker.instance.since_ns) / 1e9}
+    since_s = (time.monotonic_ns() - worker.instance.since_ns) / 1e9
+    return {"phase": worker.load_phase, "signature": worker.load_signature, "since_s": since_s}
 
 
 def _worker(supervisor: Supervisor, worker: Worker | None, by_version: dict[VersionKey, Counts]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ class Worker:
     channel: SharedChannel
     member: int  # of the pool's gate
     epoch: int | None = None  # of the first routing table in which its phase shows
-    load_phase: str = LoadPhase.STARTING
+    load_phase: LoadPhase = LoadPhase.STARTING
+    load_signature: str = ""  # that is being run; none
     engine: str = ""
     engine_why: str = ""
     notes: list[str] = dataclasses.field(default_factory=list)  # what of the version is not served

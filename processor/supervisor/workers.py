@@ -21,6 +21,7 @@ from processor.supervisor.meters import Meters
 from processor.supervisor.scheduling import pin
 from processor.supervisor.worker import Worker
 from processor.worker.allocator import environment_of
+from processor.worker.phases import LoadPhase, describe
 from scheduler import Host, Profile
 
 _logger = logging.getLogger("corelane")
@@ -124,7 +125,7 @@ class Workers:
                 worker = self._workers[action.instance]
                 worker.error = action.reason
                 if worker.instance.phase is Phase.LOADING and action.reason != lifecycle.NO_LONGER_WANTED:
-                    worker.error += f"; it was {worker.load_phase}"
+                    worker.error += f"; it was {describe(worker.load_phase, worker.load_signature)}"
                 worker.child.kill()
 
     def settle_epochs(self, epoch: int, all_have: Callable[[int], bool], problem_of: Callable[[int], str]) -> bool:
@@ -283,8 +284,7 @@ class Workers:
         if message["type"] == "failed":
             worker.error = message["error"]
         elif message["type"] == "phase":
-            signature = message["signature"]
-            worker.load_phase = message["phase"] + (f" signature {signature}" if signature else "")
+            worker.load_phase, worker.load_signature = LoadPhase(message["phase"]), message["signature"]
         elif message["type"] == "available":
             worker.engine, worker.engine_why = message["engine"], message["engine_why"]
             worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]

@@ -14,6 +14,10 @@ class LoadPhase(StrEnum):
     PROFILING = "profiling"
 
 
+def describe(phase: str, signature: str) -> str:
+    return f"{phase} signature {signature}" if signature else phase
+
+
 OnPhase = Callable[[LoadPhase, str], None]  # and which signature it runs; ""
 
 

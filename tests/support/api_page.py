@@ -26,13 +26,34 @@ _SECTIONS = [
     (
         "corelane status --json",
         "The answer of `GET /v1/status`; with a model, or a version, `models` has only those.",
-        ["Status", "Gateway", "ModelStatus", "VersionStatus", "Load", "Requests", "Assigned", "CoreChange"],
+        [
+            "Status",
+            "Gateway",
+            "ModelStatus",
+            "VersionStatus",
+            "Load",
+            "LastMinute",
+            "Parts",
+            "Requests",
+            "Assigned",
+            "CoreChange",
+        ],
     ),
     (
         "corelane report --json",
         "The answer of `GET /v1/report`. `corelane plan --json` prints the same form of a host that is not here;\n"
         "nothing is measured there.",
-        ["Report", "ReportHost", "HardwareThread", "Share", "ReportVersion", "Latencies"],
+        [
+            "Report",
+            "ReportHost",
+            "HardwareThread",
+            "Share",
+            "ReportGateways",
+            "Smallest",
+            "Unplanned",
+            "ReportVersion",
+            "Latencies",
+        ],
     ),
     (
         "corelane events --json",

@@ -23,7 +23,7 @@ function detailsOf(version, plan, now_s) {
   const load = version.load, minute = version.last_minute, requests = version.requests;
   const parts = [fields([
     ["state", version.state + (version.available_since_s ? " since " + ago(version.available_since_s, now_s) : "")],
-    ["loading", load && load.phase + ", for " + duration(load.since_s)],
+    ["loading", load && load.phase + (load.signature && " signature " + load.signature) + ", for " + duration(load.since_s)],
     [term("engine"), because(version.engine, version.engine_why)],
     [term("precision"), because(version.precision, version.precision_why)],
     ["instructions", version.onednn_isa],
