@@ -111,21 +111,40 @@ def clock(at_s: float) -> str:
     return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S", when)
 
 
+Tell = Callable[[str, int, int], None]  # what is being done, how much of it, and of how much; 0: not known
+
+
 @contextmanager
-def waiting(text: str) -> Iterator[Callable[[str], None]]:
-    """Says on the standard error what is waited for: on one line that counts the seconds, if it is a terminal; else a
-    line for each thing. What it gives changes the text."""
+def waiting(text: str) -> Iterator[Tell]:
+    """Says on the standard error what is waited for: on one line, with the seconds that passed and, where it is known
+    how much there is to do, those that are left, if it is a terminal; else a line for each thing. What it gives changes
+    the text."""
     error = console(sys.stderr)
     if not error.is_terminal:
+        last = text
         say(text, sys.stderr)
-        yield lambda more: say(more, sys.stderr)
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    shown = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        def tell(more: str, done: int, total: int) -> None:
+            nonlocal last
+            if more != last:
+                last = more
+                say(more, sys.stderr)
+
+        yield tell
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    left = (TextColumn("{task.fields[left]}"), TimeRemainingColumn(compact=True))
+    shown = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20), TimeElapsedColumn(), *left)
     with Progress(*shown, console=error, transient=True) as progress:
-        task = progress.add_task(escaped(text), total=None)
-        yield lambda more: progress.update(task, description=escaped(more))
+        task = progress.add_task(escaped(text), total=None, left="")
+
+        def update(more: str, done: int, total: int) -> None:
+            progress.tasks[0].total = total or None
+            left = "left:" if total else ""
+            progress.update(task, description=escaped(more), completed=min(done, total), left=left)
+
+        yield update
 
 
 def repeat(interval_s: float, draw: Callable[[], RenderableType]) -> None:

@@ -75,7 +75,7 @@ def _wait(options: argparse.Namespace) -> int:
             text = f"waiting for {', '.join(coming) or 'the gateways'}"
             if text != told:
                 told = text
-                tell(text)
+                tell(text, 0, 0)
             if time.monotonic() > end_s:
                 raise ControlError(f"not done after {age(options.timeout)}: {', '.join(coming) or 'gateways'}")
             time.sleep(_LOOK_S)

@@ -3,14 +3,13 @@
 import argparse
 import dataclasses
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from corelane.commands.common import add_command, add_json
 from corelane.commands.profile import version_folder
-from corelane.terminal import say, table
+from corelane.terminal import say, table, waiting
 from processor.worker.speed import Cost
 
 _DESCRIPTION = """\
@@ -40,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
     from processor.worker.fusing import compile_and_compare
 
     folder = version_folder(options.saved_model)
-    say(f"compiling {folder} ...", file=sys.stderr)
     began_s = time.perf_counter()
     tags = tuple(options.saved_model_tags.split(","))
-    result = compile_and_compare(folder, options.out, stop_after=options.stop_after, tags=tags)
+    with waiting(f"reading {folder}") as on_step:
+        result = compile_and_compare(folder, options.out, stop_after=options.stop_after, tags=tags, on_step=on_step)
     took_s = time.perf_counter() - began_s
     if options.json:
         reports = [dataclasses.asdict(report) for report in result.reports]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from corelane.commands.common import add_command, add_json
-from corelane.terminal import say, table
+from corelane.terminal import say, table, waiting
 from processor.engines import EngineOptions
 from processor.errors import LoadError
 from processor.knobs import cache_folder
@@ -18,6 +18,7 @@ from processor.manifest.paths import numbered_folders
 from processor.version_numbers import is_number
 from processor.worker.allocator import worker_environment
 from processor.worker.choice import choose
+from processor.worker.phases import describe
 
 _DESCRIPTION = """\
 Measures a model in this process: milliseconds of CPU per request by batch size, for the threads and the precision
@@ -52,30 +53,39 @@ def run(options: argparse.Namespace) -> int:
     if options.threads < 1:
         raise LoadError(f"--threads should be at least 1, not {options.threads}")
     given = folder = version_folder(options.path)
-    say(f"loading {folder} ...", file=sys.stderr)
     tags = tuple(options.saved_model_tags.split(","))
     cache = cache_folder()
-    choice = choose(folder, options.engine, cache, tags=tags, precision=options.precision)
+    with waiting(f"reading {folder}") as tell:
+        choice = choose(
+            folder,
+            options.engine,
+            cache,
+            tags=tags,
+            precision=options.precision,
+            on_phase=lambda phase, signature: tell(describe(phase, signature), 0, 0),
+        )
     engine_name, folder = choice.engine, Path(choice.folder)
     if engine_name == "tensorflow":
         _take_the_workers_allocator()
     from processor.worker.precision import load_in_precision
     from processor.worker.profiling import ProfileFile, profile
 
-    engine, precision = load_in_precision(
-        engine_name,
-        folder,
-        EngineOptions(
-            threads_per_session=options.threads,
-            precision=options.precision,
-            saved_model_tags=tags,
-            tables=choice.tables,
-        ),
-        DivergenceSettings(relative=options.max_divergence_relative, absolute=options.max_divergence_absolute),
-        1 << 30,
-    )
-    with contextlib.closing(ProfileFile.open(cache, engine_name, folder, options.threads)) as kept:
-        found = profile(engine, folder, precision.name, options.threads, kept)
+    with waiting(f"loading {folder}") as tell:
+        engine, precision = load_in_precision(
+            engine_name,
+            folder,
+            EngineOptions(
+                threads_per_session=options.threads,
+                precision=options.precision,
+                saved_model_tags=tags,
+                tables=choice.tables,
+            ),
+            DivergenceSettings(relative=options.max_divergence_relative, absolute=options.max_divergence_absolute),
+            1 << 30,
+            on_phase=lambda phase, signature: tell(describe(phase, signature), 0, 0),
+        )
+        with contextlib.closing(ProfileFile.open(cache, engine_name, folder, options.threads)) as kept:
+            found = profile(engine, folder, precision.name, options.threads, kept, on_step=tell)
     cost = found.cost
     if cost is None:
         raise LoadError("the model takes no request that can be made up; add assets.extra/tf_serving_warmup_requests")

@@ -15,6 +15,7 @@ from processor.tensors import Signature
 from processor.worker import samples
 from processor.worker.draws import Draws, Shape, examples
 from processor.worker.hints import Hints
+from processor.worker.phases import OnStep, unheard
 from processor.worker.samples import Inputs
 from processor.worker.trials import Answer, Trial, Trials
 
@@ -25,6 +26,7 @@ _ROWS = (7, 1, 64, 2, 3, 0, 5)
 _WIDTHS = (3, 1, 7, 2, 0)
 _HUGE = 1000
 _TRIALS, _TRIALS_WIDE = 110, 40
+_EXPECTED = 140  # requests of a signature, about
 _RUNS_MAX = 320  # of the original, by signature
 _STRICT_UNITS = 8
 _WIDE = 100  # inputs; such models are tried at many places by one request
@@ -45,17 +47,19 @@ class Equality:
     kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def compare(original: Engine, other: Engine, folder: Path, hints: Hints, bytes_max: int = 1 << 30) -> Equality:
+def compare(
+    original: Engine, other: Engine, folder: Path, hints: Hints, bytes_max: int = 1 << 30, on_step: OnStep = unheard
+) -> Equality:
     """Runs both until they differ. `folder` may hold recorded requests. Engines that agree on all requests are unequal
     still if an input had only requests that the original refuses, or nothing but zeros: then nothing was compared."""
-    return _Comparison(original, other, hints).run(folder, bytes_max)
+    return _Comparison(original, other, hints, on_step).run(folder, bytes_max)
 
 
 class _Comparison:
-    def __init__(self, original: Engine, other: Engine, hints: Hints) -> None:
-        self._original, self._other, self._hints = original, other, hints
+    def __init__(self, original: Engine, other: Engine, hints: Hints, on_step: OnStep) -> None:
+        self._original, self._other, self._hints, self._on_step = original, other, hints, on_step
         self._sessions = original.make_session(), other.make_session()
-        self._requests = self._accepted = 0
+        self._requests = self._accepted = self._expected = 0
         self._largest = 0.0
         self._kinds: dict[str, Sequence[str]] = {}
 
@@ -63,6 +67,7 @@ class _Comparison:
         recorded: dict[str, list[Inputs]] = {}
         for signature, inputs in samples.recorded(folder, self._original.signatures(), bytes_max):
             recorded.setdefault(signature.name, []).append(inputs)
+        self._expected = _EXPECTED * len(self._original.signatures()) + sum(map(len, recorded.values()))
         for signature in self._original.signatures().values():
             if signature.name not in self._other.signatures():
                 return self._result(f"no signature {signature.name}")
@@ -91,6 +96,7 @@ class _Comparison:
         first: Trial | None = None  # that is accepted, with what the other engine answers to it
         for number, trial in enumerate(_trials(signature, self._hints, trials, recorded)):
             self._requests += 1
+            self._on_step("comparing with the original, request by request", self._requests, self._expected)
             answer = _run(self._other, self._sessions[1], signature, trial.inputs)
             difference = _difference(trial.answer, answer, is_finite=_is_finite(trial.inputs))
             if isinstance(difference, str):

@@ -28,7 +28,7 @@ from processor.worker import samples
 from processor.worker.content import content_key, readable_content
 from processor.worker.equality import Equality, compare
 from processor.worker.hints import hints_of
-from processor.worker.phases import LoadPhase, OnPhase, untold
+from processor.worker.phases import LoadPhase, OnPhase, OnStep, unheard, untold
 from processor.worker.plan_cache import KeptPlan, Outcome
 from processor.worker.sandbox import contain
 from processor.worker.speed import Cost, compare_cost, gain, worst
@@ -68,6 +68,7 @@ def compile_and_compare(
     *,
     carry: bool = True,
     tags: Sequence[str] = SERVE_TAGS,
+    on_step: OnStep = unheard,
 ) -> Result:
     """Writes the plan of the SavedModel in `folder` to `out`, with the SavedModel in it if told to `carry` it.
     LoadError, and no plan, if it cannot be fused or does not answer as the original does; NotWritten if `out` cannot be
@@ -83,7 +84,7 @@ def compile_and_compare(
         raise LoadError(f"{out} is there already; choose another folder, or remove it")
     # The plan appears when it is known to be right.
     unfinished, other = (out.with_name(f".{out.name}.{os.getpid()}{suffix}") for suffix in ("", ".tensorflow"))
-    compilation = _Compilation(folder, tuple(op_libraries), stop_after, carry, tuple(tags))
+    compilation = _Compilation(folder, tuple(op_libraries), stop_after, carry, tuple(tags), on_step)
     try:
         try:
             found = compilation.run(unfinished)
@@ -122,9 +123,12 @@ class _Compilation:
     stop_after: int | None
     carry: bool
     tags: tuple[str, ...]
+    on_step: OnStep
 
     def run(self, out: Path, why_tensorflow: str = "") -> Result:
         """NotFused if there is no plan, or one that answers otherwise."""
+        behind = "TensorFlow" if why_tensorflow else "OpenVINO"
+        self.on_step(f"compiling, with {behind} behind the features", 0, 0)
         reports = compile_saved_model(
             self.folder,
             out,
@@ -137,14 +141,16 @@ class _Compilation:
         options = EngineOptions(
             op_libraries=self.op_libraries, saved_model_tags=self.tags, original=lambda: self.folder
         )
+        self.on_step("loading the plan and the original", 0, 0)
         original = load_engine("tensorflow", self.folder, options)
         plan = load_engine("fused", out, options)
-        equality = compare(original, plan, self.folder, hints_of(out))
+        equality = compare(original, plan, self.folder, hints_of(out), on_step=self.on_step)
         if equality.problem is not None:
             raise PlanDiffers(
                 f"the plan differs from the original: {equality.problem}",
                 has_openvino=any(not report.why_tensorflow and not report.why_not for report in reports),
             )
+        self.on_step("measuring both", 0, 0)
         return Result(reports=reports, equality=equality, costs=compare_cost(original, plan, self.folder))
 
 

@@ -1,4 +1,4 @@
-"""What a load is at, for whoever waits for it."""
+"""What a load, or a command, is at, for whoever waits for it."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -23,3 +23,10 @@ OnPhase = Callable[[LoadPhase, str], None]  # and which signature it runs; ""
 
 def untold(phase: LoadPhase, signature: str = "") -> None:
     """For loads that nobody waits for."""
+
+
+OnStep = Callable[[str, int, int], None]  # what is being done, how much of it, and of how much; 0: not known
+
+
+def unheard(text: str, done: int, total: int) -> None:
+    """For work that nobody waits for."""

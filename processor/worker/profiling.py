@@ -30,7 +30,7 @@ from processor.wire import messages, tensors
 from processor.worker import samples
 from processor.worker.content import content_key
 from processor.worker.inference import Inference
-from processor.worker.phases import LoadPhase, OnPhase, untold
+from processor.worker.phases import LoadPhase, OnPhase, OnStep, unheard, untold
 from processor.worker.plan_cache import KEPT
 from scheduler import Profile
 
@@ -134,13 +134,14 @@ def profile(
     threads: int,
     kept: ProfileFile | None,
     on_phase: OnPhase = untold,
+    on_step: OnStep = unheard,
     *,
     batches: tuple[int, ...] = BATCHES,
 ) -> Profile:
     """The version's profile, as it is kept if it was measured before."""
     if kept is not None and (known := kept.read(precision)) is not None:
         return known
-    points = tuple(_measure(engine, folder, threads, batches, on_phase))
+    points = tuple(_measure(engine, folder, threads, batches, on_phase, on_step))
     found = Profile(engine=engine.name, precision=precision, threads=threads, points=points)
     if kept is not None and points:
         kept.write(found)
@@ -166,7 +167,7 @@ def _machine() -> tuple[str, ...]:
 
 
 def _measure(
-    engine: Engine, folder: Path, threads: int, batches: tuple[int, ...], on_phase: OnPhase
+    engine: Engine, folder: Path, threads: int, batches: tuple[int, ...], on_phase: OnPhase, on_step: OnStep
 ) -> Iterator[tuple[int, float, float]]:
     """Of the default signature, or the first."""
     signatures = engine.signatures()
@@ -177,7 +178,8 @@ def _measure(
         return
     session, seen = engine.make_session(), set()
     clock = time.thread_time if threads == 1 else time.perf_counter
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        on_step("measuring requests of more and more rows", number, len(batches))
         rows, some = with_rows(signature, inputs, batch)
         if rows in seen:
             continue
