@@ -17,10 +17,11 @@ _WIDTH = 64
 _EVENTS = 10
 
 
-def as_text(report: dict[str, Any]) -> str:
+def as_text(report: dict[str, Any], wide: bool = True) -> str:
+    """For a terminal; unless it is `wide`, with a table of the columns that fit 80 characters."""
     host = report["host"]
     lines = [f"{host['cores']} {'core' if host['cores'] == 1 else 'cores'} to use: {host['description']}", ""]
-    lines += [_table(report), "", *_notes(report), "", *_map(report), ""]
+    lines += [_table(report, wide), "", *_notes(report), "", *_map(report), ""]
     lines += [f"problem: {problem}" for problem in report["problems"]]
     lines += [f"{entry['model']}/{entry['version']}: {entry['why']}" for entry in report["versions"]]
     lines += _of_all(report)
@@ -49,10 +50,16 @@ _HEADER = [
 ]
 
 
-def _table(report: dict[str, Any]) -> str:
+_MEASURED_P99 = _HEADER.index("p99 ms: predicted") + 1
+_NARROW = ("version", "cores", "req/s", "busy", "p99 ms: predicted", "SLO ms", "met")
+
+
+def _table(report: dict[str, Any], wide: bool) -> str:
     rows = [_cells(entry) for entry in report["versions"]]
-    blank = [None] * (len(_HEADER) - 2)
-    return table(_HEADER, rows + [[_name(entry), "not planned", *blank] for entry in report["unplanned"]])
+    known = {"cores": "not planned"}
+    rows += [[_name(entry), *(known.get(name) for name in _HEADER[1:])] for entry in report["unplanned"]]
+    shown = [index for index, name in enumerate(_HEADER) if wide or name in _NARROW or index == _MEASURED_P99]
+    return table([_HEADER[index] for index in shown], [[row[index] for index in shown] for row in rows])
 
 
 def _name(entry: dict[str, Any]) -> str:

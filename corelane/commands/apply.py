@@ -22,6 +22,7 @@ prints what differs. An invalid manifest changes nothing (exit 2). listen and ho
   corelane apply manifest.yaml --wait      until it is so; exit 1 if a version of it cannot be loaded
 """
 _LOOK_S = 0.3
+_START_S = 20.0
 
 
 def add_parser(commands: Any) -> None:
@@ -51,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
         "dry_run": options.dry_run,
         "yes": options.yes,
     }
+    if options.wait:
+        _wait_for_a_server(options.admin)
     answer = call_admin(options.admin, "/v1/apply", body)
     if options.json:
         say(json.dumps(answer, indent=2))
@@ -60,6 +63,22 @@ def run(options: argparse.Namespace) -> int:
         if not options.dry_run:
             say(f"applied {options.manifest}{'' if options.wait else '; see `corelane status`'}")
     return _wait(options) if options.wait and not options.dry_run else 0
+
+
+def _wait_for_a_server(admin: str) -> None:
+    """One that was just started takes a moment. ControlError if none answers in time."""
+    end_s, told = time.monotonic() + _START_S, False
+    while True:
+        try:
+            call_admin(admin, "/v1/live")
+            return
+        except ControlError:
+            if time.monotonic() > end_s:
+                raise
+        if not told:
+            told = True
+            say(f"no server answers on {admin} yet; waiting for one for {_START_S:g} s", sys.stderr)
+        time.sleep(_LOOK_S)
 
 
 def _wait(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import re
+import textwrap
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -43,6 +44,17 @@ class Parser(argparse.ArgumentParser):
         return {}
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Paragraphs as wide as the terminal; lines that are set in, which are examples, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = []
+        for paragraph in text.strip("\n").split("\n\n"):
+            filled = paragraph if paragraph.startswith("  ") else textwrap.fill(" ".join(paragraph.split()), width)
+            paragraphs.append(textwrap.indent(filled, indent))
+        return "\n\n".join(paragraphs)
+
+
 def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
 ) -> argparse.ArgumentParser:
@@ -51,7 +63,7 @@ def add_command(
         name,
         help=summary,
         description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_command, add_json, call_admin
+from corelane.commands.common import add_command, add_json, add_wide, call_admin
 from corelane.commands.report import add_html, show
 from corelane.planning import RATE_PER_S, Asked, Unplanned, WhatIf, amounts, ask
 from corelane.terminal import say
@@ -67,6 +67,7 @@ def add_parser(commands: Any) -> None:
     )
     call.add_argument("--like", metavar="HOST:PORT", help="that of the running server with this admin address")
     add_json(parser)
+    add_wide(parser)
     add_html(parser)
 
 

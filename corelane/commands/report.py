@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from corelane.commands.common import add_admin, add_command, add_json, call_admin
+from corelane.commands.common import add_admin, add_command, add_json, add_wide, call_admin
 from corelane.core_map import as_page, as_text
 from corelane.terminal import say
 from processor.errors import ControlError
@@ -15,6 +15,7 @@ Who has which cores of a running server, and why: a row for every version with w
 measured, a map of the cores, a sentence for each decision, and the last changes.
 
   corelane report
+  corelane report -o wide                all columns: role, sessions, p50, precision, memory
   corelane report --json | jq '.versions[] | {model, version, cpus, why}'
   corelane report --html cores.html      one page with everything in it, the core map drawn
 
@@ -26,6 +27,7 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "report", run, "who has which cores, and why", _DESCRIPTION)
     add_admin(parser)
     add_json(parser)
+    add_wide(parser)
     add_html(parser)
 
 
@@ -45,4 +47,4 @@ def show(report: dict[str, Any], options: argparse.Namespace) -> None:
             options.html.write_text(as_page(report))
         except OSError as error:
             raise ControlError(f"{options.html} cannot be written: {error.strerror}") from error
-    say(json.dumps(report, indent=2) if options.json else as_text(report))
+    say(json.dumps(report, indent=2) if options.json else as_text(report, options.output == "wide"))

@@ -77,7 +77,7 @@ def run_demo(folder: Path, act_s: float, *, port: int | None, retrain: bool, kee
         _say("and the same without the scheduler (`host: {scheduler: disabled}`)")
         other.wait_until_ready(lambda text: None)
         without = measure(other.grpc, "ctr", story.STABLE, _TRIAL, 2 * act_s)
-    _say(f"\n{_overload_table(with_cores, without)}")
+    _say(f"\n{_overload_table(with_cores, without)}\n\n{_overload_sentence(with_cores, without, short)}")
 
     _title("Right: every answer compared with the version's own engine in this process")
     with stderr_into(server.log):
@@ -87,7 +87,9 @@ def run_demo(folder: Path, act_s: float, *, port: int | None, retrain: bool, kee
         }
     story.forget_new_version(models)
     text = _measured(served, traffic, rows, scores, checks)
-    text += f"\n\n== Who has which cores, and why (`corelane report`)\n\n{as_text(report)}\n\n{_fused(served)}"
+    text += (
+        f"\n\n== Who has which cores, and why (`corelane report`)\n\n{as_text(report, wide=False)}\n\n{_fused(served)}"
+    )
     problems += [check.problem for check in checks.values() if check.problem]
     show(text, problems, traffic.errors)
     calls = sum(traffic.answers().values())
@@ -168,6 +170,15 @@ def _overload_table(with_cores: Overload, without: Overload) -> str:
         )
     header = ["", "p99 ms alone", "beside", "ratio", "failed", f"{_name(_TRIAL)} answers/s"]
     return table(header, lines)
+
+
+def _overload_sentence(with_cores: Overload, without: Overload, short: bool) -> str:
+    (with_alone, with_beside), (alone, beside) = with_cores.p99_ms, without.p99_ms
+    text = (
+        f"With cores of its own, the slowest calls of {_name(story.STABLE)} take {with_beside / with_alone:.1f} times "
+        f"as long beside {_name(_TRIAL)} as alone; without, {beside / alone:.1f} times."
+    )
+    return f"{text} So short, that says little." if short else text
 
 
 def _measured(
