@@ -16,6 +16,8 @@ from processor.worker.choice import chosen_before
 from scheduler import Demand, Profile
 
 RATE_PER_S = 100.0
+_AMOUNT_MAX = 1e9
+_SLO_MS_MIN = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def amounts(option: str, texts: Sequence[str], form: str) -> dict[str, float]:
             value = float(written)
         except ValueError:
             value = math.nan
-        if not name or not 0 <= value < math.inf or (option == "--slo" and value == 0):
+        if not name or not 0 <= value <= _AMOUNT_MAX or (option == "--slo" and not value >= _SLO_MS_MIN):
             raise ControlError(f"{option} should be {form}, not {text!r}")
         if name in values:
             raise ControlError(f"{option} {name} stands twice; keep one")
@@ -103,15 +105,18 @@ def _ask_model(model: ModelSettings, what_if: WhatIf, asked: Asked) -> list[str]
         )
     if model.name in what_if.slos:
         model = replace(model, slo_p99_ms=what_if.slos[model.name])
-    shares = [model.settings_of(version).traffic or 0.0 for version in versions]
+    entries = [model.settings_of(version) for version in versions]
+    shares = [entry.traffic or 0.0 for entry in entries]
     if sum(shares) == 0:
-        shares = [1.0] * len(shares)
+        shares = [0.0 if entry.shadow is not None else 1.0 for entry in entries]
     total = what_if.rates.get(model.name, RATE_PER_S)
     names = []
     for version, share in zip(versions, shares, strict=True):
         name = f"{model.name}/{version}"
         names.append(name)
-        rate = what_if.rates.get(name, total * share / sum(shares)) * what_if.scale
+        shadow = model.settings_of(version).shadow
+        own = total * (share / (sum(shares) or 1.0) if shadow is None else shadow / 100)
+        rate = what_if.rates.get(name, own) * what_if.scale
         profile = _profile(model, version, there, asked)
         if profile is None:
             continue

@@ -2,6 +2,7 @@
 """`corelane`: parses the command line and maps errors to exit codes."""
 
 import argparse
+import errno
 import os
 import sys
 
@@ -52,6 +53,7 @@ corelane COMMAND --help says more of each, with examples.
 """
 
 # In the order of their help.
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EBADF)
 _COMMANDS = (
     *(demo, serve, tensorflow_model_server, check, apply, status, top, events, logs_command, report, traffic),
     *(plan, profile, compile, predict, replay, completion),
@@ -84,9 +86,12 @@ def main(arguments: list[str] | None = None) -> None:
     if flags and options.command not in tensorflow_model_server.RAW:
         parser.commands().get(options.command, parser).error(f"unrecognized arguments: {' '.join(flags)}")
     options.flags = flags
+    # Without a standard output or error, what would be said goes nowhere.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     try:
         logs.configure("%(asctime)s %(levelname)s %(message)s")
         code = options.run(options)
+        sys.stdout.flush()
     except ManifestError as error:
         say(error.explained(), file=sys.stderr)
         code = 2
@@ -100,6 +105,17 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         # The reader of our output, such as `head`, has all it wants.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        code = 1
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+            raise
+        say(f"corelane {options.command}: the output cannot be written: {error.strerror}", file=sys.stderr)
+        _drop_output()
         code = 1
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere, so that the end of the process does not try it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

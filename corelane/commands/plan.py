@@ -37,6 +37,7 @@ evenly where the manifest has none. A call takes {CALL_MS:g} ms of a gateway's C
 Exits 0 if a version could be planned, 1 if none could, or if no host that --find-smallest tries is enough.
 """
 _QUIET_S = 2.0
+_ROWS_MAX = 1 << 24
 _CALLS_MIN = 10_000  # of a running server, for its gateways' start to count for nothing
 
 
@@ -75,9 +76,9 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     manifest = load_manifest(options.manifest)
     what_if = WhatIf(
-        rates=amounts("--rate", options.rate, "MODEL=R or MODEL/VERSION=R with R requests a second"),
+        rates=amounts("--rate", options.rate, "MODEL=R or MODEL/VERSION=R with R requests a second, up to 1e9"),
         scale=options.scale,
-        slos=amounts("--slo", options.slo, "MODEL=MS with milliseconds above 0"),
+        slos=amounts("--slo", options.slo, "MODEL=MS with milliseconds above 0, up to 1e9"),
         rows=options.rows,
     )
     circumstances = Circumstances(
@@ -119,10 +120,12 @@ def _check(options: argparse.Namespace) -> None:
         raise ControlError(f"--cores should be at most {CORES_MAX}, not {options.cores}")
     if options.sockets * options.threads > CORES_MAX:
         raise ControlError(f"--sockets times --threads should be at most {CORES_MAX}")
-    for name in ("scale", "gateway_ms"):
+    if options.rows > _ROWS_MAX:
+        raise ControlError(f"--rows should be at most {_ROWS_MAX}, not {options.rows}")
+    for name, least, most in (("scale", 1e-6, 1e6), ("gateway_ms", 1e-6, 1e6)):
         value = getattr(options, name)
-        if not 0 < value < float("inf"):
-            raise ControlError(f"--{name.replace('_', '-')} should be a number above 0, not {value:g}")
+        if not least <= value <= most:
+            raise ControlError(f"--{name.replace('_', '-')} should be between {least:g} and {most:g}, not {value:g}")
 
 
 def _host(cores: int, options: argparse.Namespace) -> Host:

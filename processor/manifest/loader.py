@@ -67,7 +67,9 @@ def _reading(source: Source, text: str, base: Path) -> Reading:
     try:
         validated = schema.Document.model_validate(document)
     except ValidationError as error:
-        problems += [_explained(item, tree) for item in error.errors()]
+        told = {(problem.line, problem.column) for problem in tree.problems}
+        explained = [_explained(item, tree) for item in error.errors()]
+        problems += [problem for problem in explained if (problem.line, problem.column) not in told]
     problems += between.problems(tree)
     if problems or validated is None:
         models = document.get("models")

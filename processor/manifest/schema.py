@@ -13,6 +13,7 @@ from processor.manifest.listed_versions import ListedVersion, version_policy
 from processor.manifest.settings import (
     MESSAGE_BYTES_MAX,
     QUEUE_CAPACITY_MAX,
+    SECONDS_MAX,
     AuthSettings,
     BatchingSettings,
     DivergenceSettings,
@@ -88,7 +89,9 @@ class Traces(Strict):
 
 
 class Limits(Strict):
-    requests_per_s: float | None = Field(default=None, gt=0, description="of one client at one gateway; none: any")
+    requests_per_s: float | None = Field(
+        default=None, gt=0, le=1e9, description="of one client at one gateway; none: any"
+    )
     in_flight: int | None = Field(default=None, ge=1, description="of one client at one gateway; none: any")
 
 
@@ -120,11 +123,13 @@ class Listen(Strict):
     http_idle_s: float = Field(
         default=ListenSettings().http_idle_s,
         ge=1,
+        le=SECONDS_MAX,
         description="how long a REST connection without a request stays open; longer than a load balancer keeps it",
     )
     grpc_ping_interval_s: float = Field(
         default=ListenSettings().grpc_ping_interval_s,
         ge=0.1,
+        le=SECONDS_MAX,
         description="how often a gRPC client may send keepalive pings, with or without calls; one that does so more "
         "often is disconnected",
     )
@@ -171,7 +176,10 @@ class Host(Strict):
         default=None, description="gateway processes; auto: one for every 8 cores, two at least"
     )
     drain_s: float = Field(
-        default=HostSettings().drain_s, gt=0, description="longest wait for accepted requests at a stop"
+        default=HostSettings().drain_s,
+        gt=0,
+        le=SECONDS_MAX,
+        description="longest wait for accepted requests at a stop",
     )
     # YAML 1.1 reads a bare off as false.
     sandbox: Annotated[
@@ -196,7 +204,12 @@ class Queue(Strict):
         le=QUEUE_CAPACITY_MAX,
         description="requests that may wait for one version",
     )
-    timeout_ms: float = Field(default=QueueSettings().timeout_ms, gt=0, description="longest a request may wait to run")
+    timeout_ms: float = Field(
+        default=QueueSettings().timeout_ms,
+        gt=0,
+        le=SECONDS_MAX * 1000,
+        description="longest a request may wait to run",
+    )
 
 
 class RequestLog(Strict):
@@ -247,7 +260,10 @@ class Model(Strict):
         description="role of the versions, unless they are listed: baseline has cores of its own, ab shares the pool",
     )
     slo_p99_ms: float | None = Field(
-        default=None, gt=0, description="latency objective; baselines get the cores that it takes"
+        default=None,
+        gt=0,
+        le=SECONDS_MAX * 1000,
+        description="latency objective; baselines get the cores that it takes",
     )
     sticky_key: Annotated[str | None, BeforeValidator(values.metadata_key)] = Field(
         default=None,
@@ -294,10 +310,13 @@ class Model(Strict):
     signature_method_name_check: bool = Field(
         default=False, description="true: Classify and Regress only by signatures whose `method_name` says so"
     )
-    load_timeout_s: float = Field(default=600.0, gt=0, description="a load that takes longer has failed")
+    load_timeout_s: float = Field(
+        default=600.0, gt=0, le=SECONDS_MAX, description="a load that takes longer has failed"
+    )
     run_timeout_s: float = Field(
         default=30.0,
         gt=0,
+        le=SECONDS_MAX,
         description="a request that runs for longer is taken for one that never ends: its worker is restarted",
     )
     memory_bytes_max: int | None = Field(

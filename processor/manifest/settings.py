@@ -9,6 +9,7 @@ from scheduler.plan import Smt
 Role = Literal["baseline", "ab"]
 
 QUEUE_CAPACITY_MAX = 65536
+SECONDS_MAX = 1e8  # three years: longer than any wait, and short enough for nanoseconds in 64 bits
 MESSAGE_BYTES_MAX = 2**31 - 1
 
 

@@ -1,5 +1,6 @@
 """A manifest's text, and the places in it that problems name: line, column and an excerpt with a caret."""
 
+import bisect
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Source:
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self._lines = [line.lstrip("\ufeff") for line in _LINE_END.split(text)]
+        self._starts = [0, *(end.end() for end in _LINE_END.finditer(text))]
 
     def problem(self, place: Place, key: str, sentence: str) -> ManifestProblem:
         return ManifestProblem(
@@ -44,11 +46,8 @@ class Source:
 
     def at(self, index: int) -> Place:
         """The place of a character of the text."""
-        for number, line in enumerate(self._lines, 1):
-            if index <= len(line):
-                return Place(number, index + 1)
-            index -= len(line) + 1
-        return Place(len(self._lines), 1)
+        line = bisect.bisect_right(self._starts, index)
+        return Place(line, index - self._starts[line - 1] + 1)
 
     def before(self, place: Place) -> str:
         """What stands on a place's line before it."""

@@ -12,6 +12,7 @@ from processor.manifest.source import START, Place, Source
 Location = tuple[str | int, ...]
 
 _VALUES_MAX = 100_000
+_INTEGER_MAX = 2**63 - 1
 
 
 class Tree:
@@ -115,13 +116,18 @@ class Tree:
     def _scalar(self, node: yaml.Node, location: Location) -> Any:
         """The value; its text where it looks like a date, a number or a tag and is none that there is."""
         try:
-            return self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError, OverflowError):
+            value = self._loader.construct_object(node)
+        except Exception:  # of any kind: a tag's constructor trusts the text
             sentence = (
                 f"{shown(node.value)} cannot be read as the date, number or type that it looks like; if it is text, "
+                "put it in quotes"
             )
-            self.problems.append(self.source.problem(_place(node), dotted(location), f"{sentence}put it in quotes"))
-            return node.value
+        else:
+            if not isinstance(value, int) or -_INTEGER_MAX <= value <= _INTEGER_MAX:
+                return value
+            sentence = f"{shown(node.value)} is larger than any number that a manifest may have"
+        self.problems.append(self.source.problem(_place(node), dotted(location), sentence))
+        return node.value
 
 
 def dotted(location: Location) -> str:

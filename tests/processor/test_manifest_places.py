@@ -129,7 +129,7 @@ def test_of_a_long_line_a_part_is_shown() -> None:
             "models: []\nlisten: {traces: {endpoint: x}}",
             "2:29: listen.traces.endpoint: should be a URL such as http://",
         ),
-        (f"models: []\nhost: {{cores: -{'9' * 99}}}", "2:15: host.cores: should be auto or a whole number"),
+        (f"models: []\nhost: {{cores: -{'9' * 99}}}", "2:15: host.cores: '-9999"),
         (f"models: []\nlisten: {{grpc: 'x:{'9' * 5000}'}}", "2:16: listen.grpc: should be an address such as"),
     ],
 )
@@ -266,3 +266,25 @@ def test_any_text_is_a_manifest_or_problems_with_places(text: str) -> None:
             assert not [word for word in LIBRARY_WORDS if word in fault.sentence], fault
             assert fault.line is not None
             assert 1 <= fault.line <= lines
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("!!timestamp x", "'x' cannot be read as the date, number or type that it looks like; if it is text, put"),
+        ("!!int ''", "'' cannot be read as"),
+        ("!!float ''", "'' cannot be read as"),
+        ("!!bool x", "'x' cannot be read as"),
+        ("0x" + "f" * 90, "is larger than any number that a manifest may have"),
+        ("1.0e+300", "should be at most"),
+    ],
+)
+def test_numbers_and_tags_that_nothing_can_be(value: str, sentence: str) -> None:
+    """Whatever a tag's constructor makes of them, and whatever a number would overflow later."""
+    (problem,) = error_of(f"models:\n  - name: m\n    path: p\n    load_timeout_s: {value}\n").problems
+    assert problem.startswith("m.yaml:4:21: models[0].load_timeout_s: ") and sentence in problem
+
+
+def test_places_count_line_ends_of_two_characters_as_one() -> None:
+    error = error_of('models:\r\n  - name: "m"\r\n    path: "a\x01"\r\n')
+    assert error.problems == ["m.yaml:3:13: a manifest cannot have the character U+0001"]
