@@ -1,9 +1,11 @@
 """Configurations and statistics of models, as Triton's extensions of the Open Inference Protocol have them."""
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from processor.errors import DeadlinePassed, Overloaded, Unavailable
 from processor.gateway.open_inference import Described, target_of, tensors_of
 from processor.gateway.router import Router
 from processor.gateway.signatures import Asks, Signatures
@@ -19,27 +21,27 @@ from processor.wire import messages
 
 _TYPES = {"BYTES": "TYPE_STRING"}  # the others are named alike
 _KNOWN_TYPES = messages.POOL.FindEnumTypeByName("inference.DataType").values_by_name
+_QUESTIONS_MAX = 8  # at once, of one gateway
+_ANSWER_S = 5.0
 _DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 
 class ModelFacts:
     """Thread safety: every method from any thread."""
 
-    def __init__(
-        self, router: Router, signatures: Signatures, ask: Asks, send_counts: Callable[[], None], timeout_s: float
-    ) -> None:
+    def __init__(self, router: Router, signatures: Signatures, ask: Asks, send_counts: Callable[[], None]) -> None:
         """`send_counts` tells the supervisor what was counted here."""
         self._router = router
         self._signatures = signatures
         self._ask = ask
         self._send_counts = send_counts
-        self._timeout_s = timeout_s
+        self._places = threading.BoundedSemaphore(_QUESTIONS_MAX)
 
     def configuration(self, name: str, version: str) -> Any:
         """A ModelConfigResponse. The errors of ModelMetadata."""
         route, _, found = self._signatures.of(*target_of(name, version))
         inputs, outputs = tensors_of(found)
-        facts = configuration_of(self._ask("configuration", str(route.instance), self._timeout_s))
+        facts = configuration_of(self._asked("configuration", str(route.instance)))
         response = messages.ModelConfigResponse()
         config = response.config
         config.name, config.platform, config.backend = name, "corelane", facts.engine
@@ -67,11 +69,22 @@ class ModelFacts:
             route, _ = self._router.choose(*target_of(name, version), None)
             question = StatisticsQuestion(model=name, version=route.version if version else None)
         self._send_counts()
-        answer = statistics_of(self._ask("statistics", encode(question), self._timeout_s))
+        answer = statistics_of(self._asked("statistics", encode(question)))
         response = messages.ModelStatisticsResponse()
         for facts in answer:
             _fill_statistics(response.model_stats.add(), facts)
         return response
+
+    def _asked(self, subject: str, body: str) -> str:
+        """The supervisor's answer. However it is, calls keep their threads: few wait here, and not for long."""
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(f"{_QUESTIONS_MAX} questions for configurations or statistics wait for an answer already")
+        try:
+            return self._ask(subject, body, _ANSWER_S)
+        except DeadlinePassed:
+            raise Unavailable(f"the supervisor did not answer within {_ANSWER_S:g} s") from None
+        finally:
+            self._places.release()
 
 
 def _have_batches(inputs: Sequence[Described], outputs: Sequence[Described]) -> bool:

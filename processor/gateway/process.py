@@ -40,7 +40,7 @@ class Gateway(ABC):
         self.ask = Ask(client)
         timeout_s = settings["request_timeout_s"]
         self.signatures = Signatures(self.router, self.ask, timeout_s)
-        self.facts = ModelFacts(self.router, self.signatures, self.ask, self.send_counts, timeout_s)
+        self.facts = ModelFacts(self.router, self.signatures, self.ask, self.send_counts)
         self.access = Access(settings)
         traces = settings["traces"]
         self.records = CallRecords(settings["access_log"], None if traces is None else Traces(traces))

@@ -181,7 +181,10 @@ def test_a_smallest_host_that_there_is_not(folder: Path, capsys: pytest.CaptureF
             "--rate crt: the manifest serves no such model or version; did you mean ctr",
         ),
         (("--cores", "4", "--slo", "ctr/2=1"), "--slo ctr/2: the manifest serves no such model or version"),
-        (("--cores", "4", "--slo", "ctr=0"), "--slo should be MODEL=MS with milliseconds above 0, up to 1e9, not 'ctr=0'"),
+        (
+            ("--cores", "4", "--slo", "ctr=0"),
+            "--slo should be MODEL=MS with milliseconds above 0, up to 1e9, not 'ctr=0'",
+        ),
         (
             ("--find-smallest", "--sockets", "100", "--threads", "100"),
             "--sockets times --threads should be at most 4096",

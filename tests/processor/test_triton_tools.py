@@ -3,7 +3,9 @@ Triton's own clients for gRPC and REST."""
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +262,27 @@ def test_statistics_outlive_workers(server: Server, connect: Callable[[str], Cli
         assert after[field] >= before[field], field
     for kind in before["inference_stats"]:
         assert count(after, kind) >= count(before, kind) and ns(after, kind) >= ns(before, kind), kind
+
+
+def test_a_supervisor_that_does_not_answer_holds_no_threads_of_calls(server: Server) -> None:
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(12) as callers:
+            path = "/v2/models/scale/versions/1/stats"
+            asked = [callers.submit(ask, server.http, "GET", path) for _ in range(12)]
+            with PlainClient(server.grpc) as client:
+                assert client.predict("scale", {"x": [1.0]}, timeout_s=20)
+            answers = [future.result() for future in asked]
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    statuses = Counter(answer.status for answer in answers)
+    assert statuses == {503: 8, 429: 4}, answers
+    said = {answer.json["error"] for answer in answers}
+    assert said == {
+        "the supervisor did not answer within 5 s",
+        "8 questions for configurations or statistics wait for an answer already",
+    }
+    wait_until(lambda: ask(server.http, "GET", path).status == 200, "the supervisor")
 
 
 def test_what_gateways_ask_for_themselves_is_no_clients_call(server: Server) -> None:
