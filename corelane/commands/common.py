@@ -207,10 +207,9 @@ def call_admin(
 ) -> dict[str, Any]:
     """The admin API's answer. ControlError if the server is not there or refuses."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://{address}{path}", data=data)
-    if data is not None:
-        request.add_header("Content-Type", "application/json")
+    headers = {} if data is None else {"Content-Type": "application/json"}
     try:
+        request = urllib.request.Request(f"http://{address}{path}", data=data, headers=headers)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
@@ -222,6 +221,9 @@ def call_admin(
         raise ControlError("\n".join(problems)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, TimeoutError):
+            more = "" if data is None else "; what was asked may still be done"
+            raise ControlError(f"the server at {address} did not answer within {timeout_s:g} s{more}") from None
         raise ControlError(
             f"no server answers on {address} ({reason}); is `corelane serve` running there? see --admin"
         ) from None

@@ -82,7 +82,7 @@ def _describe(signatures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _read_inputs(text: str) -> dict[str, Any]:
+def _read_inputs(text: str) -> Any:
     if text.endswith(".npz"):
         try:
             with np.load(text) as arrays:
@@ -93,11 +93,11 @@ def _read_inputs(text: str) -> dict[str, Any]:
         if text == "-":
             document = json.load(sys.stdin)
         else:
-            document = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+            document = json.loads(text if text.lstrip().startswith(("{", "[")) else Path(text).read_text())
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"inputs are neither JSON nor a file of it: {error}") from error
-    if not isinstance(document, dict):
-        raise InvalidRequest('inputs should be a JSON object: {"name": values}')
+    if not isinstance(document, dict | list):
+        raise InvalidRequest('inputs should be a JSON object, {"name": values}, or a list of rows, [{"name": value}]')
     return document
 
 

@@ -14,7 +14,13 @@ from processor.gateway.access import Access
 from processor.gateway.grpc_calls import failed
 
 # Questions that a prober or a tool without a key may ask.
-_OPEN = ("/grpc.health.v1.Health/",)
+# What probes ask, as by REST.
+_OPEN = (
+    "/grpc.health.v1.Health/",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+    "/inference.GRPCInferenceService/ModelReady",
+)
 _MANAGING = (
     "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
     "/inference.GRPCInferenceService/RepositoryModelLoad",

@@ -41,7 +41,7 @@ _MATTERS = re.compile(
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Of a stack's trace, and of what wraps an error's text.
 _NOISE = re.compile(
-    r"\s*(@|#\d+|\||\*\*\*|\.\.\.|stack trace|Traceback|~)|\s*\W*$|.*\[[VIW]:onnxruntime|\d{4}-\d\d-\d\d .*: [IW] ",
+    r"(INFO|DEBUG) |\s*(@|#\d+|\||\*\*\*|\.\.\.|stack trace|Traceback|~)|\s*\W*$|.*\[[VIW]:onnxruntime|\d{4}-\d\d-\d\d .*: [IW] ",
     re.IGNORECASE,
 )
 

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from processor.errors import RequestError
+from corelane.commands.common import call_admin
+from processor.errors import ControlError, RequestError
 from tests.support import onnx_models
 from tests.support.server import LISTEN, Server, serving, wait_until
 
@@ -149,6 +150,7 @@ def test_status_without_a_server() -> None:
     result = corelane("status", "--admin", "127.0.0.1:9")
     assert result.returncode == 1
     assert result.stderr.startswith("corelane status: no server answers on 127.0.0.1:9 (")
+    assert "no server answers on [::1 (" in corelane("status", "--admin", "[::1").stderr
     assert "is `corelane serve` running there? see --admin" in result.stderr
 
 
@@ -408,3 +410,25 @@ def test_completion(server: Server, shell: str) -> None:
             )
             answer.seek(0)
             assert expected in answer.read(), asked
+
+
+def test_a_server_that_does_not_answer_is_no_server_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ControlError, match=f"the server at {address} did not answer within 0.2 s$"):
+            call_admin(address, "/v1/status", timeout_s=0.2)
+        with pytest.raises(ControlError, match="within 0.2 s; what was asked may still be done$"):
+            call_admin(address, "/v1/apply", {}, timeout_s=0.2)
+
+
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("models: []\n")
+    command = [sys.executable, "-P", "-m", "corelane", "check", str(tmp_path / "m.yaml")]
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (
+        1,
+        "corelane check: the output cannot be written: No space left on device",
+    )
+    result = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, "Traceback" in result.stderr) == (0, False)

@@ -168,6 +168,9 @@ def test_keys_over_grpc_and_rest(secured: Server) -> None:
     with grpc.insecure_channel(secured.grpc) as channel:
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="scale"))
         assert health.status == health_pb2.HealthCheckResponse.SERVING, "a prober has no key"
+        for method in ("ServerLive", "ServerReady", "ModelReady"):
+            probe = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+            assert probe(b"\n\x05scale" if method == "ModelReady" else b"") == b"\x08\x01", method
         load = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelLoad")
         for key, code in (("first", "PERMISSION_DENIED"), ("second", "INVALID_ARGUMENT"), ("no", "UNAUTHENTICATED")):
             with pytest.raises(grpc.RpcError) as found:

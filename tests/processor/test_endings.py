@@ -61,6 +61,8 @@ def test_our_own_reason_comes_first() -> None:
             ["F0000 check failed: x == y", "    @ 0x7f tensorflow::Run()", "    @ 0x80 main"],
             "F0000 check failed: x == y",
         ),
+        (["two", "INFO a: contained: cannot write"], "two"),
+        (["INFO a: contained: no failed calls"], ""),
         (["ERROR a: bad", "INFO b: goes on", "INFO c: goes on"], "ERROR a: bad"),
         (
             ["Traceback (most recent call last):", "  | KeyError: 'x'", "MemoryError: std::bad_alloc"],
