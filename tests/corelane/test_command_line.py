@@ -415,9 +415,9 @@ def test_completion(server: Server, shell: str) -> None:
 def test_a_server_that_does_not_answer_is_no_server_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(ControlError, match=f"the server at {address} did not answer within 0.2 s$"):
+        with pytest.raises(ControlError, match=rf"the server at {address} did not answer within 0\.2 s$"):
             call_admin(address, "/v1/status", timeout_s=0.2)
-        with pytest.raises(ControlError, match="within 0.2 s; what was asked may still be done$"):
+        with pytest.raises(ControlError, match=r"within 0\.2 s; what was asked may still be done$"):
             call_admin(address, "/v1/apply", {}, timeout_s=0.2)
 
 
