@@ -213,8 +213,9 @@ def _plan(groups: Sequence[_Own | _Pool], owned: dict[str, list[Core]], settings
             versions.append(_own_plan(group, cpus))
         else:
             pool = cpus
-            busy, names = group.shared.load / len(pool), _count(len(group.shared.demands), "A/B version")
-            pool_why = f"{core_list(pool)} for {names}, which ask for {busy:.0%} of it"
+            busy, count = group.shared.load / len(pool), len(group.shared.demands)
+            asks = "asks" if count == 1 else "ask"
+            pool_why = f"{core_list(pool)} for {_count(count, 'A/B version')}, which {asks} for {busy:.0%} of it"
             versions.extend(_shared_plans(group.shared, pool))
     reserve = _threads(owned[RESERVE], Settings())
     return Plan(

@@ -173,7 +173,8 @@ def test_predict(server: Server, tmp_path: Path) -> None:
         (("nonesuch",), "Servable not found for request: Latest(nonesuch)"),
         (("scale", "--inputs", '{"z": [1]}'), "Signature input alias: x(feed name: x) not found in request"),
         (("scale", "--inputs", '{"x": ["a"]}'), "input \"x\": 'a' is text, the model takes float"),
-        (("scale", "--inputs", "[1]"), "inputs are neither JSON nor a file of it"),
+        (("scale", "--inputs", "[1]"), "row 0 of the inputs is no dict but int"),
+        (("scale", "--inputs", "3"), "inputs are neither JSON nor a file of it"),
         (("scale", "--inputs", "none.npz"), "none.npz cannot be read"),
     ],
 )
