@@ -54,7 +54,7 @@ def grid(columns: Sequence[Column], rows: Iterable[Any], wide: bool = True) -> T
             column.title,
             justify="right" if number else "left",
             no_wrap=True,
-            min_width=widest if index else None,  # where there is no room, names are cut
+            min_width=None if index == 0 and not wide else widest,  # where there is no room, names are cut
         )
     for row, texts in zip(rows, cells, strict=True):
         table.add_row(*(Text(text, style=column.style(row)) for column, text in zip(shown, texts, strict=True)))

@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         say(json.dumps(answer, indent=2))
     else:
-        for change in answer["changes"] or ["nothing changes"]:
+        for change in answer["changes"] or ["nothing changes: the server serves this manifest already"]:
             say(f"  {change}")
         if not options.dry_run:
             say(f"applied {options.manifest}{'' if options.wait else '; see `corelane status`'}")

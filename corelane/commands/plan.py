@@ -99,9 +99,10 @@ def run(options: argparse.Namespace) -> int:
 def measured_call_ms(address: str) -> float:
     """A gateway's CPU for a call, by what a running server has counted. ControlError before there is enough."""
     status = call_admin(address, "/v1/status")
-    cpu_s = sum(gateway["cpu_s"] or 0.0 for gateway in status["gateways"])
-    requests = [version.get("requests") or {} for model in status["models"] for version in model["versions"]]
-    calls = sum(counts.get(name, 0) for counts in requests for name in ("answered", "failed", "expired", "rejected"))
+    cpu_s = status["gateway_cpu_s"]
+    assigned = [version.get("assigned") or {} for model in status["models"] for version in model["versions"]]
+    # A shadow's copy is no call of a client: what it costs a gateway is part of the call that it is a copy of.
+    calls = sum(count for counts in assigned for why, count in counts.items() if why != "shadowed")
     if calls < _CALLS_MIN or cpu_s <= 0:
         raise ControlError(
             f"the server at {address} has answered {calls} calls, too few to tell what one costs its gateways; "

@@ -10,6 +10,7 @@ from corelane.commands.common import (
     add_admin,
     add_command,
     add_json,
+    add_wide,
     call_admin,
     complete_models,
     version_argument,
@@ -57,6 +58,7 @@ def add_parser(commands: Any) -> None:
     promote.add_argument("version", type=version_argument, metavar="VERSION")
     traffic.add_argument("shares", nargs="+", type=share_argument, metavar="VERSION=PERCENT")
     rollback.add_argument("--list", action="store_true", help="only list what can be gone back to")
+    add_wide(rollback)
     rollback.add_argument("--to", type=int, metavar="N", help="the N-th of that list")
     for parser in (promote, rollback, traffic):
         parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
@@ -99,7 +101,8 @@ def _send(options: argparse.Namespace, body: dict[str, Any]) -> int:
     if options.dry_run or not options.json:
         preview = call_admin(options.admin, "/v1/traffic", {**body, "dry_run": True})
         if options.dry_run:
-            say(json.dumps(preview, indent=2) if options.json else "\n".join(preview["said"]))
+            text = "\n".join(["This would be so; nothing was changed:", *(f"  {line}" for line in preview["said"])])
+            say(json.dumps(preview, indent=2) if options.json else text)
             return 0
         told = [sentence for sentence in preview["said"] if sentence.startswith("label ")]
         for sentence in told:
@@ -117,7 +120,7 @@ def _list(options: argparse.Namespace) -> int:
     elif not answer["earlier"]:
         say(f"nothing was promoted or split of model {options.model}")
     else:
-        show(grid(_COLUMNS, answer["earlier"]))
+        show(grid(_COLUMNS, answer["earlier"], options.output == "wide"))
     return 0
 
 
@@ -135,6 +138,6 @@ _COLUMNS = [
     Column("to", lambda split: split["back"]),
     Column("until", lambda split: clock(split["until_s"])),
     Column("versions", _arms),
-    Column("then", lambda split: split["said"]),
-    Column("by", lambda split: split["by"]),
+    Column("then", lambda split: split["said"], wide=True),
+    Column("by", lambda split: split["by"], wide=True),
 ]

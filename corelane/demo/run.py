@@ -1,5 +1,6 @@
 """The demo's run: train, serve, and a story that real calls tell."""
 
+import fcntl
 import importlib.util
 import os
 import subprocess
@@ -20,8 +21,9 @@ from corelane.demo.clicks import Clicks, auc, generate
 from corelane.demo.overload import Overload, measure
 from corelane.demo.server import PORT, DemoFailed, DemoServer, manifest_of
 from corelane.demo.traffic import Key, Traffic, inputs_of
+from corelane.demo.train import VERSIONS
 from corelane.terminal import table
-from processor.errors import RequestError
+from processor.errors import CorelaneError, RequestError
 
 _CHECK_ROWS = 1000
 _SHORT = "--short"
@@ -37,6 +39,13 @@ def run_demo(folder: Path, act_s: float, *, port: int | None, retrain: bool, kee
         raise DemoFailed(f"{', '.join(missing)} not installed: pip install 'corelane[demo]'")
     document = manifest_of(folder, port)
     models = folder / "demo-models"
+    with _alone_in(models):
+        return _tell(document, models, act_s, port=port, retrain=retrain, keep=keep, short=short)
+
+
+def _tell(
+    document: dict[str, Any], models: Path, act_s: float, *, port: int | None, retrain: bool, keep: bool, short: bool
+) -> int:
     _title("Six models learn who clicks what")
     _train(models, retrain, short)
     story.forget_new_version(models)
@@ -61,7 +70,7 @@ def run_demo(folder: Path, act_s: float, *, port: int | None, retrain: bool, kee
                     _title(title)
                     try:
                         act(stage)
-                    except DemoFailed as error:  # what comes after it is still worth seeing
+                    except CorelaneError as error:  # what comes after it is still worth seeing
                         _say(f"  {error}")
                         problems.append(str(error))
             served = {(name, v["version"]): v for name, v in server.versions() if v["state"] == "AVAILABLE"}
@@ -112,6 +121,18 @@ def show(report: str, problems: Sequence[str], errors: Sequence[RequestError]) -
 
 
 @contextmanager
+def _alone_in(models: Path) -> Iterator[None]:
+    """DemoFailed if another demo has the folder."""
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with (models / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError:
+        raise DemoFailed(f"another demo has {models}; choose another --folder") from None
+
+
+@contextmanager
 def _serving(document: dict[str, Any], models: Path, name: str) -> Iterator[DemoServer]:
     """Ends the server whatever happens. DemoFailed if it does not end well."""
     server = DemoServer(document, models, name)
@@ -135,10 +156,10 @@ def _without_scheduler(document: dict[str, Any]) -> dict[str, Any]:
 def _train(models: Path, retrain: bool, short: bool) -> None:
     done = models / "trained"
     # Models of a short training serve a short demo only.
-    if done.exists() and not retrain and (short or done.read_text() != _SHORT):
+    there = done.exists() and all((models / version).is_dir() for version in VERSIONS)
+    if there and not retrain and (short or done.read_text() != _SHORT):
         _say(f"they are there ({models}); --retrain makes them anew")
         return
-    models.mkdir(parents=True, exist_ok=True)
     log = models / "train.log"
     with log.open("w") as output:
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}

@@ -34,9 +34,14 @@ def manifest_of(folder: Path, port: int | None) -> dict[str, Any]:
     after it; 0: on any free ports. Without a port on 8500 and so on if those are free, else on any that are. DemoFailed
     if the ports that were asked for are taken."""
     path = folder / "configs/demo.yaml"
-    if not path.exists():
-        path.parent.mkdir(parents=True)
-        shutil.copy(configs.path("demo.yaml"), path)
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(configs.path("demo.yaml"), path)
+    except OSError as error:
+        raise DemoFailed(
+            f"{error.filename or path} cannot be made: {error.strerror}; choose another --folder"
+        ) from error
     load_manifest(path)
     document: dict[str, Any] = yaml.safe_load(path.read_text())
     document["listen"] = (document.get("listen") or {}) | dict(zip(_DOORS, _addresses(port), strict=True))
@@ -77,7 +82,8 @@ class DemoServer:
         self.manifest: Manifest = load_manifest(self.path)
         command = [sys.executable, "-P", "-m", "corelane", "serve", str(self.path)]
         with self.log.open("w") as output:
-            self._process = subprocess.Popen(command, stderr=output)
+            # A Ctrl-C in the terminal is for the demo, which then ends its server in its own way.
+            self._process = subprocess.Popen(command, stderr=output, start_new_session=True)
 
     @property
     def grpc(self) -> str:

@@ -16,6 +16,10 @@ ROWS, HELD_OUT_ROWS = 40_000, 8_000
 SHORT_ROWS, SHORT_HELD_OUT_ROWS = 12_000, 3_000
 
 
+# What there is afterwards.
+VERSIONS = ("ctr/1", "ctr/2", "ctr/3", "ctr/4", "ctr_dlrm/1", "ctr_dcn/1")
+
+
 def main(folder: Path, *, short: bool) -> None:
     started_s = time.monotonic()
     rows, held_out_rows = (SHORT_ROWS, SHORT_HELD_OUT_ROWS) if short else (ROWS, HELD_OUT_ROWS)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processor.errors import ModelNotFound, Unavailable
+from processor.errors import DeadlinePassed, ModelNotFound, Unavailable
 from processor.gateway.router import Router
 from processor.methods import Assignment
 from processor.routes import VersionRoute
@@ -16,6 +16,7 @@ from processor.served import UNSERVED_SIGNATURES, served_name
 from processor.wire import messages
 
 _FIELD = "signature_def"
+_ANSWER_S = 5.0
 
 # A question, its subject and the seconds that the answer may take: `processor.gateway.asking.Ask`.
 Asks = Callable[[str, str, float | None], str]
@@ -71,9 +72,13 @@ class Signatures:
 
     def _signatures(self, instance: int) -> VersionSignatures:
         try:
-            answer = self._ask("signatures", str(instance), self._timeout_s)
+            answer = self._ask("signatures", str(instance), min(self._timeout_s, _ANSWER_S))
         except ModelNotFound as error:
             raise _WorkerGone from error
+        except DeadlinePassed:
+            raise Unavailable(
+                "the supervisor does not answer, and this gateway has not served the version yet"
+            ) from None
         definitions = messages.SignatureDefMap()
         metadata = messages.parse(messages.GetModelMetadataResponse, base64.b64decode(answer)).metadata
         metadata[_FIELD].Unpack(definitions)

@@ -172,7 +172,7 @@ class Host(Strict):
     scheduler: Literal["auto", "disabled"] = Field(
         default="auto", description="auto: versions get cores by cost and traffic; disabled: sessions run on any core"
     )
-    gateways: AutoOrCount = Field(
+    gateways: Annotated[AutoOrCount, AfterValidator(values.thread_count)] = Field(
         default=None, description="gateway processes; auto: one for every 8 cores, two at least"
     )
     drain_s: float = Field(
@@ -257,7 +257,8 @@ class Model(Strict):
     )
     role: Literal["baseline", "ab"] = Field(
         default="baseline",
-        description="role of the versions, unless they are listed: baseline has cores of its own, ab shares the pool",
+        description="role of the versions, but of those whose entry has one: baseline has cores of its own, ab shares "
+        "the pool",
     )
     slo_p99_ms: float | None = Field(
         default=None,
@@ -277,7 +278,7 @@ class Model(Strict):
     pool_weight: float = Field(
         default=1.0, ge=0.01, le=1000, description="share of the pool of each `ab` version, beside the others'"
     )
-    sessions: AutoOrCount = Field(
+    sessions: Annotated[AutoOrCount, AfterValidator(values.thread_count)] = Field(
         default=None, description="session threads of a version; auto: one for each core that it gets"
     )
     threads_per_session: int = Field(default=1, ge=1, le=256, description="threads that one request may use")
@@ -322,6 +323,15 @@ class Model(Strict):
     memory_bytes_max: int | None = Field(
         default=None, ge=64 * 1024 * 1024, description="most memory a worker may allocate; none: no limit"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_down_the_role(cls, value: Any) -> Any:
+        """To the listed versions that have none of their own."""
+        if not isinstance(value, dict) or value.get("role") != "ab" or not isinstance(value.get("versions"), list):
+            return value
+        entries = [{"role": "ab", **entry} if isinstance(entry, dict) else entry for entry in value["versions"]]
+        return {**value, "versions": entries}
 
 
 class Document(Strict):

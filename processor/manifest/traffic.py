@@ -10,7 +10,8 @@ from processor.percentages import percent
 
 def promoted(model: ModelSettings, version: int) -> ModelSettings:
     """All calls to `version`, which takes over role and label of the version that had the most; that one gets its in
-    return, and no calls, but stays ready to be rolled back to. ControlError if there is nothing to promote."""
+    return, and no calls, but stays ready to be rolled back to. A version that leads already keeps its own: then the
+    others are taken back. ControlError if there is nothing to promote."""
     listed = _listed(model)
     chosen = _entry(listed, model, version)
     others = [entry for entry in listed if entry is not chosen]
@@ -19,10 +20,15 @@ def promoted(model: ModelSettings, version: int) -> ModelSettings:
     if chosen.traffic == 100:
         raise ControlError(f"version {version} of model {model.name} has all traffic already")
     leader = max(others, key=lambda entry: (entry.shadow is None, entry.traffic or 0.0, entry.version))
-    changed = {
-        chosen.version: dataclasses.replace(chosen, role=leader.role, label=leader.label, traffic=100.0, shadow=None),
-        leader.version: dataclasses.replace(leader, role=chosen.role, label=chosen.label, traffic=0.0),
-    }
+    if _leads(chosen, leader):
+        changed = {chosen.version: dataclasses.replace(chosen, traffic=100.0)}
+    else:
+        changed = {
+            chosen.version: dataclasses.replace(
+                chosen, role=leader.role, label=leader.label, traffic=100.0, shadow=None
+            ),
+            leader.version: dataclasses.replace(leader, role=chosen.role, label=chosen.label, traffic=0.0),
+        }
     return _with(model, [changed.get(entry.version, _silent(entry)) for entry in listed])
 
 
@@ -45,6 +51,15 @@ def split(model: ModelSettings, percentages: Mapping[int, float]) -> ModelSettin
             for entry in listed
         ],
     )
+
+
+def _leads(chosen: VersionSettings, other: VersionSettings) -> bool:
+    """Whether the other has fewer calls, or as many and no better a role."""
+    if chosen.shadow is not None or not chosen.traffic:
+        return False
+    if chosen.traffic != (other.traffic or 0.0):
+        return chosen.traffic > (other.traffic or 0.0)
+    return chosen.role == "baseline"
 
 
 def _listed(model: ModelSettings) -> tuple[VersionSettings, ...]:

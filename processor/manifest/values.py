@@ -11,6 +11,9 @@ from processor.manifest.paths import expanded, form_problem, name_problem, path_
 from processor.manifest.settings import ListenSettings
 from processor.manifest.words import given, problem
 
+_THREADS_MAX = 1024
+_COUNT_MAX = 1 << 20  # of what a host has: cores, processes, connections
+
 
 class Strict(BaseModel):
     """A mapping of a manifest: keys that it does not know are errors, and no type stands for another."""
@@ -23,6 +26,15 @@ def _auto_or_count(value: Any) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise problem(f"should be auto or a whole number of at least 1, not {given(value)}")
+    if value > _COUNT_MAX:
+        raise problem(f"should be at most {_COUNT_MAX}, not {given(value)}")
+    return value
+
+
+def thread_count(value: int | None) -> int | None:
+    """Of threads or processes that are made at once."""
+    if value is not None and value > _THREADS_MAX:
+        raise problem(f"should be at most {_THREADS_MAX}, not {given(value)}")
     return value
 
 

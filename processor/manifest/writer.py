@@ -64,7 +64,7 @@ def write_versions(path: Path, model: ModelSettings, turn: Turn | None = None) -
     for settings in model.versions.listed:
         if settings.version not in old:
             raise ValueError(f"{path} does not list version {settings.version} of model {model.name}")
-        _update(old[settings.version], settings)
+        _update(old[settings.version], settings, entry.get("role", "baseline"))
     text = io.StringIO()
     yaml.dump(document, text)
     _prove(path, old_text, text.getvalue(), model)
@@ -94,13 +94,13 @@ def _with_versions(manifest: Manifest, changed: ModelSettings) -> Manifest:
     )
 
 
-def _update(entry: Any, settings: VersionSettings) -> None:
+def _update(entry: Any, settings: VersionSettings, role: str) -> None:
     """Only what differs, so that what stands there stays as it was written."""
     for key in ("role", "label", "traffic", "shadow"):
         value = getattr(settings, key)
         if value is None:
             entry.pop(key, None)
-        elif entry.get(key, "baseline" if key == "role" else None) != value:
+        elif entry.get(key, role if key == "role" else None) != value:
             entry[key] = int(value) if isinstance(value, float) and value.is_integer() else value
 
 

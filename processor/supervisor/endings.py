@@ -41,7 +41,7 @@ _MATTERS = re.compile(
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # Of a stack's trace, of what wraps an error's text, and what a process says of its work.
 _NOISE = re.compile(
-    r"(INFO|DEBUG) |\s*(@|#\d+|\||\*\*\*|\.\.\.|stack trace|Traceback|~)|\s*\W*$|.*\[[VIW]:onnxruntime|"
+    r"(INFO|DEBUG) |[IW]\d{4} |\s*(@|#\d+|\||\*\*\*|\.\.\.|stack trace|Traceback|~)|\s*\W*$|.*\[[VIW]:onnxruntime|"
     r"\d{4}-\d\d-\d\d .*: [IW] ",
     re.IGNORECASE,
 )

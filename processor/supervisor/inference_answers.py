@@ -35,7 +35,7 @@ async def configuration(supervisor: Supervisor, body: str) -> str:
         VersionConfiguration(
             engine=worker.engine,
             sessions=len(worker.placed["sessions"]) if worker.placed else spec.sessions,
-            batch_rows_max=spec.batch_rows_max,
+            batch_rows_max=0 if worker.engine == "onnxruntime" else spec.batch_rows_max,  # it runs each by itself
             batch_wait_us=spec.batch_wait_us,
             policy=policy.kind,
             latest=policy.latest,

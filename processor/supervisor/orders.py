@@ -42,10 +42,10 @@ async def apply(supervisor: Supervisor, body: Any, host: str) -> Answer:
             parse = partial(parse_manifest, text, source=source, base=base)
             manifest = await tasks.on_daemon_thread(parse, "manifest")
             check_applicable(supervisor.manifest, manifest)
-            if not certain and _unloads_all(supervisor.manifest, manifest):
-                raise ControlError("this unloads every model that is served; say `--yes` if it should")
             if preview:
                 return {"changes": changes(supervisor.manifest, manifest)}, 200
+            if not certain and _unloads_all(supervisor.manifest, manifest):
+                raise ControlError("this unloads every model that is served; say `--yes` if it should")
             changed = supervisor.apply(manifest, by)
         except ManifestError as error:
             return {"problems": error.problems}, 409
@@ -65,9 +65,9 @@ async def change_traffic(supervisor: Supervisor, body: Any, host: str) -> Answer
         shares: dict[int, float] = {}
         back = None
         if action == "split":
-            shares = {_version(name): float(share) for name, share in body["shares"].items()}
+            shares = _shares(body["shares"])
         elif action == "rollback" and body.get("back") is not None:
-            back = int(body["back"])
+            back = _whole(body["back"])
         elif action not in ("promote", "rollback"):
             raise ValueError(f"there is no action {action}")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -158,6 +158,25 @@ def _who(body: Any, host: str) -> str:
 def _unloads_all(before: Manifest, after: Manifest) -> bool:
     names = {model.name for model in after.models}
     return bool(before.models) and not any(model.name in names for model in before.models)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value} is no whole number")
+    return value
+
+
+def _shares(given: Any) -> dict[int, float]:
+    """Percentages by version. ValueError for what is none, or a version that stands twice."""
+    shares: dict[int, float] = {}
+    for name, share in given.items():
+        version = _version(name)
+        if isinstance(share, bool) or not isinstance(share, (int, float)):
+            raise ValueError(f"{share} is no percentage")
+        if version in shares:
+            raise ValueError(f"version {version} stands twice")
+        shares[version] = float(share)
+    return shares
 
 
 def _version(value: Any) -> int:

@@ -16,6 +16,8 @@ from processor.supervisor.traffic import DISK_S
 
 # What a page may post to.
 _PATHS = ("/v1/traffic",)
+# What probes and scrapers ask, by whatever name they know the host by.
+_PROBED = ("/metrics", "/v1/live", "/v1/ready")
 _OFF = (
     "the page may only look; `listen.page_actions: true` in the manifest, and a restart, let it act; the commands of "
     "`corelane` can in any case"
@@ -71,7 +73,7 @@ def refusal(method: str, path: str, headers: Headers) -> str:
     host = headers.get("host", "")
     if method == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return "send JSON, and say so: Content-Type: application/json"
-    if not _is_address(host):
+    if path not in _PROBED and not _is_address(host):
         return "ask by an address or as localhost, not by another name"
     if method != "POST" or not is_from_a_page(headers):
         return ""

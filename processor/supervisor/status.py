@@ -89,6 +89,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             }
             for gateway in supervisor.gateways.list
         ],
+        "gateway_cpu_s": sum(seconds for _, seconds in supervisor.gateways.cpu_seconds()),
         "gateways_expected": len(supervisor.gateways.kinds),
         "gateway_error": "" if supervisor.gateways.up else supervisor.gateways.last_end,
         "models": models,

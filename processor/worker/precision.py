@@ -77,7 +77,7 @@ def load_in_precision(
         return loaded, Precision(name=name, why=why, isa=isa)
 
     if options.precision == "fp32":
-        return load("fp32", "the manifest says so")
+        return load("fp32", "asked for, or by default: precision: auto tries bf16")
     if options.precision == "int8":
         if engine != "fused":
             raise LoadError(f"precision: int8 is for the tables of fused plans, and this version runs on {engine}")

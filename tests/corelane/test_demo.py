@@ -1,6 +1,7 @@
 """What the demo checks of served scores, and what it prints when that fails."""
 
 import contextlib
+import fcntl
 import socket
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from corelane.demo.checks import judge
-from corelane.demo.run import show
+from corelane.demo.run import run_demo, show
 from corelane.demo.server import DemoFailed, manifest_of
 from processor.errors import DeadlinePassed
 
@@ -94,6 +95,17 @@ def test_a_demo_without_ports_leaves_a_running_server_alone(tmp_path: Path) -> N
         with contextlib.suppress(OSError):
             held.enter_context(socket.create_server(("127.0.0.1", 8500)))
         assert 8500 not in addresses(tmp_path, None)
+
+
+def test_one_demo_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "demo-models").mkdir()
+    with (tmp_path / "demo-models/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DemoFailed, match="another demo has .*; choose another --folder"):
+            run_demo(tmp_path, 1.0, port=0, retrain=False, keep=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DemoFailed, match="cannot be made: Not a directory; choose another --folder"):
+        run_demo(tmp_path / "file", 1.0, port=0, retrain=False, keep=False)
 
 
 def test_the_folders_own_manifest_is_served(tmp_path: Path) -> None:

@@ -206,10 +206,10 @@ def test_either_cores_or_a_search(folder: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_call_as_a_running_server_measures_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(calls: int) -> Any:
-        counts = {"answered": calls, "failed": 0, "expired": 0, "rejected": 0}
+        counts = {"named": calls - 10, "split": 10, "shadowed": 5000}
         status = {
-            "gateways": [{"cpu_s": 4.0}, {"cpu_s": None}, {"cpu_s": 5.0}],
-            "models": [{"versions": [{"requests": counts}, {"requests": None}, {}]}],
+            "gateway_cpu_s": 9.0,
+            "models": [{"versions": [{"assigned": counts}, {"assigned": None}, {}]}],
         }
         monkeypatch.setattr(plan, "call_admin", lambda address, path: status)
         return plan.measured_call_ms("127.0.0.1:8502")

@@ -285,6 +285,17 @@ def test_numbers_and_tags_that_nothing_can_be(value: str, sentence: str) -> None
     assert problem.startswith("m.yaml:4:21: models[0].load_timeout_s: ") and sentence in problem
 
 
+@pytest.mark.parametrize("key", ["sessions", "gateways"])
+def test_no_host_has_so_many_threads(key: str) -> None:
+    text = (
+        "models: [{name: m, path: p, sessions: 1000000000}]"
+        if key == "sessions"
+        else "host: {gateways: 5000}\nmodels: []"
+    )
+    (problem,) = error_of(text).problems
+    assert "should be at most" in problem and key in problem
+
+
 def test_places_count_line_ends_of_two_characters_as_one() -> None:
     error = error_of('models:\r\n  - name: "m"\r\n    path: "a\x01"\r\n')
     assert error.problems == ["m.yaml:3:13: a manifest cannot have the character U+0001"]

@@ -195,7 +195,7 @@ def parameter(request: Any, holder: str) -> Any:
         ("request", "sequence_id", "int64_param", 0, False),
         ("request", "sequence_id", "string_param", "", False),
         ("request", "sequence_start", "bool_param", False, False),
-        ("request", "triton_enable_empty_final_response", "bool_param", True, False),
+        ("request", "triton_enable_empty_final_response", "bool_param", True, True),
         ("input", "content_type", "string_param", "str", False),
         ("output", "binary_data", "bool_param", False, True),
         ("output", "classification", "int64_param", 0, False),

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from processor.supervisor.page_actions import refusal
 from tests.support import onnx_models
 from tests.support.http import Answer, ask
-from tests.support.server import LISTEN, Server, serving
+from tests.support.server import LISTEN, WITH_REST, Server, serving
 
 MODELS = """\
 models:
@@ -168,3 +168,22 @@ def test_bodies_that_make_no_sense(anybodys: Server, body: Any) -> None:
 def test_keys_that_cannot_be_read_are_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"listen.auth.api_keys: .*keys"), serving(tmp_path, MODELS, listen=KEY):
         pass
+
+
+def test_pages_of_other_sites_change_nothing_by_rest(tmp_path: Path) -> None:
+    onnx_models.write_scale(tmp_path / "scale/1", 1)
+    with serving(tmp_path, "models: [{name: scale, path: scale}]", listen=WITH_REST) as server:
+        path = "/v2/repository/models/scale/unload"
+        for headers in (
+            {"Origin": "http://evil.example"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site", "Origin": f"http://{server.http}"},
+        ):
+            answer = ask(server.http, "POST", path, {}, headers)
+            assert (answer.status, answer.json["error"]) == (
+                403,
+                "a page of another site may not change what is served",
+            )
+        assert server.version("scale", 1)["state"] == "AVAILABLE"
+        assert ask(server.http, "POST", path, {}, {"Origin": f"http://{server.http}"}).status == 200

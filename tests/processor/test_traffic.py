@@ -66,6 +66,34 @@ def test_promote_swaps_with_the_version_that_had_the_most() -> None:
     ]
 
 
+def test_promote_of_the_version_that_leads_takes_the_others_back() -> None:
+    """As one aborts a canary: role and labels stay where they are."""
+    stays = [(1, "baseline", "stable", 100, None), (2, "ab", "canary", 0, None), (3, "ab", None, None, 10)]
+    assert plain(promoted(settings_of(), 1)) == stays
+    even = MANIFEST.replace("traffic: 95", "traffic: 50").replace("traffic: 5}", "traffic: 50}")
+    assert plain(promoted(settings_of(even), 1)) == stays
+    assert plain(promoted(settings_of(even), 2))[1] == (2, "baseline", "stable", 100, None)
+    most = MANIFEST.replace("traffic: 95", "traffic: 40").replace("traffic: 5}", "traffic: 60}")
+    assert plain(promoted(settings_of(most), 2)) == [
+        (1, "baseline", "stable", 0, None),
+        (2, "ab", "canary", 100, None),
+        (3, "ab", None, None, 10),
+    ]
+
+
+def test_listed_versions_have_the_models_role_unless_they_have_their_own(tmp_path: Path) -> None:
+    text = (
+        "models:\n  - name: m\n    path: m\n    role: ab\n    versions:\n"
+        "      - {version: 1, traffic: 100}\n      - {version: 2, role: baseline}\n"
+    )
+    model = settings_of(text)
+    assert [entry[1] for entry in plain(model)] == ["ab", "baseline"]
+    (tmp_path / "m.yaml").write_text(text)
+    after = promoted(model, 2)
+    assert write_versions(tmp_path / "m.yaml", after)
+    assert plain(settings_of((tmp_path / "m.yaml").read_text())) == plain(after)
+
+
 def test_split() -> None:
     assert [one[3] for one in plain(split(settings_of(), {1: 60, 2: 40}))] == [60, 40, None]
     assert [one[3:] for one in plain(split(settings_of(), {3: 100}))] == [(0, None), (0, None), (100, None)]

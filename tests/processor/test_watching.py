@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from processor.knobs import Knobs
-from processor.manifest import VersionPolicy
+from processor.manifest import ModelSettings, VersionPolicy
 from processor.supervisor import watching
 from processor.supervisor.folders import FolderWatch, ModelFolder
 from processor.supervisor.watching import ModelWatch
@@ -23,7 +23,7 @@ class Watched:
             "m",
             path,
             Knobs(watch_interval_s=interval_s, settle_s=settle_s),
-            policy=lambda name: VersionPolicy(),
+            model=lambda name: ModelSettings(name=name, path=path),
             on_change=lambda name, folder: self.told.append(folder),
         )
 
@@ -96,7 +96,7 @@ def test_a_look_that_hangs_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.M
     """As on a mount whose server is gone: neither the loop, nor the end of the process."""
     release = threading.Event()
 
-    def hang(watch: FolderWatch, policy: VersionPolicy) -> ModelFolder:
+    def hang(watch: FolderWatch, policy: VersionPolicy, libraries: list[Path]) -> ModelFolder:
         release.wait()
         return ModelFolder()
 
@@ -123,10 +123,10 @@ def test_a_look_that_fails_is_told_of_and_tried_again(tmp_path: Path, monkeypatc
     write(tmp_path / "1")
     look, failures = FolderWatch.look, [RuntimeError("no luck"), OSError(24, "Too many open files")]
 
-    def odd(self: FolderWatch, policy: VersionPolicy) -> ModelFolder:
+    def odd(self: FolderWatch, policy: VersionPolicy, libraries: list[Path]) -> ModelFolder:
         if failures:
             raise failures.pop(0)
-        return look(self, policy)
+        return look(self, policy, libraries)
 
     monkeypatch.setattr(FolderWatch, "look", odd)
     monkeypatch.setattr(watching, "_RETRY_S", 0.01)
@@ -146,7 +146,7 @@ def test_a_look_that_fails_is_told_of_and_tried_again(tmp_path: Path, monkeypatc
 def test_what_was_seen_before_a_look_that_fails_still_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "1")
 
-    def odd(self: FolderWatch, policy: VersionPolicy) -> ModelFolder:
+    def odd(self: FolderWatch, policy: VersionPolicy, libraries: list[Path]) -> ModelFolder:
         raise RuntimeError("no luck")
 
     async def run() -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from processor._native import Cancellation
 from processor.call import Call
-from processor.errors import Cancelled, ModelNotFound, RequestError, TooLarge, Unavailable
+from processor.errors import Cancelled, ModelNotFound, PermissionRefused, RequestError, TooLarge, Unavailable
 from processor.gateway.access import Access
 from processor.gateway.call_records import REQUEST_ID, CallRecords, id_of
 from processor.gateway.http.compression import compress, decompress
@@ -79,6 +79,8 @@ class Exchanges:
         for anybody, without a key and a limit."""
 
         async def handle(request: Request) -> Response:
+            if manages and _is_from_another_site(request):
+                return response_of(failure(PermissionRefused("a page of another site may not change what is served")))
             if is_open or self._access.is_open:
                 return await self._handle(request, answer)
             peer = request.client.host if request.client else ""
@@ -198,3 +200,12 @@ def failure(error: Exception) -> Reply:
 
 def response_of(reply: Reply) -> Response:
     return Response(reply.body, reply.status, reply.headers)
+
+
+def _is_from_another_site(request: Request) -> bool:
+    """Whether a browser sends it for a page that this server did not give: it can without asking first, and reaches
+    ports that listen on loopback."""
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
+    origin = request.headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")

@@ -112,7 +112,7 @@ function draw(chart) {
   const at_s = cursor_s === null ? past.now_s : cursor_s;
   put($(chart.id + "-values"), names.map(name => {
     const near = nearest(past.versions[name], at_s);
-    return make("div", [make("span", [swatch(name), name]), make("span", near ? columns.map(column => short(near[column])).join(", ") : "–")]);
+    return make("div", [make("span", [swatch(name), name], {title: name}), make("span", near ? columns.map(column => short(near[column])).join(", ") : "–")]);
   }));
 }
 
