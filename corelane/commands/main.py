@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.flags = flags
     # Without a standard output or error, what would be said goes nowhere.
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # its notes on how it was built
     try:
         logs.configure("%(asctime)s %(levelname)s %(message)s")
         code = options.run(options)

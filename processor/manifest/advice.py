@@ -1,5 +1,6 @@
 """What a valid manifest may surprise by, and what of it can never work on this host."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -82,12 +83,31 @@ def _of_folder(model: ModelSettings, written: str) -> Iterator[Finding]:
         yield _of_path(f"{path} has no version, a folder with a number such as {path / '1'}; {there}")
     elif model.versions.kind == "listed":
         for index, entry in enumerate(model.versions.listed):
+            here = ("versions", index, "version")
             if entry.version not in folders:
                 yield Finding(
-                    location=("versions", index, "version"),
+                    location=here,
                     sentence=f"{path / str(entry.version)} is not there; it will be served when it is; "
                     f"there {'is' if len(folders) == 1 else 'are'} {_listed([str(number) for number in folders])}",
                 )
+            elif _lacks_model(folders[entry.version]):
+                yield Finding(location=here, sentence=_without_model(folders[entry.version]))
+    else:
+        newest = sorted(folders)[-model.versions.latest :] if model.versions.kind == "latest" else sorted(folders)
+        for folder in (folders[version] for version in newest):
+            if _lacks_model(folder):
+                yield _of_path(_without_model(folder))
+
+
+def _lacks_model(folder: Path) -> bool:
+    """Not of one that cannot be read: whoever reads it says so."""
+    with contextlib.suppress(OSError):
+        return not holds_model(folder)
+    return False
+
+
+def _without_model(folder: Path) -> str:
+    return f"{folder} holds no model; it will be served when it does"
 
 
 def _listed(names: list[str]) -> str:

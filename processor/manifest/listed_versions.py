@@ -1,5 +1,6 @@
 """The `versions` of a model: how many, all, or those of a list, whose every fault is told."""
 
+import difflib
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -44,7 +45,9 @@ def version_policy(value: Any) -> VersionPolicy:
         if choice is not True:
             raise problem("all should be true; leave it out for the latest version only")
         return VersionPolicy(kind="all")
-    raise problem(f"should be {_RIGHT}, not {key!r}")
+    near = difflib.get_close_matches(str(key), ("latest", "all"), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise problem(f"should be {_RIGHT}, not {given(key)}{hint}")
 
 
 def _listed(entries: list[Any]) -> VersionPolicy:

@@ -27,6 +27,8 @@ def environment_of(spec: WorkerSpec) -> dict[str, str]:
     found = worker_environment() if engine == "tensorflow" else dict(os.environ)
     # A client's key is no model's business.
     found.pop("CORELANE_API_KEY", None)
+    # TensorFlow's notes on what it was built with are no worker's last words; its warnings stay.
+    found.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # A sandbox holds for the thread that asks for it, so NumPy may have made none before.
     return {**found, "OPENBLAS_NUM_THREADS": "1"}
 

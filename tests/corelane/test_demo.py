@@ -101,7 +101,7 @@ def test_one_demo_a_folder(tmp_path: Path) -> None:
     (tmp_path / "demo-models").mkdir()
     with (tmp_path / "demo-models/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DemoFailed, match="another demo has .*; choose another --folder"):
+        with pytest.raises(DemoFailed, match=r"another demo has .*; choose another --folder"):
             run_demo(tmp_path, 1.0, port=0, retrain=False, keep=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(DemoFailed, match="cannot be made: Not a directory; choose another --folder"):

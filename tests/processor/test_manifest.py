@@ -251,6 +251,7 @@ def test_paths_that_are_urls(path: str, problem: str) -> None:
 
 def test_a_folder_may_be_named_like_a_scheme(tmp_path: Path) -> None:
     (tmp_path / "s3:/bucket/1").mkdir(parents=True)
+    (tmp_path / "s3:/bucket/1/model.onnx").touch()
     assert advice.warnings(Manifest(models=(ModelSettings(name="ctr", path=tmp_path / "s3:/bucket"),))) == []
 
 

@@ -129,3 +129,19 @@ def test_the_command_tells_all_of_it(models: Path, capsys: pytest.CaptureFixture
     assert check.run(Namespace(manifest=models / "none.yaml", json=True)) == 2
     (detail,) = json.loads(capsys.readouterr().out)["details"]
     assert (detail["line"], detail["message"]) == (None, "cannot be read: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("rest", "column"),
+    [("", 11), ("    versions: {all: true}\n", 11), ("    versions: [{version: 5}]\n", 26)],
+)
+def test_a_version_without_a_model_is_warned_of(models: Path, rest: str, column: int) -> None:
+    (models / "models/ctr/5").mkdir()
+    (warning,) = examined(models, "path: models/ctr", rest).warnings
+    assert warning.sentence.endswith("models/ctr/5 holds no model; it will be served when it does")
+    assert warning.column == column
+
+
+def test_a_policy_that_is_misspelt_is_guessed(models: Path) -> None:
+    (problem,) = examined(models, "path: models/ctr", "    versions: {lastest: 1}\n").problems
+    assert problem.sentence.endswith("did you mean latest?")
