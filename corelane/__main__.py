@@ -16,8 +16,10 @@ def main(arguments: list[str] | None = None) -> None:
     problem = _missing()
     if problem:
         sys.exit(f"corelane: {problem}")
-    from corelane.commands.main import main as run
-
+    try:
+        from corelane.commands.main import main as run
+    except KeyboardInterrupt:  # while all of it is being imported
+        sys.exit(130)
     run(arguments)
 
 

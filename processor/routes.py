@@ -113,7 +113,8 @@ class ModelRoute:
         if self.loading or loading:
             why = _because(loading[-1].error) if loading else ""
             raise Unavailable(f"model {self.name} is still loading{why}")
-        raise ModelNotFound(f"Servable not found for request: Latest({self.name}){_failures(self.versions)}")
+        why = _failures(self.versions) or (f" ({self.problem[:_ERROR_MAX]})" if self.problem else "")
+        raise ModelNotFound(f"Servable not found for request: Latest({self.name}){why}")
 
     def _point_of(self, key: str) -> float:
         """Where a key lies in [0, 1): evenly, and for each model anew, so that two experiments do not go together."""

@@ -15,6 +15,7 @@ ANSWER_BYTES_MAX = 2**31 - 1
 TIMEOUT_S = 60.0  # as the server's own for calls without a deadline
 RETRIES = 5
 # gRPC waits this long before it connects anew; its own first wait of a second would outlast our retries.
+_TIMEOUT_S_MAX = 1e8  # three years: gRPC takes a deadline that is much farther for one that has passed
 _RECONNECT_MS, _RECONNECT_MS_MAX = 100, 2000
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
@@ -125,9 +126,9 @@ def checked_address(address: str) -> str:
 def checked_timeout(timeout_s: float | None) -> float | None:
     if timeout_s is None or timeout_s == math.inf:
         return None
-    if not timeout_s >= 0:
-        raise InvalidRequest(f"timeout_s should be 0 or more, not {timeout_s}")
-    return timeout_s
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s >= 0:
+        raise InvalidRequest(f"timeout_s should be seconds, 0 or more, not {timeout_s!r}")
+    return min(timeout_s, _TIMEOUT_S_MAX)
 
 
 def metadata_pairs(metadata: Metadata) -> tuple[tuple[str, str | bytes], ...]:

@@ -265,9 +265,16 @@ class Exchange:
         return failure
 
 
+def _is_unicode(text: str) -> bool:
+    """Without halves of characters, which UTF-8 has none of."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _fill_spec(spec: Any, model: str, version: int | None, label: str | None) -> None:
     if version is not None and label is not None:
         raise InvalidRequest("name a version or a label, not both")
+    if not isinstance(model, str) or not _is_unicode(model):
+        raise InvalidRequest(f"a model's name is text, not {model!r}")
     spec.name = model
     if version is not None:
         spec.version.value = parse_version(str(version))

@@ -4,14 +4,15 @@ import contextlib
 import re
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _OUT_OF_MEMORY = "memory ran out on this host (the kernel has killed processes since this one started)"
+_OP_LIBRARY = "a custom-op library of the model (op_libraries)"
 # In order of likelihood, for whoever has to find out.
 _CAUSES = {
     signal.SIGSEGV: (
-        "a custom-op library of the model (op_libraries)",
+        _OP_LIBRARY,
         "a fault of the engine on this graph (try another: engine)",
         "a fault of Corelane's native code",
     ),
@@ -55,6 +56,12 @@ class Ending:
     how: str
     words: str = ""
     causes: tuple[str, ...] = ()
+
+    def of_model(self, op_libraries: Sequence[str]) -> "Ending":
+        """Without the causes that a worker of a model with these custom ops cannot have."""
+        if op_libraries:
+            return self
+        return replace(self, causes=tuple(cause for cause in self.causes if cause != _OP_LIBRARY))
 
     def describe(self, subject: str, when: str = "") -> str:
         """A sentence of all that is known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import logging
 import time
@@ -204,5 +205,7 @@ def _arms(model: ModelSettings) -> tuple[object, ...]:
 def _model(supervisor: Supervisor, name: str) -> ModelSettings:
     model = supervisor.manifest.model(name)
     if model is None:
-        raise ControlError(f"model {name} is not in the manifest")
+        known = [other.name for other in supervisor.manifest.models]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        raise ControlError(f"model {name} is not in the manifest{f'; did you mean {near[0]}?' if near else ''}")
     return model

@@ -313,6 +313,7 @@ class Workers:
         worker = self._workers.pop(number)
         instance, now_ns = worker.instance, time.monotonic_ns()
         spec, revision = instance.spec, instance.revision
+        ending = ending.of_model(spec.op_libraries)
         worker.channel.mark_dead()
         self.gate.remove(worker.member)
         if self._stopping:

@@ -80,3 +80,9 @@ def test_a_sentence_of_it() -> None:
         ending.describe("the worker", " while loading")
         == "the worker was killed by SIGBUS while loading; its last words: oops; likely this or that"
     )
+
+
+def test_a_model_without_custom_ops_did_not_crash_by_one() -> None:
+    ending = ending_of(-signal.SIGSEGV, "", [], None)
+    assert "op_libraries" in ending.describe("it") and ending.of_model(["ops.so"]) == ending
+    assert ending.of_model([]).causes == ending.causes[1:]

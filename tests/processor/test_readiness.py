@@ -61,7 +61,10 @@ def test_not_ready_while_a_model_is_copied_and_for_good_where_its_path_is_wrong(
         for path, problem in (
             ("/v2/health/ready", f"model late: version 1: {PARTIAL} is a partial copy; model wrong: {tmp_path}/wrong"),
             ("/v2/models/late/ready", f"model late is still loading: {PARTIAL} is a partial copy"),
-            ("/v2/models/wrong/ready", "Servable not found for request: Latest(wrong)"),
+            (
+                "/v2/models/wrong/ready",
+                f"Servable not found for request: Latest(wrong) ({tmp_path}/wrong does not exist)",
+            ),
         ):
             answer = ask(server.http, "GET", path)
             assert (answer.status, problem in answer.json["error"]) == (400, True), answer.json

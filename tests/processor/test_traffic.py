@@ -287,7 +287,8 @@ def test_what_cannot_be_promoted(folder: Path) -> None:
     with serving(folder, MANIFEST.replace("version: 3", "version: 9")) as server:
         for arguments, message in (
             (("promote", "m", "9"), "version 9 of model m is not available"),
-            (("promote", "n", "1"), "model n is not in the manifest"),
+            (("promote", "nonesuch", "1"), "model nonesuch is not in the manifest\n"),
+            (("promote", "mm", "1"), "model mm is not in the manifest; did you mean m?"),
             (("rollback", "m"), "nothing was promoted or split of model m"),
             (("traffic", "m", "1=50"), "add up to 100"),
         ):
