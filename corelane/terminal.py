@@ -15,6 +15,7 @@ from rich.text import Text
 
 from processor.logs import escaped
 
+_NAME_MIN = 12  # columns of a name, however narrow the terminal is
 _UNBOUNDED = 10_000  # columns, for whoever is no terminal
 _STYLES = {
     "AVAILABLE": "green",
@@ -53,11 +54,17 @@ def grid(columns: Sequence[Column], rows: Iterable[Any], wide: bool = True) -> T
         table.add_column(
             column.title,
             justify="right" if number else "left",
-            no_wrap=True,
-            min_width=None if index == 0 and not wide else widest,  # where there is no room, names are cut
+            # Where there is no room, names are cut.
+            no_wrap=index > 0 or wide,
+            min_width=min(widest, _NAME_MIN) if index == 0 and not wide else widest,
         )
     for row, texts in zip(rows, cells, strict=True):
-        table.add_row(*(Text(text, style=column.style(row)) for column, text in zip(shown, texts, strict=True)))
+        table.add_row(
+            *(
+                Text(text, style=column.style(row), no_wrap=True, overflow="ellipsis")
+                for column, text in zip(shown, texts, strict=True)
+            )
+        )
     return table
 
 

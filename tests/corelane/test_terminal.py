@@ -1,11 +1,13 @@
 """What commands print while they work."""
 
 import io
+import re
 import sys
+from operator import itemgetter
 
 import pytest
 
-from corelane.terminal import waiting
+from corelane.terminal import Column, grid, show, waiting
 
 
 class Terminal(io.StringIO):
@@ -36,3 +38,17 @@ def test_a_terminal_gets_the_time_that_is_left_where_it_is_known(monkeypatch: py
         tell("comparing", 5, 10)
         tell("measuring", 0, 0)
     assert terminal.getvalue().rpartition("measuring")[2].count("left:") == 0
+
+
+def test_a_long_name_is_cut_before_anything_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "36")
+    columns = [Column("model", itemgetter(0)), Column("state", itemgetter(1)), Column("failed", itemgetter(2))]
+    rows = [("a-model-with-a-long-name", "AVAILABLE", 7), ("ctr", "FAILED", 12)]
+    show(grid(columns, rows, wide=False))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+    assert max(map(len, lines)) <= 36
+    name, *others = lines[1].split()
+    assert name.startswith("a-model-wi") and name.endswith("…") and others == ["AVAILABLE", "7"]
+    assert lines[2].split() == ["ctr", "FAILED", "12"]
