@@ -122,6 +122,14 @@ def test_other_sites_may_not(by_default: Server, anybodys: Server, headers: dict
         assert traffic(server) == [95, 5]
 
 
+def test_probes_and_scrapers_may_know_the_host_by_any_name(by_default: Server) -> None:
+    name = {"Host": "corelane.prod.svc:8502"}
+    for path in ("/metrics", "/v1/live", "/v1/ready"):
+        assert ask(by_default.admin, "GET", path, None, name).status == 200, path
+    for path in ("/", "/v1/status", "/v1/logs", "/v1/events"):
+        assert ask(by_default.admin, "GET", path, None, name).status == 403, path
+
+
 def test_a_page_may_not_apply_a_manifest(anybodys: Server) -> None:
     body = {"manifest": "models: []", "base": "/", "source": "x", "yes": True}
     answer = post(anybodys, body, path="/v1/apply")
