@@ -122,14 +122,18 @@ def show(report: str, problems: Sequence[str], errors: Sequence[RequestError]) -
 
 @contextmanager
 def _alone_in(models: Path) -> Iterator[None]:
-    """DemoFailed if another demo has the folder."""
+    """DemoFailed if another demo has the folder, or it cannot be written."""
     try:
         models.mkdir(parents=True, exist_ok=True)
-        with (models / "lock").open("w") as lock:
+        lock = (models / "lock").open("w")
+    except OSError as error:
+        raise DemoFailed(f"{models} cannot be written: {error.strerror}; choose another --folder") from error
+    with lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError:
-        raise DemoFailed(f"another demo has {models}; choose another --folder") from None
+        except BlockingIOError:
+            raise DemoFailed(f"another demo has {models}; choose another --folder") from None
+        yield
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import shutil
 import socket
 from pathlib import Path
 
@@ -103,6 +104,11 @@ def test_one_demo_a_folder(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(DemoFailed, match=r"another demo has .*; choose another --folder"):
             run_demo(tmp_path, 1.0, port=0, retrain=False, keep=False)
+    (tmp_path / "other/configs").mkdir(parents=True)
+    shutil.copy("configs/demo.yaml", tmp_path / "other/configs")
+    (tmp_path / "other/demo-models").write_text("")
+    with pytest.raises(DemoFailed, match="demo-models cannot be written: File exists; choose another --folder"):
+        run_demo(tmp_path / "other", 1.0, port=0, retrain=False, keep=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(DemoFailed, match="cannot be made: Not a directory; choose another --folder"):
         run_demo(tmp_path / "file", 1.0, port=0, retrain=False, keep=False)
