@@ -228,6 +228,20 @@ def crashed(last: Trouble | None, error: str, up_ns: int, limits: Limits, now_ns
     )
 
 
+def not_outlived(
+    troubles: Mapping[Revision, Trouble], instances: Sequence[Instance], limits: Limits, now_ns: int
+) -> dict[Revision, Trouble]:
+    """Without crashes of versions that have been available since for so long that the next one counts as the first."""
+    well = {
+        instance.revision
+        for instance in instances
+        if instance.phase is Phase.AVAILABLE and now_ns - instance.since_ns >= limits.healthy_ns
+    }
+    return {
+        revision: trouble for revision, trouble in troubles.items() if not (trouble.was_available and revision in well)
+    }
+
+
 def _backoff_ns(attempts: int, limits: Limits) -> int:
     return int(min(500_000_000 * 2 ** min(attempts - 1, 10), limits.backoff_max_ns))
 

@@ -152,16 +152,10 @@ class Workers:
         return changed
 
     def forget(self, models: Sequence[WantedModel]) -> None:
-        """Drops what is remembered of versions and models that are no longer wanted, and crashes of those that have
-        been well since for long: the next one counts as the first."""
+        """Drops what is remembered of versions and models that are no longer wanted, and troubles that are over."""
         revisions = {version.revision for model in models for version in model.versions}
-        well_ns = time.monotonic_ns() - self.limits.healthy_ns
-        well = {i.revision for i in self.instances if i.phase is Phase.AVAILABLE and i.since_ns < well_ns}
-        self.troubles = {
-            revision: trouble
-            for revision, trouble in self.troubles.items()
-            if revision in revisions and not (trouble.was_available and revision in well)
-        }
+        troubles = {revision: trouble for revision, trouble in self.troubles.items() if revision in revisions}
+        self.troubles = lifecycle.not_outlived(troubles, self.instances, self.limits, time.monotonic_ns())
         self._cores_of = {revision: cores for revision, cores in self._cores_of.items() if revision in revisions}
         names = {model.name for model in models}
         self._served = {name: served for name, served in self._served.items() if name in names}

@@ -335,3 +335,16 @@ def test_any_sequence_of_manifests_and_files_comes_to_rest_with_every_model_serv
             if loadable and len(loadable) == len(versions):
                 assert running == loadable
         assert {i.spec.model for i in instances.values()} <= set(goal)
+
+
+def test_a_crash_is_over_once_the_version_has_been_well_for_long() -> None:
+    worker = instance(1, spec("m", 1), since=10 * SECOND)
+    crash = lifecycle.crashed(None, "died", SECOND, LIMITS, 5 * SECOND)
+    troubles = {worker.revision: crash}
+    before_ns, after_ns = 10 * SECOND + LIMITS.healthy_ns - 1, 10 * SECOND + LIMITS.healthy_ns
+    assert lifecycle.not_outlived(troubles, [worker], LIMITS, before_ns) == troubles
+    assert lifecycle.not_outlived(troubles, [worker], LIMITS, after_ns) == {}
+    loading = instance(1, spec("m", 1), phase=Phase.LOADING, since=10 * SECOND)
+    assert lifecycle.not_outlived(troubles, [loading], LIMITS, after_ns) == troubles
+    refused = {worker.revision: failed()}
+    assert lifecycle.not_outlived(refused, [worker], LIMITS, after_ns) == refused
