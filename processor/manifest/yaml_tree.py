@@ -125,7 +125,8 @@ class Tree:
         else:
             if not isinstance(value, int) or -_INTEGER_MAX <= value <= _INTEGER_MAX:
                 return value
-            sentence = f"{shown(node.value)} is larger than any number that a manifest may have"
+            limit = f"least -{_INTEGER_MAX}" if value < 0 else f"most {_INTEGER_MAX}"
+            sentence = f"should be at {limit}, not {shown(node.value)}"
         self.problems.append(self.source.problem(_place(node), dotted(location), sentence))
         return node.value
 

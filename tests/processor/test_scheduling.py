@@ -141,7 +141,7 @@ def test_report_plan_and_profile_as_commands(folder: Path) -> None:
     manifest = folder / "manifest.yaml"
     with serving(folder, models()) as server:
         wait_all(server)
-        text = corelane("report", "--admin", server.admin)
+        text = corelane("report", "-o", "wide", "--admin", server.admin)
         assert text.returncode == 0, text.stderr
         assert re.search(r"base/1 +baseline +1 +\d", text.stdout)
         assert "has" not in text.stderr
