@@ -21,16 +21,7 @@ from processor.manifest.files import BYTES_MAX
 from tests.support import onnx_models
 from tests.support.http import ask
 from tests.support.load import ScaleLoad
-from tests.support.server import Server, serving, wait_until
-
-MODELS = """\
-models:
-- name: m
-  path: m
-  versions:
-  - {version: 1, label: stable, traffic: 95}
-  - {version: 2, label: canary, traffic: 5}
-"""
+from tests.support.server import SPLIT, Server, serving, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("operators")
     for version in (1, 2):
         onnx_models.write_scale(folder / f"m/{version}", version)
-    with serving(folder, MODELS) as server:
+    with serving(folder, SPLIT) as server:
         for version in (1, 2):
             server.wait_state("m", version, "AVAILABLE")
         yield server

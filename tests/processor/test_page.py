@@ -19,7 +19,7 @@ from tests.support import onnx_models
 from tests.support.browser import IS_HERE, Browser, open_browser
 from tests.support.client import PlainClient as Client
 from tests.support.http import ask
-from tests.support.server import LISTEN, Server, serving, wait_until
+from tests.support.server import LISTEN, SPLIT, WITH_ACTIONS, WITH_KEYED_ACTIONS, Server, serving, wait_until
 
 browser_is_here = pytest.mark.skipif(not IS_HERE, reason="needs chromium and chromedriver")
 MODELS = """\
@@ -36,16 +36,6 @@ models:
   - {name: a-model-with-a-name-that-is-far-too-long-for-a-phone, path: nowhere}
   - {name: gone, path: nowhere}
 """
-SPLIT = """\
-models:
-- name: m
-  path: m
-  versions:
-  - {version: 1, label: stable, traffic: 95}
-  - {version: 2, label: canary, traffic: 5}
-"""
-ACTIONS = LISTEN.replace("}", ", page_actions: true}")
-WITH_KEY = LISTEN.replace("}", ", page_actions: true, auth: {api_keys: keys, managers: [ops]}}")
 CHARTS = ("rate", "latency", "failures", "core-use")
 
 
@@ -279,7 +269,7 @@ def test_the_page_says_when_the_server_is_gone(tmp_path: Path, browser: Browser)
 @browser_is_here
 @pytest.mark.parametrize("phone", [False, True], ids=["desktop", "phone"])
 def test_acting_from_the_page(tmp_path: Path, browser: Browser, phone: bool) -> None:
-    with two_versions(tmp_path, ACTIONS) as server:
+    with two_versions(tmp_path, WITH_ACTIONS) as server:
 
         def traffic() -> list[float]:
             return [version["traffic"] for version in server.status()["models"][0]["versions"]]
@@ -329,7 +319,7 @@ def test_acting_from_the_page(tmp_path: Path, browser: Browser, phone: bool) -> 
 
 @browser_is_here
 def test_a_manager_acts_with_a_key(tmp_path: Path, browser: Browser) -> None:
-    with two_versions(tmp_path, WITH_KEY) as server:
+    with two_versions(tmp_path, WITH_KEYED_ACTIONS) as server:
         browser.look(server.admin)
         browser.click("[data-model=m] button.plain")
         browser.wait("document.getElementById('key') !== null", "it asks for a key")

@@ -10,28 +10,18 @@ from starlette.datastructures import Headers
 from processor.supervisor.page_actions import refusal
 from tests.support import onnx_models
 from tests.support.http import Answer, ask
-from tests.support.server import LISTEN, WITH_REST, Server, serving
+from tests.support.server import LISTEN, SPLIT, WITH_ACTIONS, WITH_KEYED_ACTIONS, WITH_REST, Server, serving
 
-MODELS = """\
-models:
-- name: m
-  path: m
-  versions:
-  - {version: 1, label: stable, traffic: 95}
-  - {version: 2, label: canary, traffic: 5}
-"""
-OPEN = LISTEN.replace("}", ", page_actions: true}")
-KEY = LISTEN.replace("}", ", page_actions: true, auth: {api_keys: keys, managers: [ops]}}")
 KEYS = "ops s3cret\nads other\n"
-SPLIT = {"model": "m", "action": "split", "shares": {"1": 60, "2": 40}}
-PREVIEW = {**SPLIT, "dry_run": True}
+ORDER = {"model": "m", "action": "split", "shares": {"1": 60, "2": 40}}
+PREVIEW = {**ORDER, "dry_run": True}
 
 
 def started(folder: Path, listen: str) -> Iterator[Server]:
     for version in (1, 2):
         onnx_models.write_scale(folder / f"m/{version}", version)
     (folder / "keys").write_text(KEYS)
-    with serving(folder, MODELS, listen=listen) as server:
+    with serving(folder, SPLIT, listen=listen) as server:
         for version in (1, 2):
             server.wait_state("m", version, "AVAILABLE")
         yield server
@@ -44,12 +34,12 @@ def by_default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def with_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from started(tmp_path_factory.mktemp("keys"), KEY)
+    yield from started(tmp_path_factory.mktemp("keys"), WITH_KEYED_ACTIONS)
 
 
 @pytest.fixture(scope="module")
 def anybodys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    yield from started(tmp_path_factory.mktemp("open"), OPEN)
+    yield from started(tmp_path_factory.mktemp("open"), WITH_ACTIONS)
 
 
 def post(server: Server, body: Any, path: str = "/v1/traffic", **headers: str) -> Answer:
@@ -93,7 +83,7 @@ def test_what_is_refused_before_it_is_looked_at(method: str, headers: dict[str, 
 
 def test_by_default_a_page_only_looks(by_default: Server) -> None:
     assert by_default.status()["page_actions"] == "off"
-    for body in (SPLIT, PREVIEW):
+    for body in (ORDER, PREVIEW):
         answer = post(by_default, body)
         assert answer.status == 403
         assert "listen.page_actions" in answer.json["problems"][0]
@@ -105,7 +95,7 @@ def test_a_page_on_loopback_may_act_where_the_manifest_says_so(anybodys: Server)
     assert anybodys.status()["page_actions"] == "open"
     assert "60 %" in post(anybodys, PREVIEW).json["said"][0]
     assert traffic(anybodys) == [95, 5], "a preview changes nothing"
-    assert post(anybodys, {**SPLIT, "by": "somebody else"}).status == 200
+    assert post(anybodys, {**ORDER, "by": "somebody else"}).status == 200
     assert traffic(anybodys) == [60, 40]
     event = ask(anybodys.admin, "GET", "/v1/events?model=m").json["events"][-1]
     assert (event["kind"], event["by"]) == ("split", "the page, admin API from 127.0.0.1"), (
@@ -118,7 +108,7 @@ def test_a_page_on_loopback_may_act_where_the_manifest_says_so(anybodys: Server)
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Origin": "null"}])
 def test_other_sites_may_not(by_default: Server, anybodys: Server, headers: dict[str, str]) -> None:
     for server in (by_default, anybodys):
-        assert post(server, SPLIT, **headers).status == 403
+        assert post(server, ORDER, **headers).status == 403
         assert traffic(server) == [95, 5]
 
 
@@ -155,7 +145,7 @@ def test_with_keys_only_managers_act(with_keys: Server, headers: dict[str, str],
 
 
 def test_the_event_names_the_manager(with_keys: Server) -> None:
-    assert post(with_keys, SPLIT, Authorization="Bearer s3cret").status == 200
+    assert post(with_keys, ORDER, Authorization="Bearer s3cret").status == 200
     event = ask(with_keys.admin, "GET", "/v1/events?model=m").json["events"][-1]
     assert event["by"] == "ops, the page, admin API from 127.0.0.1"
 
@@ -174,7 +164,10 @@ def test_bodies_that_make_no_sense(anybodys: Server, body: Any) -> None:
 
 
 def test_keys_that_cannot_be_read_are_told_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match=r"listen.auth.api_keys: .*keys"), serving(tmp_path, MODELS, listen=KEY):
+    with (
+        pytest.raises(AssertionError, match=r"listen.auth.api_keys: .*keys"),
+        serving(tmp_path, SPLIT, listen=WITH_KEYED_ACTIONS),
+    ):
         pass
 
 

@@ -10,17 +10,9 @@ from processor.errors import ControlError
 from processor.manifest import VersionSettings
 from processor.supervisor.splits import Split, Splits
 from tests.support import onnx_models
-from tests.support.server import Server, serving
+from tests.support.server import SPLIT, Server, serving
 
-MODELS = """\
-models:
-- name: m
-  path: m
-  versions:
-  - {version: 1, label: stable, traffic: 95}
-  - {version: 2, label: canary, traffic: 5}
-  - {version: 3, traffic: 0}
-"""
+MODELS = f"{SPLIT}  - {{version: 3, traffic: 0}}\n"
 
 
 def change(server: Server, **body: Any) -> list[str]:

@@ -24,7 +24,18 @@ FAST = {
     "CORELANE_WATCH_INTERVAL_S": "0.1",
     "CORELANE_SETTLE_S": "0.3",
 }
+# A model whose calls are split.
+SPLIT = """\
+models:
+- name: m
+  path: m
+  versions:
+  - {version: 1, label: stable, traffic: 95}
+  - {version: 2, label: canary, traffic: 5}
+"""
 LISTEN = 'listen: {grpc: "127.0.0.1:0", http: none, admin: "127.0.0.1:0"}\n'
+WITH_ACTIONS = LISTEN.replace("}", ", page_actions: true}")
+WITH_KEYED_ACTIONS = LISTEN.replace("}", ", page_actions: true, auth: {api_keys: keys, managers: [ops]}}")
 WITH_REST = LISTEN.replace("none", '"127.0.0.1:0"')
 
 
