@@ -71,9 +71,14 @@ def test_what_failed_and_what_is_not_there_hold_up_nobody(tmp_path: Path) -> Non
             np.testing.assert_array_equal(client.predict("good", X)["y"], np.float32([3]))
             with pytest.raises(ModelNotFound, match=r"Latest\(bad\) \(version 1 failed: .*cannot|not a model"):
                 client.predict("bad", X)
-            for name in ("empty", "nowhere", "unknown"):
-                with pytest.raises(ModelNotFound, match=rf"^Servable not found for request: Latest\({name}\)$"):
+            for name, why in (
+                ("empty", f" ({tmp_path}/empty has no version folder: expected one named by a number, such as 1)"),
+                ("nowhere", f" ({tmp_path}/nowhere does not exist)"),
+                ("unknown", ""),
+            ):
+                with pytest.raises(ModelNotFound) as raised:
                     client.predict(name, X)
+                assert str(raised.value) == f"Servable not found for request: Latest({name}){why}"
         onnx_models.write_scale(tmp_path / "empty/1", 3)
         server.wait_state("empty", 1, "AVAILABLE")
 
