@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from processor.logs import escaped
+from processor.worker.phases import OnStep
 
 _NAME_MIN = 12  # columns of a name, however narrow the terminal is
 _UNBOUNDED = 10_000  # columns, for whoever is no terminal
@@ -118,11 +119,8 @@ def clock(at_s: float) -> str:
     return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S", when)
 
 
-Tell = Callable[[str, int, int], None]  # what is being done, how much of it, and of how much; 0: not known
-
-
 @contextmanager
-def waiting(text: str) -> Iterator[Tell]:
+def waiting(text: str) -> Iterator[OnStep]:
     """Says on the standard error what is waited for: on one line, with the seconds that passed and, where it is known
     how much there is to do, those that are left, if it is a terminal; else a line for each thing. What it gives changes
     the text."""

@@ -14,8 +14,8 @@ from processor.errors import InvalidAddress, InvalidRequest
 ANSWER_BYTES_MAX = 2**31 - 1
 TIMEOUT_S = 60.0  # as the server's own for calls without a deadline
 RETRIES = 5
-# gRPC waits this long before it connects anew; its own first wait of a second would outlast our retries.
 _TIMEOUT_S_MAX = 1e8  # three years: gRPC takes a deadline that is much farther for one that has passed
+# gRPC waits this long before it connects anew; its own first wait of a second would outlast our retries.
 _RECONNECT_MS, _RECONNECT_MS_MAX = 100, 2000
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),

@@ -38,6 +38,16 @@ class Stage:
         answered = self.traffic.answers() - before
         return {version: count for (model, version), count in sorted(answered.items()) if model == _MODEL}
 
+    def see(self, act: Callable[[], None], condition: Callable[[], bool], text: str) -> tuple[float, int]:
+        """Does something; how many seconds passed until what should come of it was so, and how many calls failed
+        meanwhile and a while after."""
+        failed, began_s = len(self.traffic.errors), time.monotonic()
+        act()
+        self.server.wait_for(condition, text, _WAIT_S)
+        took_s = time.monotonic() - began_s
+        time.sleep(self.act_s / 2)
+        return took_s, len(self.traffic.errors) - failed
+
 
 def a_call(stage: Stage) -> None:
     row = stage.rows.rows(0, 1)
@@ -85,18 +95,16 @@ def _counted(counts: dict[int, int]) -> str:
 def a_crash(stage: Stage) -> None:
     """Kills the worker that most calls go to."""
     pid = stage.server.version(_MODEL, STABLE)["pid"]
-    failed, began_s = len(stage.traffic.errors), time.monotonic()
-    os.kill(pid, signal.SIGKILL)
-    stage.say(f"kill -9 {pid}, the worker of {_MODEL}/{STABLE}")
+
+    def kill() -> None:
+        os.kill(pid, signal.SIGKILL)
+        stage.say(f"kill -9 {pid}, the worker of {_MODEL}/{STABLE}")
 
     def is_back() -> bool:
         version = stage.server.version(_MODEL, STABLE)
         return version.get("state") == "AVAILABLE" and version["pid"] not in (None, pid)
 
-    stage.server.wait_for(is_back, "the worker is back", _WAIT_S)
-    took_s = time.monotonic() - began_s
-    time.sleep(stage.act_s / 2)
-    failed = len(stage.traffic.errors) - failed
+    took_s, failed = stage.see(kill, is_back, "the worker is back")
     stage.say(
         f"  back after {took_s:.1f} s. Calls went to the other versions meanwhile, or were tried again: "
         f"{failed} failed."
@@ -106,20 +114,18 @@ def a_crash(stage: Stage) -> None:
 def a_new_version(stage: Stage) -> None:
     """Puts a copy of a version beside it; the newest one is served."""
     folder = models_of(stage.server) / _REPLACED
-    failed, began_s = len(stage.traffic.errors), time.monotonic()
     memory_bytes = stage.server.version(_REPLACED, _OLD)["memory_bytes"] or 0
-    shutil.copytree(folder / str(_OLD), folder / "copying")
-    (folder / "copying").rename(folder / str(_NEW))
-    stage.say(f"{_REPLACED}/{_NEW} is copied beside {_REPLACED}/{_OLD}")
+
+    def copy() -> None:
+        shutil.copytree(folder / str(_OLD), folder / "copying")
+        (folder / "copying").rename(folder / str(_NEW))
+        stage.say(f"{_REPLACED}/{_NEW} is copied beside {_REPLACED}/{_OLD}")
 
     def is_replaced() -> bool:
         old = stage.server.version(_REPLACED, _OLD).get("state")
         return stage.server.version(_REPLACED, _NEW).get("state") == "AVAILABLE" and old in (None, "RETIRED")
 
-    stage.server.wait_for(is_replaced, "the new version has taken over", _WAIT_S)
-    took_s = time.monotonic() - began_s
-    time.sleep(stage.act_s / 2)
-    failed = len(stage.traffic.errors) - failed
+    took_s, failed = stage.see(copy, is_replaced, "the new version has taken over")
     stage.say(
         f"  seen, loaded and warmed up beside the old one, which then answered what it had and ended: {took_s:.1f} s, "
         f"{memory_bytes >> 20} MiB given back, {failed} calls failed."

@@ -50,7 +50,7 @@ async def statistics(supervisor: Supervisor, body: str) -> str:
     return encode(
         [
             _statistics(supervisor, key, counts)
-            for key, counts in sorted(counts_now(supervisor).items(), key=lambda entry: entry[0])
+            for key, counts in sorted(counts_now(supervisor, supervisor.wanted()).items(), key=lambda entry: entry[0])
             if question.model in (None, key[0]) and question.version in (None, key[1])
         ]
     )

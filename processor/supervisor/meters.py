@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from processor.histogram import BOUNDS_US
 from processor.methods import Entry
 from processor.supervisor.counts import Counts, Histogram, merge, no_durations
-from processor.supervisor.lifecycle import Phase
+from processor.supervisor.lifecycle import Phase, WantedModel
 from processor.supervisor.runtime import cpu_s, memory_bytes
 
 if TYPE_CHECKING:
@@ -257,10 +257,10 @@ class Meters:
                 self.differences[model, number, what] += count
 
 
-def counts_now(supervisor: Supervisor) -> dict[VersionKey, Counts]:
+def counts_now(supervisor: Supervisor, wanted: Iterable[WantedModel]) -> dict[VersionKey, Counts]:
     """Of the versions that are to be served, whether they have a worker now or not."""
     live = {(instance.spec.model, instance.spec.version) for instance in supervisor.workers.instances}
-    for model in supervisor.wanted():
+    for model in wanted:
         live |= {(model.name, version) for version in (*model.held, *(one.spec.version for one in model.versions))}
     return {key: counts for key, counts in supervisor.meters.counts(supervisor.workers).items() if key in live}
 
@@ -280,7 +280,7 @@ def take(supervisor: Supervisor) -> Snapshot:
     wanted = supervisor.wanted()
     return Snapshot(
         versions=[_numbers(supervisor, worker) for worker, _ in supervisor.served()],
-        counts=counts_now(supervisor),
+        counts=counts_now(supervisor, wanted),
         states=[
             (model.name, report.version, report.state.value)
             for model in supervisor.manifest.models
