@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
-NATIVE := $(wildcard processor/native/* kernels/native/* scheduler/native/* processor/wire/proto/*)
+NATIVE := $(wildcard processor/native/*/* kernels/native/* scheduler/native/* processor/wire/proto/*)
 
 SHELL := /bin/bash
 

@@ -1,4 +1,4 @@
-"""Builds and installs corelane: five Python packages, three native modules and the compiled wire descriptors.
+"""Builds and installs corelane: one Python package, three native modules and the compiled wire descriptors.
 
 Serving runs on Linux. Elsewhere there are no native modules, and the client is what the distribution is for. The base
 install has what the client needs; the extras bring the rest."""
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 try:
@@ -20,7 +20,7 @@ except ImportError:  # setuptools before 70.1, which still builds in place
 
 ROOT = Path(__file__).parent
 ParallelCompile().install()
-PROTO_FOLDER = "processor/wire/proto"
+PROTO_FOLDER = "corelane/processor/wire/proto"
 
 # What `corelane.Client` needs, and the wire that it shares with the server.
 CLIENT = ["grpcio>=1.71,<2", "ml_dtypes>=0.5,<1", "numpy>=1.26,<3", "protobuf>=5.29,<8"]
@@ -63,10 +63,10 @@ class BuildWithDescriptors(build_py):
         import grpc_tools
         from grpc_tools import protoc
 
-        protos = sorted(str(path.relative_to(ROOT)) for path in (ROOT / PROTO_FOLDER).glob("*.proto"))
+        protos = sorted(str(path.relative_to(ROOT / "corelane")) for path in (ROOT / PROTO_FOLDER).glob("*.proto"))
         well_known = Path(grpc_tools.__file__).parent / "_proto"
-        target = ROOT / "processor/wire/descriptors.binpb"
-        arguments = ["protoc", f"-I{ROOT}", f"-I{well_known}", f"--descriptor_set_out={target}", *protos]
+        target = ROOT / "corelane/processor/wire/descriptors.binpb"
+        arguments = ["protoc", f"-I{ROOT / 'corelane'}", f"-I{well_known}", f"--descriptor_set_out={target}", *protos]
         if protoc.main(arguments) != 0:
             raise SystemExit("protoc could not compile " + ", ".join(protos))
         super().run()
@@ -96,14 +96,14 @@ class ManylinuxWheel(bdist_wheel):
 
 def native(name: str, folder: str, *others: str) -> Pybind11Extension:
     """A module of every C++ file in a folder, and of those in others but their tables of contents."""
-    sources = list((ROOT / folder).glob("*.cc"))
+    sources = list((ROOT / folder).rglob("*.cc"))
     for other in others:
         sources += [path for path in (ROOT / other).glob("*.cc") if path.name != "binding.cc"]
-    headers = [path for each in (folder, *others) for path in (ROOT / each).glob("*.h")]
+    headers = [path for each in (folder, *others) for path in (ROOT / each).rglob("*.h")]
     return Pybind11Extension(
         name,
         sorted(str(path.relative_to(ROOT)) for path in sources),
-        include_dirs=[str(ROOT / other) for other in others],
+        include_dirs=[str(ROOT / each) for each in (folder, *others)],
         depends=sorted(str(path.relative_to(ROOT)) for path in headers),
         cxx_std=17,
         extra_compile_args=["-O3", "-Wall", "-Wextra"],
@@ -120,42 +120,23 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=[
-        "configs",
-        "corelane",
-        "corelane.client",
-        "corelane.commands",
-        "corelane.demo",
-        "kernels",
-        "kernels.batching",
-        "kernels.compiler",
-        "kernels.compiler.rules",
-        "kernels.graph",
-        "processor",
-        "processor.engines",
-        "processor.gateway",
-        "processor.gateway.http",
-        "processor.manifest",
-        "processor.supervisor",
-        "processor.wire",
-        "processor.worker",
-        "scheduler",
-    ],
+    # The folders beside `corelane` are packages of it by way of links there.
+    packages=find_packages(include=["corelane", "corelane.*"]),
     package_data={
-        "configs": ["*.yaml", "*.json", "*.service", "Containerfile", "kubernetes/*.yaml"],
-        "kernels": ["*.pyi", "py.typed"],
-        "processor": ["*.pyi", "py.typed"],
-        "processor.supervisor": ["page_parts/*"],
-        "processor.wire": ["descriptors.binpb", "proto/*.proto"],
         "corelane": ["py.typed"],
-        "scheduler": ["*.pyi", "py.typed"],
+        "corelane.configs": ["*.yaml", "*.json", "*.service", "Containerfile", "kubernetes/*.yaml"],
+        "corelane.kernels": ["*.pyi"],
+        "corelane.processor": ["*.pyi"],
+        "corelane.processor.supervisor.views": ["page_parts/*"],
+        "corelane.processor.wire": ["descriptors.binpb", "proto/*.proto"],
+        "corelane.scheduler": ["*.pyi"],
     },
     ext_modules=[]
     if sys.platform != "linux"
     else [
-        native("processor._native", "processor/native", "kernels/native"),
-        native("kernels._native", "kernels/native"),
-        native("scheduler._native", "scheduler/native"),
+        native("corelane.processor._native", "corelane/processor/native", "corelane/kernels/native"),
+        native("corelane.kernels._native", "corelane/kernels/native"),
+        native("corelane.scheduler._native", "corelane/scheduler/native"),
     ],
     cmdclass={"build_py": BuildWithDescriptors, "bdist_wheel": ManylinuxWheel},
     install_requires=CLIENT,

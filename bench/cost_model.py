@@ -18,11 +18,11 @@ from bench import models, prepared
 from bench.environment import describe, header
 from bench.isolation import generate
 from corelane.commands.common import call_admin
+from corelane.processor.engines import choose_engine
+from corelane.processor.wire import messages, tensors
+from corelane.scheduler import predict, service_of
+from corelane.scheduler.simulator import Stream, simulate_sessions
 from corelane.terminal import table
-from processor.engines import choose_engine
-from processor.wire import messages, tensors
-from scheduler import predict, service_of
-from scheduler.simulator import Stream, simulate_sessions
 from tests.support import onnx_models
 from tests.support.server import serving
 

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from processor._native import PredictResult, PredictSession, PredictSettings
-from processor.engines import Engine, EngineOptions, NativeEngine, choose_engine, load_engine
-from processor.tensors import DEFAULT_SIGNATURE
-from processor.wire import messages
-from processor.worker import validation
-from processor.worker.allocator import worker_environment
+from corelane.processor._native import PredictResult, PredictSession, PredictSettings
+from corelane.processor.engines import Engine, EngineOptions, NativeEngine, choose_engine, load_engine
+from corelane.processor.serving import validation
+from corelane.processor.wire import messages
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE
+from corelane.processor.worker.allocator import worker_environment
 
 _SETTINGS = PredictSettings(
     model="m", version=1, tensor_content=False, response_bytes_max=1 << 30, tensor_bytes_max=1 << 30

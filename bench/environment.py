@@ -4,8 +4,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from kernels import instruction_sets
-from scheduler import read_host
+from corelane.kernels import instruction_sets
+from corelane.scheduler import read_host
 
 _PACKAGES = ("tensorflow-cpu", "onnxruntime", "openvino", "grpcio")
 

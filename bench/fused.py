@@ -19,11 +19,11 @@ import numpy as np
 from bench import models, prepared, recom
 from bench.engine_loop import EngineLoop
 from bench.environment import describe, header
+from corelane.processor.engines import EngineOptions, load_engine
+from corelane.processor.errors import LoadError
+from corelane.processor.wire import messages, tensors
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE, NUMPY_TYPES
 from corelane.terminal import table
-from processor.engines import EngineOptions, load_engine
-from processor.errors import LoadError
-from processor.tensors import DEFAULT_SIGNATURE, NUMPY_TYPES
-from processor.wire import messages, tensors
 
 _EXPLANATION = """\
 tensorflow, fused  CPU time of a run in ms on one thread, median of {rounds} rounds in turn

@@ -27,10 +27,10 @@ import psutil
 
 from bench import models, prepared, stalls
 from bench.environment import describe, header
+from corelane.processor.engines import choose_engine
+from corelane.processor.wire import messages, tensors
+from corelane.processor.worker.allocator import worker_environment
 from corelane.terminal import table
-from processor.engines import choose_engine
-from processor.wire import messages, tensors
-from processor.worker.allocator import worker_environment
 from tests.support import onnx_models
 from tests.support.server import Server, serving
 

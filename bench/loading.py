@@ -20,8 +20,8 @@ import numpy as np
 from bench import models, prepared
 from bench.environment import describe, header
 from corelane.client import Client
+from corelane.processor.errors import RequestError
 from corelane.terminal import table
-from processor.errors import RequestError
 from tests.support import onnx_models
 from tests.support.server import Server, serving
 

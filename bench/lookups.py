@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from bench.environment import describe, header
+from corelane.kernels import instruction_sets
+from corelane.kernels._native import pool_rows
+from corelane.processor.plans.tables import bf16_rows, int8_rows
 from corelane.terminal import table
-from kernels import instruction_sets
-from kernels._native import pool_rows
-from processor.engines.tables import bf16_rows, int8_rows
 
 _BAG = 20  # rows that are summed up
 _HOT_ROWS = 512

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import grpc
 
-from processor._native import PredictResult, PredictSession, PredictSettings, peek_model_spec
-from processor.engines.tensorflow_engine import TensorFlowEngine
-from processor.gateway.prediction_service import SERVICE
-from processor.tensors import generated_inputs
+from corelane.processor._native import PredictResult, PredictSession, PredictSettings, peek_model_spec
+from corelane.processor.engines.tensorflow_engine import TensorFlowEngine
+from corelane.processor.gateway.grpc.prediction_service import SERVICE
+from corelane.processor.wire.tensor_types import generated_inputs
 
 _CALLS_MAX = 64
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from bench import models, prepared, serving
 from bench.environment import describe, header
 from bench.rig import Rig
+from corelane.processor.engines import EngineOptions, NativeEngine, load_engine
+from corelane.processor.wire import messages, tensors
 from corelane.terminal import table
-from processor.engines import EngineOptions, NativeEngine, load_engine
-from processor.wire import messages, tensors
 from tests.support.server import Server
 from tests.support.server import serving as running_server
 

@@ -19,11 +19,11 @@ from bench import models, prepared
 from bench.environment import describe, header
 from corelane.demo.clicks import auc
 from corelane.demo.traffic import inputs_of
+from corelane.kernels import instruction_sets
+from corelane.processor.engines import Engine, EngineOptions, choose_engine, load_engine
+from corelane.processor.engines.onednn import best_isa, has_bf16
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE
 from corelane.terminal import table
-from kernels import instruction_sets
-from processor.engines import Engine, EngineOptions, choose_engine, load_engine
-from processor.engines.onednn import best_isa, has_bf16
-from processor.tensors import DEFAULT_SIGNATURE
 
 _AUC_ROWS = 20_000
 _AUC_STEP = 1000

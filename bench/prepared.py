@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from corelane.demo.clicks import Clicks, generate
-from processor.worker.fusing import compile_and_compare
+from corelane.processor.plans.fusing import compile_and_compare
 
 _CACHE = Path("build/bench-models")
 _DEMO = _CACHE / "demo"

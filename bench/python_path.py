@@ -18,12 +18,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from bench.environment import describe, header
+from corelane.processor.channel.methods import Method
+from corelane.processor.engines import EngineOptions, load_engine
+from corelane.processor.serving.inference import Inference
+from corelane.processor.wire import messages, tensors
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE
 from corelane.terminal import table
-from processor.engines import EngineOptions, load_engine
-from processor.methods import Method
-from processor.tensors import DEFAULT_SIGNATURE
-from processor.wire import messages, tensors
-from processor.worker.inference import Inference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,8 +3,8 @@
 import os
 import time
 
-from processor import _native
-from processor.engines import NativeEngine
+from corelane.processor import _native
+from corelane.processor.engines import NativeEngine
 
 _WAITING_MAX = 64
 _SESSIONS_MAX = 16

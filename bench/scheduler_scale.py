@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from bench.environment import describe, header
+from corelane.scheduler import Cost, Demand, Settings, allocate, uniform_host
+from corelane.scheduler.simulator import SLICE_MS, SWITCH_MS, Outcome, Stream, simulate_sessions, simulate_slicing
 from corelane.terminal import table
-from scheduler import Cost, Demand, Settings, allocate, uniform_host
-from scheduler.simulator import SLICE_MS, SWITCH_MS, Outcome, Stream, simulate_sessions, simulate_slicing
 
 _CORES, _VERSIONS, _BASELINES = 128, 40, 12
 _RESERVED = 16

@@ -22,10 +22,10 @@ import psutil
 from bench import models, prepared
 from bench.engine_loop import EngineLoop
 from bench.environment import describe, header
+from corelane.processor.engines import Engine, EngineOptions, choose_engine, load_engine
+from corelane.processor.wire import messages, tensors
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE
 from corelane.terminal import table
-from processor.engines import Engine, EngineOptions, choose_engine, load_engine
-from processor.tensors import DEFAULT_SIGNATURE
-from processor.wire import messages, tensors
 from tests.support import onnx_models
 from tests.support.server import Server, serving
 

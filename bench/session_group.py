@@ -24,12 +24,12 @@ import psutil
 from bench import models, prepared
 from bench.environment import describe, header
 from bench.rig import Rig
+from corelane.processor._native import PredictResult, PredictSession, PredictSettings
+from corelane.processor.engines import EngineOptions, choose_engine, load_engine
+from corelane.processor.engines.tensorflow_engine import TensorFlowEngine
+from corelane.processor.wire import messages, tensors
+from corelane.processor.worker.allocator import worker_environment
 from corelane.terminal import table
-from processor._native import PredictResult, PredictSession, PredictSettings
-from processor.engines import EngineOptions, choose_engine, load_engine
-from processor.engines.tensorflow_engine import TensorFlowEngine
-from processor.wire import messages, tensors
-from processor.worker.allocator import worker_environment
 
 _DEFAULT_CALLERS = {f"default pools ({count})": count for count in (1, 2, 4, 8)}
 _GROUP_FORMS = ("one session", "round robin", "shared queue")

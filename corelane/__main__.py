@@ -8,7 +8,7 @@ SERVER_MODULES = (
     *("argcomplete", "google_crc32c", "grpc_health", "grpc_reflection", "httptools", "orjson", "prometheus_client"),
     *("psutil", "pydantic", "rich", "ruamel.yaml", "starlette", "uvicorn", "uvloop", "yaml", "zstandard"),
 )
-NATIVE_MODULES = ("kernels._native", "processor._native", "scheduler._native")
+NATIVE_MODULES = ("corelane.kernels._native", "corelane.processor._native", "corelane.scheduler._native")
 
 
 def main(arguments: list[str] | None = None) -> None:

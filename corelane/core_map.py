@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from corelane.processor.supervisor.views.page import look
+from corelane.scheduler import core_list
+from corelane.scheduler.numbers import amount, figure
 from corelane.terminal import table
-from processor.supervisor.page import look
-from scheduler import core_list
-from scheduler.numbers import amount, figure
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RESERVE, _POOL, _FREE = "=", "~", "."

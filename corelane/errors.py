@@ -1,6 +1,6 @@
 """What calls raise. Every RequestError has a `grpc_code` and an `http_status`; the tree stands in docs/client.md."""
 
-from processor.errors import (
+from corelane.processor.errors import (
     Cancelled,
     ClientClosed,
     ControlError,

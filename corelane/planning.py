@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from processor.errors import ControlError, LoadError
-from processor.knobs import cache_folder
-from processor.manifest import Manifest, ModelSettings
-from processor.manifest.paths import numbered_folders
-from processor.supervisor.demands import demand_of
-from processor.worker.choice import chosen_before
-from scheduler import Demand, Profile
+from corelane.processor.errors import ControlError, LoadError
+from corelane.processor.knobs import cache_folder
+from corelane.processor.loading.choice import chosen_before
+from corelane.processor.manifest import Manifest, ModelSettings
+from corelane.processor.manifest.paths import numbered_folders
+from corelane.processor.supervisor.demands import demand_of
+from corelane.scheduler import Demand, Profile
 
 RATE_PER_S = 100.0
 _AMOUNT_MAX = 1e9
@@ -169,7 +169,7 @@ def _profile(model: ModelSettings, version: int, there: Mapping[int, Path], aske
 
 
 def _saved_profile(model: ModelSettings, folder: Path) -> Profile | None:
-    from processor.worker import profiling
+    from corelane.processor.loading import profiling
 
     engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries, model.saved_model_tags)
     precisions = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]

@@ -13,8 +13,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from processor.logs import escaped
-from processor.worker.phases import OnStep
+from corelane.processor.loading.phases import OnStep
+from corelane.processor.logs.lines import escaped
 
 _NAME_MIN = 12  # columns of a name, however narrow the terminal is
 _UNBOUNDED = 10_000  # columns, for whoever is no terminal

@@ -28,7 +28,7 @@
         └── EngineFailed      the engine could not run a valid request
 
 They import no gRPC: a RequestError has the name of the code and the HTTP status that it stands for on the wire, and
-`processor.wire.status` turns those into gRPC's own and back.
+`corelane.processor.wire.status` turns those into gRPC's own and back.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from processor.errors import StartError
+from corelane.processor.errors import StartError
 
 PREFIX = "CORELANE_"
 CACHE = "CORELANE_CACHE"

@@ -10,14 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from scheduler import gateways
-from scheduler.demand import Demand
-from scheduler.numbers import amount, figure
-from scheduler.placement import RESERVE, place
-from scheduler.plan import Plan, Settings, VersionPlan
-from scheduler.pool import SharedPool
-from scheduler.queueing import Prediction, predict
-from scheduler.topology import Core, Host, core_list
+from corelane.scheduler import gateways
+from corelane.scheduler.demand import Demand
+from corelane.scheduler.numbers import amount, figure
+from corelane.scheduler.placement import RESERVE, place
+from corelane.scheduler.plan import Plan, Settings, VersionPlan
+from corelane.scheduler.pool import SharedPool
+from corelane.scheduler.queueing import Prediction, predict
+from corelane.scheduler.topology import Core, Host, core_list
 
 # Two hardware threads of a core make about 1.25 of one that has the core to itself, so each is this much slower.
 SMT_SLOWDOWN = 1.6

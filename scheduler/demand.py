@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from scheduler.queueing import Service, service_of
+from corelane.scheduler.queueing import Service, service_of
 
 Role = Literal["baseline", "ab"]
 

@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scheduler.allocator import SMT_SLOWDOWN, allocate, problem_of, reassess
-from scheduler.demand import Demand
-from scheduler.gateways import CALL_MS, CHANNEL_MS, GatewayPlan, gateway_processes
-from scheduler.numbers import figure
-from scheduler.plan import Plan, Settings, VersionPlan
-from scheduler.queueing import Prediction, predict
-from scheduler.topology import Host
+from corelane.scheduler.allocator import SMT_SLOWDOWN, allocate, problem_of, reassess
+from corelane.scheduler.demand import Demand
+from corelane.scheduler.gateways import CALL_MS, CHANNEL_MS, GatewayPlan, gateway_processes
+from corelane.scheduler.numbers import figure
+from corelane.scheduler.plan import Plan, Settings, VersionPlan
+from corelane.scheduler.queueing import Prediction, predict
+from corelane.scheduler.topology import Host
 
 CORES_MAX = 4096
 _EACH_UP_TO = 4  # hosts that are tried one by one

@@ -7,8 +7,8 @@ each is a queue of its own (M/G/1), and there is no more of them at work than th
 import math
 from dataclasses import dataclass
 
-from scheduler.numbers import amount, figure
-from scheduler.queueing import Prediction, predict, service_of
+from corelane.scheduler.numbers import amount, figure
+from corelane.scheduler.queueing import Prediction, predict, service_of
 
 # CPU of a gateway for a small call over gRPC: `python -m bench.serving`, the small model at batch 1, 446 us on a Xeon
 # at 2.5 GHz (README.md). Large requests cost more: 1.1 ms with 200 string columns, 1.4 ms with 100 rows of them.

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from scheduler.plan import Plan
-from scheduler.topology import Core
+from corelane.scheduler.plan import Plan
+from corelane.scheduler.topology import Core
 
 RESERVE = "reserve"
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from scheduler.demand import Demand
-from scheduler.queueing import Prediction
+from corelane.scheduler.demand import Demand
+from corelane.scheduler.queueing import Prediction
 
 Smt = Literal["together", "free"]
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler.demand import Demand
-from scheduler.queueing import Prediction, WaitTail, mixture, predict_with_wait, wait_tail
+from corelane.scheduler.demand import Demand
+from corelane.scheduler.queueing import Prediction, WaitTail, mixture, predict_with_wait, wait_tail
 
 _SHORT_MAX = 4096
 

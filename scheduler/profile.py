@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from scheduler.demand import Cost, fit_cost
+from corelane.scheduler.demand import Cost, fit_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

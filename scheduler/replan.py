@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler.allocator import allocate, reassess
-from scheduler.demand import Demand
-from scheduler.plan import Plan, Settings
-from scheduler.topology import Host
+from corelane.scheduler.allocator import allocate, reassess
+from corelane.scheduler.demand import Demand
+from corelane.scheduler.plan import Plan, Settings
+from corelane.scheduler.topology import Host
 
 HOLD_S = 10.0
 GAIN_MIN = 0.2

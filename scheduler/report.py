@@ -24,10 +24,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scheduler.forecast import Forecast
-from scheduler.plan import Plan, VersionPlan
-from scheduler.queueing import Prediction
-from scheduler.topology import Host
+from corelane.scheduler.forecast import Forecast
+from corelane.scheduler.plan import Plan, VersionPlan
+from corelane.scheduler.queueing import Prediction
+from corelane.scheduler.topology import Host
 
 SCHEMA = 1
 

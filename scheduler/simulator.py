@@ -6,8 +6,8 @@ The same seed gives the same outcome. C++ runs it: tens of millions of requests 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler import _native
-from scheduler.queueing import Service
+from corelane.scheduler import _native
+from corelane.scheduler.queueing import Service
 
 # What the kernel's fair scheduler gives a thread at a time, and what a switch between two takes from both: saving state
 # and refilling caches. (Li, Ding, Shen, "Quantifying the cost of context switch", ExpCS 2007: 4 to 200 us with the

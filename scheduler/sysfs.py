@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scheduler.topology import Core, Host, parse_core_list
+from corelane.scheduler.topology import Core, Host, parse_core_list
 
 _CPUS = "sys/devices/system/cpu"
 _NODES = "sys/devices/system/node"

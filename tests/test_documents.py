@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from processor.manifest import load_manifest
-from processor.manifest.reference import table
+from corelane.processor.manifest import load_manifest
+from corelane.processor.manifest.reference import table
 from tests.support import onnx_models
 from tests.support.server import FAST
 

@@ -33,9 +33,9 @@ from bench.chaos.faults import FAULTS
 from bench.chaos.ledger import Ledger
 from bench.chaos.run import Chaos
 from bench.environment import describe, header
+from corelane.processor.errors import ControlError
+from corelane.processor.wire import records
 from corelane.terminal import table
-from processor.errors import ControlError
-from processor.wire import records
 from tests.support.cycles import Usage, usage
 from tests.support.server import WITH_REST, Server, serving, wait_until
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from bench.chaos.ledger import Ledger, WrongAnswer
 from bench.chaos.models import LINKED, Ads
-from processor.errors import DeadlinePassed, Overloaded, RequestError, Unavailable
-from processor.wire import inference, messages
-from processor.wire.status import error_of_call
+from corelane.processor.errors import DeadlinePassed, Overloaded, RequestError, Unavailable
+from corelane.processor.wire import inference, messages
+from corelane.processor.wire.status import error_of_call
 from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import Server

@@ -22,9 +22,9 @@ import psutil
 from bench.chaos.ledger import NOTHING, SLOW, UNAVAILABLE, Allowance, WrongAnswer
 from bench.chaos.models import LINKED, MANIFEST, OTHER
 from corelane.commands.common import call_admin
-from processor.errors import ControlError, InvalidRequest
-from processor.wire import messages
-from processor.wire.status import error_of_call
+from corelane.processor.errors import ControlError, InvalidRequest
+from corelane.processor.wire import messages
+from corelane.processor.wire.status import error_of_call
 from tests.support import onnx_models
 from tests.support.client import PlainClient as Client
 from tests.support.http import ask

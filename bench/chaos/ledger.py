@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from processor.errors import Cancelled, DeadlinePassed, Overloaded, RequestError, Unavailable
+from corelane.processor.errors import Cancelled, DeadlinePassed, Overloaded, RequestError, Unavailable
 
 _GRACE_S = 10.0  # a call without an outcome so long after its deadline hangs
 _PROBLEMS_MAX = 40  # different ones are kept

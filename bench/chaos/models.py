@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from processor.engines import EngineOptions, load_engine
+from corelane.processor.engines import EngineOptions, load_engine
 from tests.support import onnx_models
 
 FUSED_KIND = "vocabulary_oov"

@@ -14,7 +14,7 @@ from bench.chaos.callers import Callers
 from bench.chaos.faults import Fault, Skipped
 from bench.chaos.ledger import Ledger
 from bench.chaos.models import Ads
-from processor.errors import ControlError, RequestError
+from corelane.processor.errors import ControlError, RequestError
 from tests.support.client import PlainClient as Client
 from tests.support.http import ask
 from tests.support.server import Server, wait_until

@@ -10,7 +10,7 @@ import numpy as np
 from corelane.client import exchange
 from corelane.client.connection import Connection, ConnectionOptions, channel_of
 from corelane.client.exchange import CallOptions, Exchange, Pause, PredictOptions, Signatures, StatusOptions, Steps
-from processor.errors import ClientClosed
+from corelane.processor.errors import ClientClosed
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import grpc
 
-from processor.errors import InvalidAddress, InvalidRequest
+from corelane.processor.errors import InvalidAddress, InvalidRequest
 
 ANSWER_BYTES_MAX = 2**31 - 1
 TIMEOUT_S = 60.0  # as the server's own for calls without a deadline

@@ -23,11 +23,11 @@ from corelane.client.connection import (
 from corelane.client.fitting import Input, as_numpy_makes_it, fitted
 from corelane.client.retries import pause_s
 from corelane.client.tables import columns_of
-from processor.errors import Cancelled, InvalidRequest, NotSupported, RequestError, Unavailable
-from processor.tensors import DEFAULT_SIGNATURE
-from processor.version_numbers import parse_version
-from processor.wire import messages, tensors
-from processor.wire.status import error_of_call
+from corelane.processor.errors import Cancelled, InvalidRequest, NotSupported, RequestError, Unavailable
+from corelane.processor.wire import messages, tensors
+from corelane.processor.wire.status import error_of_call
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE
+from corelane.processor.wire.version_numbers import parse_version
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 PREDICT = _PREDICTION + "Predict"

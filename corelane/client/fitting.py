@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from processor.errors import InvalidRequest
-from processor.tensors import NUMPY_TYPES, SHORT_NAMES
+from corelane.processor.errors import InvalidRequest
+from corelane.processor.wire.tensor_types import NUMPY_TYPES, SHORT_NAMES
 
 # Up to this, every integer is a float of this type exactly: 2 ** (bits of the significand).
 _EXACT = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53, "complex64": 24, "complex128": 53}

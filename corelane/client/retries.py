@@ -1,6 +1,6 @@
 """Which failures are worth another call, and after which pause."""
 
-from processor.errors import RequestError, Unavailable
+from corelane.processor.errors import RequestError, Unavailable
 
 PAUSE_FIRST_S = 0.05
 PAUSE_MAX_S = 1.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.errors import InvalidRequest
+from corelane.processor.errors import InvalidRequest
 
 
 def columns_of(inputs: Any) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from corelane.commands.common import add_admin, add_command, add_json, call_admin, who
+from corelane.processor.errors import ControlError, ManifestError
+from corelane.processor.manifest import load_manifest
+from corelane.processor.manifest.files import read_text
 from corelane.terminal import age, say, waiting
-from processor.errors import ControlError, ManifestError
-from processor.manifest import load_manifest
-from processor.manifest.files import read_text
 
 _DESCRIPTION = """\
 Makes a running server match a manifest: loads what is new, drains what is gone, and leaves alone what did not change;

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from corelane.commands.common import add_command, add_json
+from corelane.processor.errors import ManifestError, ManifestProblem
+from corelane.processor.manifest.examination import Examination, examine
 from corelane.terminal import say
-from processor.errors import ManifestError, ManifestProblem
-from processor.manifest.examination import Examination, examine
 
 _DESCRIPTION = """\
 Validates a manifest, and looks at the folders that it names. Prints each error as file:line:column with what would be

@@ -13,9 +13,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, Never
 
-from processor.errors import ControlError, InvalidAddress
-from processor.manifest import ListenSettings
-from processor.version_numbers import not_a_version, version_number
+from corelane.processor.errors import ControlError, InvalidAddress
+from corelane.processor.manifest import ListenSettings
+from corelane.processor.wire.version_numbers import not_a_version, version_number
 
 _TIMEOUT_S = 10
 _COMPLETION_TIMEOUT_S = 1

@@ -9,8 +9,8 @@ from typing import Any
 
 from corelane.commands.common import add_command, add_json
 from corelane.commands.profile import version_folder
+from corelane.processor.plans.speed import Cost
 from corelane.terminal import say, table, waiting
-from processor.worker.speed import Cost
 
 _DESCRIPTION = """\
 Makes a fused plan of a SavedModel: features by native kernels, the rest by OpenVINO, or by TensorFlow where OpenVINO
@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from processor.worker.fusing import compile_and_compare
+    from corelane.processor.plans.fusing import compile_and_compare
 
     folder = version_folder(options.saved_model)
     began_s = time.perf_counter()

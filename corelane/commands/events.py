@@ -9,8 +9,8 @@ from typing import Any
 from rich.text import Text
 
 from corelane.commands.common import add_command, add_newest, call_admin, newest, query
+from corelane.processor.logs.lines import escaped
 from corelane.terminal import clock, say, show
-from processor.logs import escaped
 
 _DESCRIPTION = """\
 What happened: loads, failures and why, crashes, restarts, promotions and by whom, splits, changed cores. The newest

@@ -26,10 +26,10 @@ from corelane.commands import (
 )
 from corelane.commands import logs as logs_command
 from corelane.commands.common import Parser
+from corelane.processor import logs
+from corelane.processor.errors import CorelaneError, ManifestError, StartError
+from corelane.processor.version import VERSION
 from corelane.terminal import say
-from processor import logs
-from processor.errors import CorelaneError, ManifestError, StartError
-from processor.version import VERSION
 
 _EPILOG = """\
 exit codes: 0 fine, 1 failed, 2 bad usage or a bad manifest

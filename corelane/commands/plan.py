@@ -11,13 +11,13 @@ from typing import Any
 from corelane.commands.common import add_command, add_json, add_wide, call_admin
 from corelane.commands.report import add_html, show
 from corelane.planning import RATE_PER_S, Asked, Unplanned, WhatIf, amounts, ask
+from corelane.processor.errors import ControlError
+from corelane.processor.manifest import Manifest, load_manifest
+from corelane.scheduler import Host, uniform_host
+from corelane.scheduler.forecast import CORES_MAX, Circumstances, Forecast, Search, forecast, smallest
+from corelane.scheduler.gateways import CALL_MS
+from corelane.scheduler.report import Measured, forecast_report
 from corelane.terminal import say
-from processor.errors import ControlError
-from processor.manifest import Manifest, load_manifest
-from scheduler import Host, uniform_host
-from scheduler.forecast import CORES_MAX, Circumstances, Forecast, Search, forecast, smallest
-from scheduler.gateways import CALL_MS
-from scheduler.report import Measured, forecast_report
 
 _DESCRIPTION = f"""\
 The core allocation that a manifest would get on a host that isn't here, gateways included, and what clients would see,

@@ -11,8 +11,8 @@ import numpy as np
 
 from corelane.client import Client
 from corelane.commands.common import add_command, add_json, add_server, version_argument
+from corelane.processor.errors import InvalidRequest
 from corelane.terminal import say
-from processor.errors import InvalidRequest
 
 _DESCRIPTION = """\
 Makes one prediction call. Inputs are JSON ({"name": nested lists}) or an .npz file of arrays; JSON values are fitted

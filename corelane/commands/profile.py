@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from corelane.commands.common import add_command, add_json
+from corelane.processor.engines import EngineOptions
+from corelane.processor.errors import LoadError
+from corelane.processor.knobs import cache_folder
+from corelane.processor.loading.choice import choose
+from corelane.processor.loading.phases import describe
+from corelane.processor.manifest import DivergenceSettings
+from corelane.processor.manifest.paths import numbered_folders
+from corelane.processor.wire.version_numbers import is_number
+from corelane.processor.worker.allocator import worker_environment
 from corelane.terminal import say, table, waiting
-from processor.engines import EngineOptions
-from processor.errors import LoadError
-from processor.knobs import cache_folder
-from processor.manifest import DivergenceSettings
-from processor.manifest.paths import numbered_folders
-from processor.version_numbers import is_number
-from processor.worker.allocator import worker_environment
-from processor.worker.choice import choose
-from processor.worker.phases import describe
 
 _DESCRIPTION = """\
 Measures a model in this process: milliseconds of CPU per request by batch size, for the threads and the precision
@@ -67,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
     engine_name, folder = choice.engine, Path(choice.folder)
     if engine_name == "tensorflow":
         _take_the_workers_allocator()
-    from processor.worker.precision import load_in_precision
-    from processor.worker.profiling import ProfileFile, profile
+    from corelane.processor.loading.precision import load_in_precision
+    from corelane.processor.loading.profiling import ProfileFile, profile
 
     with waiting(f"loading {folder}") as tell:
         engine, precision = load_in_precision(

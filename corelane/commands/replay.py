@@ -14,11 +14,11 @@ from typing import Any
 import grpc
 
 from corelane.commands.common import add_command, add_json, add_server, version_argument
+from corelane.processor.channel.methods import Method
+from corelane.processor.errors import ControlError
+from corelane.processor.gateway.shadows import largest_difference
+from corelane.processor.wire.prediction_log import read_logs
 from corelane.terminal import say, table
-from processor.errors import ControlError
-from processor.gateway.shadows import largest_difference
-from processor.methods import Method
-from processor.wire.prediction_log import read_logs
 
 _DESCRIPTION = """\
 Sends recorded calls to a server again and compares the answers with the recorded ones. Files are TFRecords of

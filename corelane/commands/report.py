@@ -7,8 +7,8 @@ from typing import Any
 
 from corelane.commands.common import add_admin, add_command, add_json, add_wide, call_admin
 from corelane.core_map import as_page, as_text
+from corelane.processor.errors import ControlError
 from corelane.terminal import say
-from processor.errors import ControlError
 
 _DESCRIPTION = """\
 Who has which cores of a running server, and why: a row for every version with what is predicted and what was

@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     # The server's imports would double the start of every other command.
-    from processor.supervisor.serve import serve
+    from corelane.processor.supervisor.serve import serve
 
     serve(options.manifest)
     return 0

@@ -20,12 +20,12 @@ from corelane.commands.common import (
     query,
 )
 from corelane.commands.events import lines_of
+from corelane.processor.errors import ControlError
+from corelane.processor.loading.phases import describe
+from corelane.processor.logs.lines import escaped
+from corelane.processor.percentages import percent
+from corelane.scheduler.numbers import figure
 from corelane.terminal import Column, age, clock, grid, plain, repeat, say, show, state_style
-from processor.errors import ControlError
-from processor.logs import escaped
-from processor.percentages import percent
-from processor.worker.phases import describe
-from scheduler.numbers import figure
 
 _DESCRIPTION = """\
 Lists the versions of a running server: state, share of the calls, what became of its calls, latency, age; and below

@@ -6,12 +6,12 @@ import sys
 from typing import Any
 
 from corelane.commands.common import add_command
+from corelane.processor.knobs import cache_folder
+from corelane.processor.manifest import ListenSettings
+from corelane.processor.manifest.dump import to_yaml
+from corelane.processor.manifest.tensorflow_flags import Converted, convert
+from corelane.processor.version import VERSION
 from corelane.terminal import say
-from processor.knobs import cache_folder
-from processor.manifest import ListenSettings
-from processor.manifest.dump import to_yaml
-from processor.manifest.tensorflow_flags import Converted, convert
-from processor.version import VERSION
 
 _SERVER = """\
 Takes the flags of TensorFlow Serving's tensorflow_model_server, and serves as it does: on all addresses, messages of up
@@ -42,7 +42,7 @@ def run_server(options: argparse.Namespace) -> int:
         say(f"Corelane {VERSION}, as TensorFlow ModelServer")
         return 0
     # The server's imports would double the start of every other command.
-    from processor.supervisor.serve import serve_flags
+    from corelane.processor.supervisor.serve import serve_flags
 
     serve_flags(converted)
     return 0

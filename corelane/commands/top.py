@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 
 from corelane.commands.common import add_admin, add_command, add_wide, call_admin, seconds_argument
+from corelane.scheduler import core_list
+from corelane.scheduler.numbers import amount, figure
 from corelane.terminal import Column, grid, repeat, show, state_style
-from scheduler import core_list
-from scheduler.numbers import amount, figure
 
 _DESCRIPTION = """\
 A live view of a running server: rates, latency, queues and cores of every version, the busiest first, until Ctrl-C.

@@ -16,10 +16,10 @@ from corelane.commands.common import (
     version_argument,
     who,
 )
+from corelane.processor.errors import ControlError
+from corelane.processor.percentages import percent
+from corelane.processor.wire.version_numbers import version_number
 from corelane.terminal import Column, clock, grid, say, show
-from processor.errors import ControlError
-from processor.percentages import percent
-from processor.version_numbers import version_number
 
 _PROMOTE = """\
 Gives all calls of a model to one of its versions, at once and without a failed request. It takes over role and label of

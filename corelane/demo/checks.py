@@ -10,9 +10,9 @@ import numpy as np
 
 from corelane.demo.clicks import Clicks, auc
 from corelane.demo.traffic import inputs_of
-from processor.engines import EngineOptions, choose_engine, load_engine
-from processor.manifest import Manifest
-from processor.tensors import DEFAULT_SIGNATURE
+from corelane.processor.engines import EngineOptions, choose_engine, load_engine
+from corelane.processor.manifest import Manifest
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE
 
 # In the same precision. A fused plan sums in another order; bf16 rounds other numbers in a plan than in the graph (a
 # score moves by a few of its 2^-9 steps), int8 rows are rounded to 255 steps.

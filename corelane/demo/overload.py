@@ -18,7 +18,7 @@ import numpy as np
 
 from corelane.demo.clicks import generate
 from corelane.demo.traffic import inputs_of
-from processor.wire import messages, tensors
+from corelane.processor.wire import messages, tensors
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
 _PACE_S = 0.01

@@ -22,8 +22,8 @@ from corelane.demo.overload import Overload, measure
 from corelane.demo.server import PORT, DemoFailed, DemoServer, manifest_of
 from corelane.demo.traffic import Key, Traffic, inputs_of
 from corelane.demo.train import VERSIONS
+from corelane.processor.errors import CorelaneError, RequestError
 from corelane.terminal import table
-from processor.errors import CorelaneError, RequestError
 
 _CHECK_ROWS = 1000
 _SHORT = "--short"

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-import configs
+from corelane import configs
 from corelane.commands.common import call_admin
-from processor.errors import ControlError, CorelaneError
-from processor.manifest import Manifest, load_manifest
+from corelane.processor.errors import ControlError, CorelaneError
+from corelane.processor.manifest import Manifest, load_manifest
 
 PORT = 8500
 _DOORS = ("grpc", "http", "admin")

@@ -8,7 +8,7 @@ import numpy as np
 
 from corelane.client import Client
 from corelane.demo.clicks import Clicks
-from processor.errors import RequestError
+from corelane.processor.errors import RequestError
 
 _CLIENTS = 2
 _PAUSE_S = 0.002  # between two calls of a client: the demo's callers share the cores with its server

@@ -2,8 +2,8 @@
 inputs and on nothing else of the request. It is shown op by op, whatever the values; what is not understood joins rows.
 """
 
-from kernels.batching.openvino import check_openvino_rows
-from kernels.batching.tensor import JoinsRows
-from kernels.batching.tensorflow import check_rows
+from corelane.kernels.batching.openvino import check_openvino_rows
+from corelane.kernels.batching.tensor import JoinsRows
+from corelane.kernels.batching.tensorflow import check_rows
 
 __all__ = ["JoinsRows", "check_openvino_rows", "check_rows"]

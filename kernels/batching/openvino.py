@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.batching import slices, transfer
-from kernels.batching.registry import Registry
-from kernels.batching.slices import MASKS
-from kernels.batching.tensor import MALFORMED, VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
-from kernels.compiler.sizes import BATCH, Size, product
+from corelane.kernels.batching import slices, transfer
+from corelane.kernels.batching.registry import Registry
+from corelane.kernels.batching.slices import MASKS
+from corelane.kernels.batching.tensor import MALFORMED, VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
+from corelane.kernels.compiler.sizes import BATCH, Size, product
 
 Attributes = dict[str, Any]
 _Rule = Callable[[Attributes, list[Tensor]], Tensor | Sequence[Tensor]]

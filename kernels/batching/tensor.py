@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels.compiler.sizes import BATCH, BATCH_SYMBOL, Size
+from corelane.kernels.compiler.sizes import BATCH, BATCH_SYMBOL, Size
 
 Shape = tuple[Size, ...]
 # Small tensors of whole numbers are followed by value: they are mostly shapes and axes.

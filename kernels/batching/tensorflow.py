@@ -6,25 +6,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import kernels.batching.tensorflow_layers
-import kernels.batching.tensorflow_ops  # noqa: F401
-from kernels.batching.tensor import (
-    MALFORMED,
-    VALUES_MAX,
-    JoinsRows,
-    Tensor,
-    fixed,
-    fresh,
-    known,
-    rows,
-)
-from kernels.batching.tensorflow_rules import REGISTRY, Node
-from kernels.batching.transfer import refuse_counts
-from kernels.compiler.flow import Flow, key
-from kernels.compiler.sizes import BATCH, Size
-from kernels.graph.constants import array_of
-from kernels.graph.effects import effect_of, only_reads
-from kernels.graph.reach import GraphError, needed_nodes, producer
+import corelane.kernels.batching.tensorflow_layers
+import corelane.kernels.batching.tensorflow_ops  # noqa: F401, registers the rules
+from corelane.kernels.batching.tensor import MALFORMED, VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, rows
+from corelane.kernels.batching.tensorflow_rules import REGISTRY, Node
+from corelane.kernels.batching.transfer import refuse_counts
+from corelane.kernels.compiler.flow import Flow, key
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.graph.constants import array_of
+from corelane.kernels.graph.effects import effect_of, only_reads
+from corelane.kernels.graph.reach import GraphError, needed_nodes, producer
 
 _VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kernels.batching.tensor import JoinsRows, Tensor, fixed, fresh, like
-from kernels.batching.tensorflow_rules import Node, rule
+from corelane.kernels.batching.tensor import JoinsRows, Tensor, fixed, fresh, like
+from corelane.kernels.batching.tensorflow_rules import Node, rule
 
 
 @rule("Conv2D DepthwiseConv2dNative Conv3D")

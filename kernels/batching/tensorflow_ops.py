@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.batching import slices, transfer
-from kernels.batching.slices import MASKS
-from kernels.batching.tensor import VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
-from kernels.batching.tensorflow_rules import Node, rule
-from kernels.compiler.sizes import Size, product
-from kernels.graph.constants import INT32, INT64
+from corelane.kernels.batching import slices, transfer
+from corelane.kernels.batching.slices import MASKS
+from corelane.kernels.batching.tensor import VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
+from corelane.kernels.batching.tensorflow_rules import Node, rule
+from corelane.kernels.compiler.sizes import Size, product
+from corelane.kernels.graph.constants import INT32, INT64
 
 
 @rule("""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kernels.batching.registry import Registry
-from kernels.batching.tensor import Tensor
+from corelane.kernels.batching.registry import Registry
+from corelane.kernels.batching.tensor import Tensor
 
 
 class Node:

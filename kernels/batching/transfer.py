@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kernels.batching.tensor import (
+from corelane.kernels.batching.tensor import (
     JoinsRows,
     Shape,
     Tensor,
@@ -23,7 +23,7 @@ from kernels.batching.tensor import (
     rows,
     rows_factor,
 )
-from kernels.compiler.sizes import Size, product
+from corelane.kernels.compiler.sizes import Size, product
 
 _ONE = Size.of(1)
 

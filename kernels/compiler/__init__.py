@@ -4,8 +4,8 @@
 (`lower`). Values of variables and tables are not looked at; whoever has them fills them in.
 """
 
-from kernels.compiler.analysis import Application, Feed, Ids
-from kernels.compiler.compile import Compiled, NotFused, compile_graph
-from kernels.compiler.terms import Table
+from corelane.kernels.compiler.analysis import Application, Feed, Ids
+from corelane.kernels.compiler.compile import Compiled, NotFused, compile_graph
+from corelane.kernels.compiler.terms import Table
 
 __all__ = ["Application", "Compiled", "Feed", "Ids", "NotFused", "Table", "compile_graph"]

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.flow import Flow, key
-from kernels.compiler.sizes import BATCH, Size, product
-from kernels.compiler.terms import Coordinates, Opaque, Shape, Sizes, Term, Vector
-from kernels.compiler.values import INT64, Domain, Values
-from kernels.graph.constants import FLOAT, INT32, STRING
-from kernels.graph.constants import INT64 as DT_INT64
+from corelane.kernels.compiler.flow import Flow, key
+from corelane.kernels.compiler.sizes import BATCH, Size, product
+from corelane.kernels.compiler.terms import Coordinates, Opaque, Shape, Sizes, Term, Vector
+from corelane.kernels.compiler.values import INT64, Domain, Values
+from corelane.kernels.graph.constants import FLOAT, INT32, STRING
+from corelane.kernels.graph.constants import INT64 as DT_INT64
 
 KINDS = {STRING: "strings", INT32: "ints", DT_INT64: "ints", FLOAT: "floats"}
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-import kernels.compiler.rules  # noqa: F401, registers the rules
-from kernels.compiler.analysis import Analysis, Application, Feed, Ids
-from kernels.compiler.flow import Flow
-from kernels.compiler.lower import Instruction, lower
-from kernels.compiler.partition import Partition, axis_of, partition, tables_of
-from kernels.compiler.rules.shapes import rows_of
-from kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
-from kernels.compiler.values import INT64
-from kernels.graph.constants import FLOAT, STRING
-from kernels.graph.defaults import spell_out_defaults
-from kernels.graph.inline import inline_calls
-from kernels.graph.reach import functions_of, producer
+import corelane.kernels.compiler.rules  # noqa: F401, registers the rules
+from corelane.kernels.compiler.analysis import Analysis, Application, Feed, Ids
+from corelane.kernels.compiler.flow import Flow
+from corelane.kernels.compiler.lower import Instruction, lower
+from corelane.kernels.compiler.partition import Partition, axis_of, partition, tables_of
+from corelane.kernels.compiler.rules.shapes import rows_of
+from corelane.kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
+from corelane.kernels.compiler.values import INT64
+from corelane.kernels.graph.constants import FLOAT, STRING
+from corelane.kernels.graph.defaults import spell_out_defaults
+from corelane.kernels.graph.inline import inline_calls
+from corelane.kernels.graph.reach import functions_of, producer
 
 # Ops with state whose state a run only reads.
 _READ_ONLY = frozenset(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kernels.graph.reach import GraphError, producer
+from corelane.kernels.graph.reach import GraphError, producer
 
 
 def key(reference: str) -> str:

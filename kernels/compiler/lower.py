@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kernels.compiler.sizes import Size
-from kernels.compiler.terms import Feature, Part, Table
-from kernels.compiler.values import INT64, Values
+from corelane.kernels.compiler.sizes import Size
+from corelane.kernels.compiler.terms import Feature, Part, Table
+from corelane.kernels.compiler.values import INT64, Values
 
 # Strings that they make are looked at by others, which were kept or filled from them.
 _MAKES_STRINGS = ("text", "lower", "erase")

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.analysis import Analysis
-from kernels.compiler.flow import key
-from kernels.compiler.rules.features import as_feature
-from kernels.compiler.rules.shapes import known_int, rows_of
-from kernels.compiler.sizes import BATCH, BATCH_SYMBOL, Size
-from kernels.compiler.terms import Feature, Known, Opaque, Part, Sizes, Table, Term, Vector
-from kernels.graph.constants import BOOL, FLOAT, INT32, INT64, fill_tensor
-from kernels.graph.reach import GraphError, producer
+from corelane.kernels.compiler.analysis import Analysis
+from corelane.kernels.compiler.flow import key
+from corelane.kernels.compiler.rules.features import as_feature
+from corelane.kernels.compiler.rules.shapes import known_int, rows_of
+from corelane.kernels.compiler.sizes import BATCH, BATCH_SYMBOL, Size
+from corelane.kernels.compiler.terms import Feature, Known, Opaque, Part, Sizes, Table, Term, Vector
+from corelane.kernels.graph.constants import BOOL, FLOAT, INT32, INT64, fill_tensor
+from corelane.kernels.graph.reach import GraphError, producer
 
 _READS = ("ReadVariableOp", "VariableV2", "Variable")
 _FEATURE = "corelane_feature_"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.sizes import BATCH, Size
 
 Shape = tuple[Size, ...]
 

@@ -8,7 +8,7 @@ the interval that its ints lie in.
 from dataclasses import dataclass
 from typing import Any
 
-from kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.sizes import BATCH, Size
 
 INT64 = (-(2**63), 2**63 - 1)
 _BOOLS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "and", "or", "not", "is_empty")

@@ -8,7 +8,7 @@ definitions, which TensorFlow itself relies on when it drops or repeats ops that
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kernels.graph.reach import running_nodes
+from corelane.kernels.graph.reach import running_nodes
 
 
 def _names(text: str) -> frozenset[str]:

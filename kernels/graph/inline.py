@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kernels.graph.reach import GraphError, producer, prune
+from corelane.kernels.graph.reach import GraphError, producer, prune
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _DEPTH_MAX = 64  # calls within calls; beyond it a function calls itself

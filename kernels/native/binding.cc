@@ -1,4 +1,4 @@
-// The table of contents of kernels._native.
+// The table of contents of corelane.kernels._native.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from processor._native import Model, ModelSession, PredictResult, PredictSession, PredictSettings
-from processor.errors import EngineFailed
-from processor.tensors import SERVE_TAGS, Signature
-from processor.wire import messages, tensors
-from processor.wire.status import error_of_number
+from corelane.processor._native import Model, ModelSession, PredictResult, PredictSession, PredictSettings
+from corelane.processor.errors import EngineFailed
+from corelane.processor.wire import messages, tensors
+from corelane.processor.wire.status import error_of_number
+from corelane.processor.wire.tensor_types import SERVE_TAGS, Signature
 
 _BYTES_MAX = 2**31 - 1
 _UNLIMITED = PredictSettings(
@@ -43,7 +43,7 @@ class Engine(ABC):
     """One loaded model version.
 
     An engine is made by `load`, asked for its signatures, then run from many session threads at once, and unloaded when
-    no session runs. Arrays of DT_STRING hold bytes. An engine checks nothing that `processor.worker.validation` has
+    no session runs. Arrays of DT_STRING hold bytes. An engine checks nothing that `processor.serving.validation` has
     checked before it: inputs are complete and of the right dtype. They fit the signature's shape, too, unless the
     engine takes `any_shape`: then its graph judges, as TensorFlow Serving's does.
     """

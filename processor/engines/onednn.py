@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Mapping
 
-from kernels import instruction_sets
+from corelane.kernels import instruction_sets
 
 # From the weakest to the strongest: oneDNN's name, and what a processor must have besides all above it on its branch.
 _AVX2 = (("avx2", {"avx2"}), ("avx2_vnni", {"avx_vnni"}), ("avx2_vnni_2", {"avx_vnni_int8", "avx_ne_convert"}))

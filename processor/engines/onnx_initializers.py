@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from processor.errors import LoadError
-from processor.tensors import NUMPY_TYPES, Signature
-from processor.wire import messages
+from corelane.processor.errors import LoadError
+from corelane.processor.wire import messages
+from corelane.processor.wire.tensor_types import NUMPY_TYPES, Signature
 
 # What one input's default may take, and all of them together; larger initializers are weights, and stay constants.
 BYTES_MAX = 64 * 1024

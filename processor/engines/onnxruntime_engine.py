@@ -13,12 +13,12 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from processor._native import OutsizedRuns, give_back_heap
-from processor.engines.engine import Engine, EngineOptions
-from processor.engines.onnx_initializers import BYTES_MAX, optional_inputs
-from processor.engines.selection import the_only_file
-from processor.errors import EngineFailed, InvalidRequest, LoadError, OutOfMemory, RequestError
-from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
+from corelane.processor._native import OutsizedRuns, give_back_heap
+from corelane.processor.engines.engine import Engine, EngineOptions
+from corelane.processor.engines.onnx_initializers import BYTES_MAX, optional_inputs
+from corelane.processor.engines.selection import the_only_file
+from corelane.processor.errors import EngineFailed, InvalidRequest, LoadError, OutOfMemory, RequestError
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE, Signature, TensorSpec
 
 # A server of somebody's models tells nobody of them.
 onnxruntime.disable_telemetry_events()

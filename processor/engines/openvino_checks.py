@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from processor.engines.openvino_ranges import EXACT, Inexact, Range, Walk, input_ranges, narrowed, type_range
-from processor.errors import LoadError
+from corelane.processor.engines.openvino_ranges import EXACT, Inexact, Range, input_ranges, narrowed, type_range
+from corelane.processor.engines.openvino_rules import RULES
+from corelane.processor.engines.openvino_walk import Walk
+from corelane.processor.errors import LoadError
 
 _LEAST = 2**16  # a model that is exact up to less than that is none to serve
 _WHOLE_MAX = {"bf16": 2**8}  # of floats in that precision
@@ -22,7 +24,7 @@ def checks_of(model: Any, precision: str) -> tuple[list[Check], str]:
     reasons: dict[int, str] = {}
     while True:
         try:
-            walk = Walk(model=model, given=ranges, whole_max=_WHOLE_MAX.get(precision, EXACT))
+            walk = Walk(model=model, given=ranges, rules=RULES, whole_max=_WHOLE_MAX.get(precision, EXACT))
             walk.run()
         except Inexact as error:
             ranges = _narrowed(ranges, error, reasons)

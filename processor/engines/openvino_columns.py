@@ -8,15 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from processor.engines.openvino_ranges import (
-    Origin,
-    Range,
-    Walk,
-    constant,
-    of_columns,
-    shape_of,
-    type_range,
-)
+from corelane.processor.engines.openvino_ranges import Origin, Range, constant, of_columns, shape_of, type_range
+from corelane.processor.engines.openvino_walk import Walk
 
 _COLUMNS_MAX = 4096
 

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import openvino
 
-from kernels.batching import JoinsRows, check_openvino_rows
-from processor._native import ModelSession, OpenVinoModel
-from processor.engines.engine import Engine, EngineOptions, NativeEngine
-from processor.engines.onnx_initializers import as_plain_inputs, with_defaults
-from processor.engines.openvino_checks import checks_of
-from processor.engines.openvino_library import library, properties_of
-from processor.engines.selection import the_only_file
-from processor.errors import EngineFailed, InvalidRequest, LoadError
-from processor.model_files import visible_files
-from processor.tensors import DEFAULT_SIGNATURE, Signature, TensorSpec
-from processor.wire import tensors
+from corelane.kernels.batching import JoinsRows, check_openvino_rows
+from corelane.processor._native import ModelSession, OpenVinoModel
+from corelane.processor.engines.engine import Engine, EngineOptions, NativeEngine
+from corelane.processor.engines.onnx_initializers import as_plain_inputs, with_defaults
+from corelane.processor.engines.openvino_checks import checks_of
+from corelane.processor.engines.openvino_library import library, properties_of
+from corelane.processor.engines.selection import the_only_file
+from corelane.processor.errors import EngineFailed, InvalidRequest, LoadError
+from corelane.processor.loading.model_files import visible_files
+from corelane.processor.wire import tensors
+from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE, Signature, TensorSpec
 
 _TYPES = {
     "f32": "DT_FLOAT",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.engines.openvino_ranges import Inexact, Range, constant, name, type_range
+from corelane.processor.engines.openvino_ranges import Inexact, Range, constant, name, type_range
 
 
 class Level(IntEnum):

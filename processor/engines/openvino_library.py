@@ -3,8 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-from processor.engines.engine import EngineOptions
-from processor.errors import EngineMissing, LoadError
+from corelane.processor.engines.engine import EngineOptions
+from corelane.processor.errors import EngineMissing, LoadError
 
 # Entries of what OpenVINO keeps for each op and shape that it ran with, least recently used first to go. Its default,
 # 5000, grew a fused plan of 200 columns by 170 MiB over 750 batch sizes.

@@ -1,4 +1,4 @@
-"""What OpenVINO's ops do to the integers that they are given; `openvino_ranges` walks a model with it."""
+"""What OpenVINO's ops do to the integers that they are given; `openvino_walk` walks a model with it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from processor.engines.openvino_columns import shifted, wrapped
-from processor.engines.openvino_floats import Floats, inside_level
-from processor.engines.openvino_ranges import (
+from corelane.processor.engines.openvino_columns import shifted, wrapped
+from corelane.processor.engines.openvino_floats import Floats, inside_level
+from corelane.processor.engines.openvino_ranges import (
     INT32,
     INTEGERS,
     SIZE_MAX,
     Inexact,
     Origin,
     Range,
-    Walk,
     constant,
     name,
-    rule,
     shape_of,
     type_range,
-    unknown,
 )
+from corelane.processor.engines.openvino_walk import Rule, Walk, unknown
 
+RULES: dict[str, Rule] = {}
 _BOOLEANS = (0, 1)
 _Special = Callable[[Walk, Any], "Range | None"]
+
+
+def rule(*ops: str) -> Callable[[Rule], Rule]:
+    """Registers a rule for these types of node."""
+
+    def register(body: Rule) -> Rule:
+        RULES.update(dict.fromkeys(ops, body))
+        return body
+
+    return register
 
 
 def _union(operands: Sequence[Range], whole: bool) -> Range:
@@ -424,6 +433,7 @@ def bodies(walk: Walk, node: Any) -> list[Range | None]:
         body = Walk(
             model=graph,
             given=[_any(port) for port in graph.inputs],
+            rules=walk.rules,
             counts_back=walk.counts_back,
             has_elements=False,
             whole_max=walk.whole_max,

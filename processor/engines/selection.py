@@ -5,17 +5,17 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
-from processor.engines.engine import Engine, EngineOptions
-from processor.errors import EngineMissing, LoadError
-from processor.model_files import visible_files
+from corelane.processor.engines.engine import Engine, EngineOptions
+from corelane.processor.errors import EngineMissing, LoadError
+from corelane.processor.loading.model_files import visible_files
 
 PLAN = "plan.json"  # of a fused plan
 # engine: (module that must be importable, our module, class)
 _ENGINES = {
-    "tensorflow": ("tensorflow", "processor.engines.tensorflow_engine", "TensorFlowEngine"),
-    "onnxruntime": ("onnxruntime", "processor.engines.onnxruntime_engine", "OnnxRuntimeEngine"),
-    "openvino": ("openvino", "processor.engines.openvino_engine", "OpenVinoEngine"),
-    "fused": ("openvino", "processor.engines.fused_engine", "FusedEngine"),
+    "tensorflow": ("tensorflow", "corelane.processor.engines.tensorflow_engine", "TensorFlowEngine"),
+    "onnxruntime": ("onnxruntime", "corelane.processor.engines.onnxruntime_engine", "OnnxRuntimeEngine"),
+    "openvino": ("openvino", "corelane.processor.engines.openvino_engine", "OpenVinoEngine"),
+    "fused": ("openvino", "corelane.processor.plans.fused_engine", "FusedEngine"),
 }
 
 

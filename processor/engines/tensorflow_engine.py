@@ -15,13 +15,13 @@ from typing import Any
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from processor._native import TensorFlowModel
-from processor.engines.engine import EngineOptions, NativeEngine
-from processor.engines.tensorflow_frozen import add_frozen_graph
-from processor.engines.tensorflow_signatures import effects_examined, ops_of, rows_examined
-from processor.errors import LoadError, RequestError
-from processor.tensors import NUMPY_TYPES, SERVE_TAGS, Signature, TensorSpec, generated_inputs
-from processor.wire import messages, tensors
+from corelane.processor._native import TensorFlowModel
+from corelane.processor.engines.engine import EngineOptions, NativeEngine
+from corelane.processor.engines.tensorflow_frozen import add_frozen_graph
+from corelane.processor.engines.tensorflow_signatures import effects_examined, ops_of, rows_examined
+from corelane.processor.errors import LoadError, RequestError
+from corelane.processor.wire import messages, tensors
+from corelane.processor.wire.tensor_types import NUMPY_TYPES, SERVE_TAGS, Signature, TensorSpec, generated_inputs
 
 _logger = logging.getLogger(__name__)
 

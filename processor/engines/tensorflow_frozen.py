@@ -7,10 +7,10 @@ every run. Large variables (embedding tables) stay as they are: the copy shares 
 from collections.abc import Sequence
 from typing import Any
 
-from kernels.graph import GraphError, Tensor, Variable, freeze, inline_calls, variables
-from processor._native import TensorFlowModel
-from processor.errors import LoadError
-from processor.wire import messages
+from corelane.kernels.graph import GraphError, Tensor, Variable, freeze, inline_calls, variables
+from corelane.processor._native import TensorFlowModel
+from corelane.processor.errors import LoadError
+from corelane.processor.wire import messages
 
 _PREFIX = "corelane_frozen/"
 _READS = "corelane_read/"

@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from kernels.batching import JoinsRows, check_rows
-from kernels.graph import GraphError, inline_calls
-from kernels.graph.defaults import spell_out_defaults
-from kernels.graph.effects import effect_of
-from processor._native import TensorFlowModel
-from processor.errors import LoadError
-from processor.tensors import Signature, TensorSpec
-from processor.wire import messages
+from corelane.kernels.batching import JoinsRows, check_rows
+from corelane.kernels.graph import GraphError, inline_calls
+from corelane.kernels.graph.defaults import spell_out_defaults
+from corelane.kernels.graph.effects import effect_of
+from corelane.processor._native import TensorFlowModel
+from corelane.processor.errors import LoadError
+from corelane.processor.wire import messages
+from corelane.processor.wire.tensor_types import Signature, TensorSpec
 
 
 def ops_of(model: TensorFlowModel) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processor import descriptors
-from processor.errors import Overloaded, PermissionRefused, StartError, Unauthenticated
+from corelane.processor.errors import Overloaded, PermissionRefused, StartError, Unauthenticated
+from corelane.processor.system import descriptors
 
 _logger = logging.getLogger(__name__)
 

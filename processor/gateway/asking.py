@@ -4,9 +4,9 @@ import itertools
 import threading
 from concurrent.futures import Future
 
-from processor import control
-from processor.errors import DeadlinePassed, TooLarge
-from processor.wire.status import error_of_number
+from corelane.processor import control
+from corelane.processor.errors import DeadlinePassed, TooLarge
+from corelane.processor.wire.status import error_of_number
 
 
 class Ask:

@@ -1,26 +1,25 @@
 """A gateway process: what those for gRPC and for HTTP share."""
 
-import gc
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from processor import control, descriptors, logs, routes, threads
-from processor.call import Call
-from processor.channel import SharedMemoryChannel
-from processor.errors import StartError
-from processor.gateway.access import Access
-from processor.gateway.asking import Ask
-from processor.gateway.call_records import CallRecords
-from processor.gateway.model_facts import ModelFacts
-from processor.gateway.request_log import RequestLog
-from processor.gateway.router import Router
-from processor.gateway.shadows import Shadows
-from processor.gateway.signatures import Signatures
-from processor.gateway.traces import Traces
-from processor.methods import Assignment, Entry
+from corelane.processor import control
+from corelane.processor.channel.gateway_end import SharedMemoryChannel
+from corelane.processor.channel.methods import Assignment, Entry
+from corelane.processor.control import routes
+from corelane.processor.gateway.access import Access
+from corelane.processor.gateway.asking import Ask
+from corelane.processor.gateway.call import Call
+from corelane.processor.gateway.protocols.model_facts import ModelFacts
+from corelane.processor.gateway.records.call_records import CallRecords
+from corelane.processor.gateway.records.request_log import RequestLog
+from corelane.processor.gateway.records.traces import Traces
+from corelane.processor.gateway.router import Router
+from corelane.processor.gateway.shadows import Shadows
+from corelane.processor.gateway.signatures import Signatures
+from corelane.processor.system import threads
 
 _COUNTS_S = 1.0
 
@@ -102,37 +101,3 @@ class Gateway(ABC):
     @abstractmethod
     def stop(self, grace_s: float) -> None:
         """Takes no more requests, answers those under way within the time, and ends the process."""
-
-
-def main(arguments: list[str]) -> None:
-    """Arguments as `control.connect` has them."""
-    logs.configure_child()
-    client, settings = control.connect(arguments)
-    try:
-        gateway = _make(client, settings)
-    except (RuntimeError, OSError, ValueError, StartError) as error:
-        reason = str(error) if isinstance(error, StartError) else f"cannot listen on {settings['address']}: {error}"
-        client.send({"type": "failed", "error": reason})
-        logs.flush()
-        os._exit(3)
-    first = client.receive()
-    if first is None:
-        os._exit(1)
-    gateway.handle(first)
-    gc.collect()
-    gc.freeze()
-    descriptors.keep_reserve()
-    gateway.serve()
-    threads.start(gateway.tell_counts, "counts")
-    client.serve(gateway.handle)
-
-
-def _make(client: control.ControlClient, settings: dict[str, Any]) -> Gateway:
-    # Each protocol's imports are its own process's.
-    if settings["protocol"] == "http":
-        from processor.gateway.http.server import HttpGateway
-
-        return HttpGateway(client, settings)
-    from processor.gateway.grpc_server import GrpcGateway
-
-    return GrpcGateway(client, settings)

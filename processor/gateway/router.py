@@ -5,12 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from processor.call import Call
-from processor.channel import NotConnected, WorkerChannel, WorkerLost
-from processor.errors import Cancelled, ModelNotFound, Overloaded, RequestError, Unavailable
-from processor.methods import Assignment, Method
-from processor.routes import ModelRoute, VersionRoute
-from processor.wire.status import number_of
+from corelane.processor.channel.gateway_end import NotConnected, WorkerChannel, WorkerLost
+from corelane.processor.channel.methods import Assignment, Method
+from corelane.processor.control.routes import ModelRoute, VersionRoute
+from corelane.processor.errors import Cancelled, ModelNotFound, Overloaded, RequestError, Unavailable
+from corelane.processor.gateway.call import Call
+from corelane.processor.wire.status import number_of
 
 # Requests beyond a worker's slots that may be on their way to be refused by it, or just answered.
 _SLACK = 8

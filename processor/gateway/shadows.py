@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from processor._native import Cancellation
-from processor.call import Call
-from processor.errors import RequestError
-from processor.gateway.router import Router
-from processor.methods import Assignment, Entry, Method
-from processor.routes import DIFFERENCE_POWERS, VersionRoute
-from processor.threads import ThreadPool
-from processor.wire import inference, messages, tensors
+from corelane.processor._native import Cancellation
+from corelane.processor.channel.methods import Assignment, Entry, Method
+from corelane.processor.control.routes import DIFFERENCE_POWERS, VersionRoute
+from corelane.processor.errors import RequestError
+from corelane.processor.gateway.call import Call
+from corelane.processor.gateway.router import Router
+from corelane.processor.system.threads import ThreadPool
+from corelane.processor.wire import inference, messages, tensors
 
 _THREADS = 4
 _WAITING_MAX = 64

@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processor.errors import DeadlinePassed, ModelNotFound, Unavailable
-from processor.gateway.router import Router
-from processor.methods import Assignment
-from processor.routes import VersionRoute
-from processor.served import UNSERVED_SIGNATURES, served_name
-from processor.wire import messages
+from corelane.processor.channel.methods import Assignment
+from corelane.processor.control.routes import VersionRoute
+from corelane.processor.errors import DeadlinePassed, ModelNotFound, Unavailable
+from corelane.processor.gateway.router import Router
+from corelane.processor.serving.served import UNSERVED_SIGNATURES, served_name
+from corelane.processor.wire import messages
 
 _FIELD = "signature_def"
 _ANSWER_S = 5.0
 
-# A question, its subject and the seconds that the answer may take: `processor.gateway.asking.Ask`.
+# A question, its subject and the seconds that the answer may take: `corelane.processor.gateway.asking.Ask`.
 Asks = Callable[[str, str, float | None], str]
 
 

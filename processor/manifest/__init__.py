@@ -1,7 +1,7 @@
 """The manifest: what to serve, where and how."""
 
-from processor.manifest.loader import load_manifest, parse_manifest
-from processor.manifest.settings import (
+from corelane.processor.manifest.loader import load_manifest, parse_manifest
+from corelane.processor.manifest.settings import (
     DivergenceSettings,
     HostSettings,
     ListenSettings,

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from processor.manifest.paths import numbered_folders, remote_problem, rest_problem
-from processor.manifest.settings import Manifest, ModelSettings
-from processor.manifest.yaml_tree import Location
-from processor.model_files import holds_model
-from processor.version_numbers import is_number
+from corelane.processor.loading.model_files import holds_model
+from corelane.processor.manifest.paths import numbered_folders, remote_problem, rest_problem
+from corelane.processor.manifest.settings import Manifest, ModelSettings
+from corelane.processor.manifest.yaml_tree import Location
+from corelane.processor.wire.version_numbers import is_number
 
 _NAMES_SHOWN = 8
 

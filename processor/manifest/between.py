@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from processor.errors import ManifestProblem
-from processor.manifest.settings import MESSAGE_BYTES_MAX, QUEUE_CAPACITY_MAX, ListenSettings, QueueSettings
-from processor.manifest.yaml_tree import Location, Tree
-from processor.ports import is_loopback
+from corelane.processor.errors import ManifestProblem
+from corelane.processor.manifest.settings import MESSAGE_BYTES_MAX, QUEUE_CAPACITY_MAX, ListenSettings, QueueSettings
+from corelane.processor.manifest.yaml_tree import Location, Tree
+from corelane.processor.system.ports import is_loopback
 
 _ADDRESSABLE_BYTES = 1 << 45
 _PORTS = ("grpc", "http", "admin")

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from processor.errors import ControlError
-from processor.manifest.settings import Manifest, ModelSettings, VersionSettings
-from processor.percentages import percent
+from corelane.processor.errors import ControlError
+from corelane.processor.manifest.settings import Manifest, ModelSettings, VersionSettings
+from corelane.processor.percentages import percent
 
 _ENTRY_KEYS = ("role", "label", "traffic", "shadow")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from processor.manifest.settings import HostSettings, ListenSettings, Manifest, ModelSettings, VersionPolicy
+from corelane.processor.manifest.settings import HostSettings, ListenSettings, Manifest, ModelSettings, VersionPolicy
 
 
 def to_yaml(manifest: Manifest) -> str:

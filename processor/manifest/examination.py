@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from processor.errors import ManifestProblem
-from processor.manifest import advice
-from processor.manifest.loader import Reading, read_manifest
-from processor.manifest.settings import ListenSettings
-from processor.manifest.yaml_tree import Location
+from corelane.processor.errors import ManifestProblem
+from corelane.processor.manifest import advice
+from corelane.processor.manifest.loader import Reading, read_manifest
+from corelane.processor.manifest.settings import ListenSettings
+from corelane.processor.manifest.yaml_tree import Location
 
 _NO_MODELS = "the manifest lists no models: nothing is served until some are applied or loaded"
 

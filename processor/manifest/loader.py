@@ -6,13 +6,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from processor.errors import ManifestError, ManifestProblem
-from processor.manifest import between, schema, words
-from processor.manifest.files import read_text
-from processor.manifest.settings import HostSettings, Manifest, ModelSettings
-from processor.manifest.source import Source
-from processor.manifest.yaml_tree import Tree
-from processor.model_files import real_path
+from corelane.processor.errors import ManifestError, ManifestProblem
+from corelane.processor.loading.model_files import real_path
+from corelane.processor.manifest import between, schema, words
+from corelane.processor.manifest.files import read_text
+from corelane.processor.manifest.settings import HostSettings, Manifest, ModelSettings
+from corelane.processor.manifest.source import Source
+from corelane.processor.manifest.yaml_tree import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

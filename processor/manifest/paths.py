@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from processor.version_numbers import VERSION_MAX, is_number, version_number
+from corelane.processor.wire.version_numbers import VERSION_MAX, is_number, version_number
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _VARIABLE = re.compile(r"\$\{([^}]*)(\}?)")

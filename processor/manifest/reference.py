@@ -1,10 +1,10 @@
-"""`python -m processor.manifest.reference`: the manifest's keys as docs/manifest.md has them, from the schema."""
+"""`python -m corelane.processor.manifest.reference` prints the table of the manifest's keys in docs/manifest.md."""
 
 from typing import Any
 
 from pydantic import BaseModel
 
-from processor.manifest import schema
+from corelane.processor.manifest import schema
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "listen.": schema.Listen,

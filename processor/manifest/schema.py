@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
-from processor.manifest import values
-from processor.manifest.listed_versions import ListedVersion, version_policy
-from processor.manifest.settings import (
+from corelane.processor.manifest import values
+from corelane.processor.manifest.listed_versions import ListedVersion, version_policy
+from corelane.processor.manifest.settings import (
     MESSAGE_BYTES_MAX,
     QUEUE_CAPACITY_MAX,
     SECONDS_MAX,
@@ -28,8 +28,8 @@ from processor.manifest.settings import (
     TracesSettings,
     VersionPolicy,
 )
-from processor.manifest.values import Address, AutoOrCount, LocalPath, Name, Strict
-from processor.manifest.words import problem
+from corelane.processor.manifest.values import Address, AutoOrCount, LocalPath, Name, Strict
+from corelane.processor.manifest.words import problem
 
 
 class Tls(Strict):

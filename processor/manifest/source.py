@@ -5,8 +5,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from processor.errors import ManifestProblem
-from processor.logs import escaped
+from corelane.processor.errors import ManifestProblem
+from corelane.processor.logs.lines import escaped
 
 # What YAML takes for the end of a line.
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")

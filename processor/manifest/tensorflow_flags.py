@@ -12,11 +12,10 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from processor.cache_files import not_kept, write_whole
-from processor.errors import InvalidRequest, StartError
-from processor.manifest.files import read_text
-from processor.manifest.paths import form_problem, name_problem, shown
-from processor.manifest.settings import (
+from corelane.processor.errors import InvalidRequest, StartError
+from corelane.processor.manifest.files import read_text
+from corelane.processor.manifest.paths import form_problem, name_problem, shown
+from corelane.processor.manifest.settings import (
     BatchingSettings,
     HostSettings,
     ListenSettings,
@@ -28,7 +27,8 @@ from processor.manifest.settings import (
     VersionPolicy,
     VersionSettings,
 )
-from processor.wire import messages
+from corelane.processor.system.cache_files import not_kept, write_whole
+from corelane.processor.wire import messages
 
 _MESSAGE_BYTES_MAX = 2**31 - 1  # TensorFlow Serving's
 _PLATFORM = "tensorflow"

@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
-from processor.errors import ControlError
-from processor.manifest.settings import ModelSettings, VersionSettings
-from processor.percentages import percent
+from corelane.processor.errors import ControlError
+from corelane.processor.manifest.settings import ModelSettings, VersionSettings
+from corelane.processor.percentages import percent
 
 
 def promoted(model: ModelSettings, version: int) -> ModelSettings:

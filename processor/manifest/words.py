@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from processor.manifest.paths import shown
+from corelane.processor.manifest.paths import shown
 
 
 def problem(message: str) -> PydanticCustomError:

@@ -13,12 +13,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import RoundTripRepresenter
 
-from processor.errors import ManifestError
-from processor.manifest.files import read_text
-from processor.manifest.loader import parse_manifest
-from processor.manifest.settings import Manifest, ModelSettings, VersionSettings
-from processor.model_files import real_path
-from processor.percentages import percent
+from corelane.processor.errors import ManifestError
+from corelane.processor.loading.model_files import real_path
+from corelane.processor.manifest.files import read_text
+from corelane.processor.manifest.loader import parse_manifest
+from corelane.processor.manifest.settings import Manifest, ModelSettings, VersionSettings
+from corelane.processor.percentages import percent
 
 
 class _Representer(RoundTripRepresenter):

@@ -4,10 +4,10 @@ from typing import Any
 
 import yaml
 
-from processor.errors import ManifestError, ManifestProblem
-from processor.manifest import yaml_words
-from processor.manifest.paths import shown
-from processor.manifest.source import START, Place, Source
+from corelane.processor.errors import ManifestError, ManifestProblem
+from corelane.processor.manifest import yaml_words
+from corelane.processor.manifest.paths import shown
+from corelane.processor.manifest.source import START, Place, Source
 
 Location = tuple[str | int, ...]
 

@@ -4,8 +4,8 @@ import re
 
 import yaml
 
-from processor.manifest.paths import shown
-from processor.manifest.source import START, Place, Source
+from corelane.processor.manifest.paths import shown
+from corelane.processor.manifest.source import START, Place, Source
 
 _QUOTES = "put text that has it in quotes"
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from processor.histogram import BOUNDS_US, quantile_us
-from processor.manifest import ModelSettings
-from scheduler import Cost, Demand, Profile, Service, service_of
+from corelane.processor.channel.histogram import BOUNDS_US, quantile_us
+from corelane.processor.manifest import ModelSettings
+from corelane.scheduler import Cost, Demand, Profile, Service, service_of
 
 _WINDOW_S = 30.0
 _RATE_TIME_S = 10.0

@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from processor.cache_files import not_kept
-from processor.knobs import STATE
+from corelane.processor.knobs import STATE
+from corelane.processor.system.cache_files import not_kept
 
 _logger = logging.getLogger("corelane")
 

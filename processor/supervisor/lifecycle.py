@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from processor.worker.spec import WorkerSpec
+from corelane.processor.control.worker_spec import WorkerSpec
 
 NO_LONGER_WANTED = "no longer wanted"  # the reason of a Kill that is nobody's failure
 

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from processor.logs import escaped
+from corelane.processor.logs.lines import escaped
 
 KEPT_MAX = 5000
 _CHARACTERS_MAX = 1 << 22  # of all together

@@ -10,10 +10,10 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from processor.supervisor.lifecycle import Phase
+from corelane.processor.supervisor.lifecycle import Phase
 
 if TYPE_CHECKING:
-    from processor.supervisor.supervisor import Supervisor
+    from corelane.processor.supervisor.supervisor import Supervisor
 
 _logger = logging.getLogger("corelane")
 

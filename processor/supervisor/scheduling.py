@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from processor import control
-from processor.manifest import Manifest
-from processor.supervisor.demands import DemandMeter, demand_of
-from processor.supervisor.events import Events, Kind
-from scheduler import Host, Plan, Profile, Settings, core_list
-from scheduler.replan import Standing, consider
+from corelane.processor import control
+from corelane.processor.manifest import Manifest
+from corelane.processor.supervisor.demands import DemandMeter, demand_of
+from corelane.processor.supervisor.events import Events, Kind
+from corelane.scheduler import Host, Plan, Profile, Settings, core_list
+from corelane.scheduler.replan import Standing, consider
 
 if TYPE_CHECKING:
-    from processor.supervisor.worker import Worker
+    from corelane.processor.supervisor.children.worker import Worker
 
 _logger = logging.getLogger("corelane")
 

@@ -13,21 +13,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from processor import ports
-from processor.cache_files import why_unwritable
-from processor.errors import ControlError, StartError
-from processor.knobs import Knobs, cache_folder, read_knobs, state_folder
-from processor.manifest import Manifest, advice, load_manifest
-from processor.manifest.tensorflow_flags import Converted, reread
-from processor.model_files import real_path
-from processor.supervisor import tasks
-from processor.supervisor.admin import admin_server
-from processor.supervisor.events import Events, Kind
-from processor.supervisor.log_lines import LogLines
-from processor.supervisor.splits import Splits
-from processor.supervisor.supervisor import Supervisor
-from processor.supervisor.traffic import DISK_S
-from scheduler import read_host
+from corelane.processor.errors import ControlError, StartError
+from corelane.processor.knobs import Knobs, cache_folder, read_knobs, state_folder
+from corelane.processor.loading.model_files import real_path
+from corelane.processor.manifest import Manifest, advice, load_manifest
+from corelane.processor.manifest.tensorflow_flags import Converted, reread
+from corelane.processor.supervisor import tasks
+from corelane.processor.supervisor.api.admin import admin_server
+from corelane.processor.supervisor.events import Events, Kind
+from corelane.processor.supervisor.log_lines import LogLines
+from corelane.processor.supervisor.splits import Splits
+from corelane.processor.supervisor.supervisor import Supervisor
+from corelane.processor.supervisor.traffic import DISK_S
+from corelane.processor.system import ports
+from corelane.processor.system.cache_files import why_unwritable
+from corelane.scheduler import read_host
 
 _logger = logging.getLogger("corelane")
 
@@ -131,7 +131,7 @@ def _check_worker_user(manifest: Manifest) -> None:
     user = manifest.host.worker_user
     if user is None:
         return
-    command = [sys.executable, "-P", "-c", "import processor._native"]
+    command = [sys.executable, "-P", "-c", "import corelane.processor._native"]
     try:
         result = subprocess.run(
             command, capture_output=True, text=True, user=user, group=pwd.getpwnam(user).pw_gid, extra_groups=[]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from processor.cache_files import from_checked, not_kept, to_checked, write_whole
-from processor.knobs import STATE
-from processor.manifest import VersionSettings
+from corelane.processor.knobs import STATE
+from corelane.processor.manifest import VersionSettings
+from corelane.processor.system.cache_files import from_checked, not_kept, to_checked, write_whole
 
 _logger = logging.getLogger("corelane")
 

@@ -17,36 +17,38 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from processor import control, descriptors
-from processor.errors import ControlError, ManifestError, StartError
-from processor.knobs import Knobs, cache_folder
-from processor.manifest import Manifest, ModelSettings, load_manifest
-from processor.manifest.changes import changes, check_applicable
-from processor.ports import ReservedPort
-from processor.routes import ModelRoute
-from processor.supervisor import lifecycle, opening, readiness, runtime, tasks
-from processor.supervisor.asks import answer
-from processor.supervisor.child import Child
-from processor.supervisor.events import Events, Kind
-from processor.supervisor.faults import Faults
-from processor.supervisor.folders import ModelFolder
-from processor.supervisor.gateways import Gateways, kinds_of
-from processor.supervisor.heartbeats import Heartbeats, Watched
-from processor.supervisor.lifecycle import Limits, Phase, WantedModel
-from processor.supervisor.measures import Measures
-from processor.supervisor.meters import Meters
-from processor.supervisor.readiness import Unready
-from processor.supervisor.route_table import route_table
-from processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
-from processor.supervisor.splits import Splits
-from processor.supervisor.systemd import Notifier
-from processor.supervisor.telling import Telling
-from processor.supervisor.traffic import DISK_S, Traffic
-from processor.supervisor.wanted import waiting_versions, wanted_models
-from processor.supervisor.watching import ModelWatch, watch_file
-from processor.supervisor.worker import Worker
-from processor.supervisor.workers import Workers
-from scheduler import Host, gateway_processes
+from corelane.processor import control
+from corelane.processor.control.routes import ModelRoute
+from corelane.processor.errors import ControlError, ManifestError, StartError
+from corelane.processor.knobs import Knobs, cache_folder
+from corelane.processor.manifest import Manifest, ModelSettings, load_manifest
+from corelane.processor.manifest.changes import changes, check_applicable
+from corelane.processor.supervisor import lifecycle, opening, runtime, tasks
+from corelane.processor.supervisor.api.asks import answer
+from corelane.processor.supervisor.children.child import Child
+from corelane.processor.supervisor.children.gateways import Gateways, kinds_of
+from corelane.processor.supervisor.children.heartbeats import Heartbeats, Watched
+from corelane.processor.supervisor.children.worker import Worker
+from corelane.processor.supervisor.children.workers import Workers
+from corelane.processor.supervisor.events import Events, Kind
+from corelane.processor.supervisor.faults import Faults
+from corelane.processor.supervisor.files.folders import ModelFolder
+from corelane.processor.supervisor.files.watching import ModelWatch, watch_file
+from corelane.processor.supervisor.lifecycle import Limits, Phase, WantedModel
+from corelane.processor.supervisor.scheduling import Scheduling, Served, limited, pin, served_of
+from corelane.processor.supervisor.splits import Splits
+from corelane.processor.supervisor.systemd import Notifier
+from corelane.processor.supervisor.telling import Telling
+from corelane.processor.supervisor.traffic import DISK_S, Traffic
+from corelane.processor.supervisor.views import readiness
+from corelane.processor.supervisor.views.measures import Measures
+from corelane.processor.supervisor.views.meters import Meters
+from corelane.processor.supervisor.views.readiness import Unready
+from corelane.processor.supervisor.views.route_table import route_table
+from corelane.processor.supervisor.wanted import waiting_versions, wanted_models
+from corelane.processor.system import descriptors
+from corelane.processor.system.ports import ReservedPort
+from corelane.scheduler import Host, gateway_processes
 
 _logger = logging.getLogger("corelane")
 

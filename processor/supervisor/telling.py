@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Sequence
 
-from processor.supervisor.events import Events, Kind
-from processor.supervisor.folders import ModelFolder
+from corelane.processor.supervisor.events import Events, Kind
+from corelane.processor.supervisor.files.folders import ModelFolder
 
 
 class Telling:

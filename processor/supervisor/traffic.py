@@ -11,19 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from processor.errors import ControlError, ManifestError
-from processor.manifest import ModelSettings, VersionSettings, load_manifest
-from processor.manifest.changes import label_moves, where_calls_go
-from processor.manifest.traffic import promoted, split
-from processor.manifest.writer import Turn, write_versions
-from processor.percentages import percent
-from processor.supervisor import runtime, tasks
-from processor.supervisor.events import Events, Kind
-from processor.supervisor.splits import Split, Splits
-from processor.supervisor.watching import FileMark
+from corelane.processor.errors import ControlError, ManifestError
+from corelane.processor.manifest import ModelSettings, VersionSettings, load_manifest
+from corelane.processor.manifest.changes import label_moves, where_calls_go
+from corelane.processor.manifest.traffic import promoted, split
+from corelane.processor.manifest.writer import Turn, write_versions
+from corelane.processor.percentages import percent
+from corelane.processor.supervisor import runtime, tasks
+from corelane.processor.supervisor.events import Events, Kind
+from corelane.processor.supervisor.files.watching import FileMark
+from corelane.processor.supervisor.splits import Split, Splits
 
 if TYPE_CHECKING:
-    from processor.supervisor.supervisor import Supervisor
+    from corelane.processor.supervisor.supervisor import Supervisor
 
 _logger = logging.getLogger("corelane")
 _Result = TypeVar("_Result")

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
-from processor.manifest import Manifest, ModelSettings
-from processor.supervisor.folders import ModelFolder, VersionFolder
-from processor.supervisor.lifecycle import Wanted, WantedModel
-from processor.worker.spec import WorkerSpec
+from corelane.processor.control.worker_spec import WorkerSpec
+from corelane.processor.manifest import Manifest, ModelSettings
+from corelane.processor.supervisor.files.folders import ModelFolder, VersionFolder
+from corelane.processor.supervisor.lifecycle import Wanted, WantedModel
 
 
 def wanted_models(

@@ -7,7 +7,7 @@ not get scores, and one whose tensors lie elsewhere must not get an answer to ot
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from processor.errors import InvalidRequest
+from corelane.processor.errors import InvalidRequest
 
 SIGNATURE = "signature_name"
 _SHARED_MEMORY = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from processor.errors import InvalidRequest
-from processor.tensors import NUMPY_TYPES, wire_type
+from corelane.processor.errors import InvalidRequest
+from corelane.processor.wire.tensor_types import NUMPY_TYPES, wire_type
 
 # The protocol's name of each element type that it has one for.
 DATATYPES = {

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
 from google.protobuf.message import DecodeError, Message
 
-from processor.errors import InvalidRequest
+from corelane.processor.errors import InvalidRequest
 
 
 def _load_pool() -> descriptor_pool.DescriptorPool:
@@ -19,7 +19,7 @@ def _load_pool() -> descriptor_pool.DescriptorPool:
     for well_known in (any_pb2, wrappers_pb2):
         pool.AddSerializedFile(well_known.DESCRIPTOR.serialized_pb)
     files = descriptor_pb2.FileDescriptorSet()
-    files.ParseFromString(resources.files("processor.wire").joinpath("descriptors.binpb").read_bytes())
+    files.ParseFromString(resources.files("corelane.processor.wire").joinpath("descriptors.binpb").read_bytes())
     waiting = list(files.file)
     added = {any_pb2.DESCRIPTOR.name, wrappers_pb2.DESCRIPTOR.name}
     while waiting:

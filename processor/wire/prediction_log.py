@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from processor.methods import Method
-from processor.version_numbers import version_number
-from processor.wire import inference, messages, records, tensors
+from corelane.processor.channel.methods import Method
+from corelane.processor.wire import inference, messages, records, tensors
+from corelane.processor.wire.version_numbers import version_number
 
 # The field of a PredictionLog for each call, and the method that it is of.
 FIELDS = {

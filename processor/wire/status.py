@@ -2,7 +2,7 @@
 
 import grpc
 
-from processor import errors
+from corelane.processor import errors
 
 # gRPC's codes by number, as metrics and REST name them.
 CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}

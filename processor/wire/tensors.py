@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from processor.errors import InvalidRequest
-from processor.tensors import NUMPY_TYPES, wire_type
-from processor.wire.messages import TensorProto
+from corelane.processor.errors import InvalidRequest
+from corelane.processor.wire.messages import TensorProto
+from corelane.processor.wire.tensor_types import NUMPY_TYPES, wire_type
 
 _TYPE_NUMBERS = {value.name: value.number for value in TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type.values}
 _TYPE_NAMES = {number: name for name, number in _TYPE_NUMBERS.items()}

@@ -1,8 +1,8 @@
-"""`python -m processor.worker`: started by the supervisor only."""
+"""`python -m corelane.processor.worker`: started by the supervisor only."""
 
 import sys
 
-from processor import threads
-from processor.worker.process import main
+from corelane.processor.system import threads
+from corelane.processor.worker.process import main
 
 threads.run(main, sys.argv[1:])

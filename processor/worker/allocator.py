@@ -10,9 +10,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from processor.engines import choose_engine
-from processor.errors import LoadError
-from processor.worker.spec import WorkerSpec
+from corelane.processor.control.worker_spec import WorkerSpec
+from corelane.processor.engines import choose_engine
+from corelane.processor.errors import LoadError
 
 # The second takes malloc's place and needs the first, which no search path of the system leads to.
 _LIBRARIES = ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2")

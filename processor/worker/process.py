@@ -18,21 +18,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from processor import control, logs, threads
-from processor._native import PoolGate, SharedChannel
-from processor.errors import LoadError
-from processor.knobs import cache_folder
-from processor.worker.allocator import environment_for
-from processor.worker.content import readable_content
-from processor.worker.phases import LoadPhase
-from processor.worker.sandbox import contain
-from processor.worker.session_threads import SessionThreads
-from processor.worker.spec import SessionPlacement, WorkerSpec
+from corelane.processor import control, logs
+from corelane.processor._native import PoolGate, SharedChannel
+from corelane.processor.control.worker_spec import SessionPlacement, WorkerSpec
+from corelane.processor.errors import LoadError
+from corelane.processor.knobs import cache_folder
+from corelane.processor.loading.content import readable_content
+from corelane.processor.loading.phases import LoadPhase
+from corelane.processor.system import threads
+from corelane.processor.system.sandbox import contain
+from corelane.processor.worker.allocator import environment_for
+from corelane.processor.worker.session_threads import SessionThreads
 
 if TYPE_CHECKING:
-    from processor.worker.loading import LoadedVersion
-    from processor.worker.profiling import ProfileFile
-    from processor.worker.session_group import SessionGroup
+    from corelane.processor.loading.loading import LoadedVersion
+    from corelane.processor.loading.profiling import ProfileFile
+    from corelane.processor.worker.session_group import SessionGroup
 
 _logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def _contain(client: control.ControlClient, spec: WorkerSpec, first: control.Mes
     kept: list[ProfileFile] = []
 
     def open_profile() -> None:
-        from processor.worker.profiling import ProfileFile
+        from corelane.processor.loading.profiling import ProfileFile
 
         plan = Path(choice["folder"])
         kept.append(ProfileFile.open(_cache(spec), choice["engine"], plan, spec.threads_per_session))
@@ -148,7 +149,7 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
     needs another allocator than the process has, the process starts over with the choice made."""
 
     def choose() -> None:
-        from processor.worker.choice import choose as choice_of
+        from corelane.processor.loading.choice import choose as choice_of
 
         _tell(client, LoadPhase.CHOOSING, "")
         choice = choice_of(
@@ -168,7 +169,7 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
     if environment is not None:
         for descriptor in (int(arguments[0]), first["channel"], first["gate"]):
             os.set_inheritable(descriptor, True)
-        command = [sys.executable, "-P", "-m", "processor.worker", *arguments[:3], json.dumps(first)]
+        command = [sys.executable, "-P", "-m", "corelane.processor.worker", *arguments[:3], json.dumps(first)]
         logs.flush()
         os.execve(sys.executable, command, environment)
 
@@ -254,8 +255,8 @@ def _load(
         _lower_priority(first["priority"])
     with _failing(client, spec):
         # Importing an engine is most of many a load: it belongs on this thread.
-        from processor.worker.choice import Choice
-        from processor.worker.loading import load_version
+        from corelane.processor.loading.choice import Choice
+        from corelane.processor.loading.loading import load_version
 
         gate = PoolGate.map(first["gate"])
         choice = Choice(**first["choice"])

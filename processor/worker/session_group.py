@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from processor import _native
-from processor.engines import Engine, NativeEngine
-from processor.errors import LoadError, OutOfMemory, RequestError
-from processor.methods import Method
-from processor.wire.status import number_of
-from processor.worker.inference import Inference
-from processor.worker.spec import SessionPlacement, WorkerSpec
-from processor.worker.validation import DECODED_FACTOR
+from corelane.processor import _native
+from corelane.processor.channel.methods import Method
+from corelane.processor.control.worker_spec import SessionPlacement, WorkerSpec
+from corelane.processor.engines import Engine, NativeEngine
+from corelane.processor.errors import LoadError, OutOfMemory, RequestError
+from corelane.processor.serving.inference import Inference
+from corelane.processor.serving.validation import DECODED_FACTOR
+from corelane.processor.wire.status import number_of
 
 _logger = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from processor.errors import LoadError
-from processor.threads import end_process
+from corelane.processor.errors import LoadError
+from corelane.processor.system.threads import end_process
 
 if TYPE_CHECKING:
-    from processor.worker.session_group import SessionGroup
+    from corelane.processor.worker.session_group import SessionGroup
 
 
 class SessionThreads:

@@ -1,4 +1,4 @@
-// The table of contents of scheduler._native.
+// The table of contents of corelane.scheduler._native.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

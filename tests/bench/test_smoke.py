@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from kernels import instruction_sets
+from corelane.kernels import instruction_sets
 
 
 def run(*arguments: str) -> str:

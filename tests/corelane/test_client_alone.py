@@ -15,10 +15,15 @@ from tests.support import onnx_models
 from tests.support.server import Server, serving
 
 ENGINES = ("tensorflow", "onnxruntime", "openvino", "onnx", "tbb", "opentelemetry", "jwt", "pandas", "polars")
-# What of `processor` the client has in common with the server.
+# What of the server's packages the client has in common with the server.
 SHARED = {
-    *("processor", "processor.errors", "processor.tensors", "processor.version_numbers", "processor.wire"),
-    *("processor.wire.messages", "processor.wire.status", "processor.wire.tensors"),
+    "corelane.processor",
+    "corelane.processor.errors",
+    "corelane.processor.wire",
+    *(
+        f"corelane.processor.wire.{name}"
+        for name in ("messages", "status", "tensor_types", "tensors", "version_numbers")
+    ),
 }
 # Refuses modules as if they were not installed.
 REFUSAL = """
@@ -43,7 +48,8 @@ async def call():
         return await client.predict("scale", {"x": 3})
 
 assert asyncio.run(call())["y"].tolist() == [6]
-print(sorted(name for name in sys.modules if name.split(".")[0] in {"processor", "scheduler", "kernels"}))
+servers = ("corelane.processor", "corelane.scheduler", "corelane.kernels", "corelane.configs")
+print(sorted(name for name in sys.modules if name.startswith(servers)))
 """
 
 
@@ -72,7 +78,7 @@ def test_the_client_needs_nothing_of_the_servers(server: Server) -> None:
 
 
 def test_the_refusal_refuses() -> None:
-    for module in ("processor._native", "pydantic", "yaml"):
+    for module in ("corelane.processor._native", "pydantic", "yaml"):
         assert "ModuleNotFoundError" in run(f"import {module}", (*SERVER_MODULES, *NATIVE_MODULES)).stderr
 
 

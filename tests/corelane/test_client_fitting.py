@@ -9,8 +9,8 @@ import pytest
 
 from corelane.client.fitting import Input, fitted, fitting_shape
 from corelane.client.retries import PAUSE_FIRST_S, PAUSE_MAX_S, pause_s
-from processor.errors import InvalidRequest, Overloaded, RequestError, Unavailable
-from processor.tensors import NUMPY_TYPES
+from corelane.processor.errors import InvalidRequest, Overloaded, RequestError, Unavailable
+from corelane.processor.wire.tensor_types import NUMPY_TYPES
 
 
 @pytest.mark.parametrize(

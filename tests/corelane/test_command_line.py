@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from corelane.commands.common import call_admin
-from processor.errors import ControlError, RequestError
+from corelane.processor.errors import ControlError, RequestError
 from tests.support import onnx_models
 from tests.support.server import LISTEN, Server, serving, wait_until
 
@@ -319,7 +319,7 @@ def test_events_and_logs(server: Server) -> None:
     events = json.loads(corelane("events", "--json", "--admin", server.admin).stdout)["events"]
     assert {"started", "loading", "available"} <= {event["kind"] for event in events}
     lines = corelane("logs", "scale", "--admin", server.admin).stdout.splitlines()
-    assert any("[scale/7] INFO processor.worker.process: contained" in line for line in lines)
+    assert any("[scale/7] INFO corelane.processor.worker.process: contained" in line for line in lines)
     assert all("[scale/7]" in line or "[scale]" in line for line in lines)
     assert len(corelane("logs", "-n", "3", "--admin", server.admin).stdout.splitlines()) == 3
     assert "there is no model other" in corelane("logs", "other", "--admin", server.admin).stderr

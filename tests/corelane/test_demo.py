@@ -13,7 +13,7 @@ import pytest
 from corelane.demo.checks import judge
 from corelane.demo.run import run_demo, show
 from corelane.demo.server import DemoFailed, manifest_of
-from processor.errors import DeadlinePassed
+from corelane.processor.errors import DeadlinePassed
 
 SOURCE = np.random.default_rng(1)
 LOGITS = SOURCE.normal(-1, 1.5, 2000)

@@ -9,8 +9,8 @@ import pytest
 
 from corelane.commands import plan
 from corelane.commands.main import main
-from processor.worker import profiling
-from scheduler import Profile
+from corelane.processor.loading import profiling
+from corelane.scheduler import Profile
 from tests.support import onnx_models
 
 MANIFEST = """\

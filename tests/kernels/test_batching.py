@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kernels.batching import JoinsRows
-from kernels.batching import transfer as op
-from kernels.batching.slices import MASKS, strided
-from kernels.batching.tensor import Tensor, fixed, known, rows
-from kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.batching import JoinsRows
+from corelane.kernels.batching import transfer as op
+from corelane.kernels.batching.slices import MASKS, strided
+from corelane.kernels.batching.tensor import Tensor, fixed, known, rows
+from corelane.kernels.compiler.sizes import BATCH, Size
 
 B = BATCH
 MATRIX, STEPS, VECTOR = rows([B, 3]), rows([B, 2, 4]), rows([B])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernels._native import fingerprint64
+from corelane.kernels._native import fingerprint64
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Graph rewriting on graphs made by hand; `tests/processor/test_precision.py` has those of real models."""
+"""Graph rewriting on graphs made by hand; `tests/processor/loading/test_precision.py` has those of real models."""
 
 from typing import Any
 
 import pytest
 
-from kernels.graph import GraphError, Tensor, freeze, inline_calls, running_nodes, variables
-from processor.wire import messages
+from corelane.kernels.graph import GraphError, Tensor, freeze, inline_calls, running_nodes, variables
+from corelane.processor.wire import messages
 
 _FLOAT, _RESOURCE = 1, 20
 

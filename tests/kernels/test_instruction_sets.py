@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kernels import instruction_sets
+from corelane.kernels import instruction_sets
 
 
 def test_as_the_kernel_sees_it() -> None:

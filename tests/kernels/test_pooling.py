@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels._native import bucketize, gather_rows, pool_rows
+from corelane.kernels._native import bucketize, gather_rows, pool_rows
 
 ROWS = 20
 

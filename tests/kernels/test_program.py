@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels._native import fingerprint64, run_program
+from corelane.kernels._native import fingerprint64, run_program
 
 TEXTS = st.lists(st.text(alphabet="ab; ,\t", max_size=12).map(str.encode), max_size=8)
 TABLE = np.arange(40, dtype=np.float32).reshape(10, 4)

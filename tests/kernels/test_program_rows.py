@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels._native import fingerprint64, run_program
+from corelane.kernels._native import fingerprint64, run_program
 from tests.kernels.test_program import LOAD, TABLE, example, floats, ints, run, strings
 
 BUCKETS = 2**62

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "echo_worker.h"
-#include "futex.h"
+#include "channel/futex.h"
 
 using corelane::CallEnd;
 using corelane::MonotonicNs;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "echo_worker.h"
-#include "futex.h"
+#include "channel/futex.h"
 
 using corelane_test::Random;
 

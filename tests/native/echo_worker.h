@@ -4,10 +4,10 @@
 #include <cstring>
 #include <string>
 
-#include "gateway_end.h"
+#include "channel/gateway_end.h"
 #include "random.h"
-#include "session_group.h"
-#include "shared_channel.h"
+#include "sessions/session_group.h"
+#include "channel/shared_channel.h"
 
 namespace corelane_test {
 

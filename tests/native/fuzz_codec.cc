@@ -11,10 +11,10 @@
 #include <string_view>
 #include <vector>
 
-#include "infer_codec.h"
-#include "model_spec.h"
-#include "predict_codec.h"
-#include "tensor_codec.h"
+#include "codec/infer_codec.h"
+#include "codec/model_spec.h"
+#include "codec/predict_codec.h"
+#include "codec/tensor_codec.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 // is free, shares are by weight, and what the dead held comes back. Exits 0 if all of that is so.
 //
 // First as threads of one process (for sanitizers), then as processes.
-#include "pool_gate.h"
+#include "sessions/pool_gate.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "echo_worker.h"
-#include "futex.h"
+#include "channel/futex.h"
 
 using corelane::MonotonicNs;
 using corelane::PoolGate;

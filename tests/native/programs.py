@@ -12,7 +12,7 @@ NATIVE = Path("processor/native")
 _HERE = Path("tests/native")
 _CORPUS = _HERE / "corpus"  # what the fuzzer found to reach new code, as small as it goes
 _FOUND = tuple(sorted(str(file) for file in _CORPUS.iterdir()))
-_CODEC = ("tensor_codec", "model_spec", "predict_codec", "infer_codec", "signature")
+_CODEC = ("codec/tensor_codec", "codec/model_spec", "codec/predict_codec", "codec/infer_codec", "engines/signature")
 _KERNELS = tuple(
     f"../../kernels/native/{part}"
     for part in (
@@ -20,7 +20,11 @@ _KERNELS = tuple(
         *("pooling", "pooling_scalar", "pooling_avx2", "pooling_avx512", "instruction_sets"),
     )
 )
-_CHANNEL = ("shared_channel", "gateway_end", "worker_end", "session_group", "histogram", "pool_gate")
+_GATE = ("sessions/pool_gate",)
+_CHANNEL = (
+    *("channel/shared_channel", "channel/gateway_end", "channel/worker_end", "channel/histogram"),
+    *("sessions/session_group", *_GATE),
+)
 _FUZZ_S = 300
 _ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _THREAD = ("-fsanitize=thread",)
@@ -57,13 +61,13 @@ PROGRAMS = {
         source="channel_threads", parts=_CHANNEL, flags=_THREAD, arguments=("300",), long_arguments=("10000",)
     ),
     "pool's gate under ASan and UBSan": Program(
-        source="pool_gate", parts=("pool_gate",), flags=_ADDRESS, arguments=("1000",), long_arguments=("20000",)
+        source="pool_gate", parts=_GATE, flags=_ADDRESS, arguments=("1000",), long_arguments=("20000",)
     ),
     "pool's gate under TSan": Program(
-        source="pool_gate", parts=("pool_gate",), flags=_THREAD, arguments=("1000",), long_arguments=("20000",)
+        source="pool_gate", parts=_GATE, flags=_THREAD, arguments=("1000",), long_arguments=("20000",)
     ),
     "pool's gate under kills": Program(
-        source="pool_gate", parts=("pool_gate",), arguments=("1000", "500"), long_arguments=("5000", "20000")
+        source="pool_gate", parts=_GATE, arguments=("1000", "500"), long_arguments=("5000", "20000")
     ),
     "channel under kills": Program(
         source="channel_kills",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scheduler import core_list
+from corelane.scheduler import core_list
 
 
 @dataclass(frozen=True, kw_only=True)

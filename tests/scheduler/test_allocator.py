@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler import Core, Cost, Demand, Host, Plan, Settings, allocate, uniform_host
+from corelane.scheduler import Core, Cost, Demand, Host, Plan, Settings, allocate, uniform_host
 
 costs = st.builds(Cost, fixed_ms=st.floats(0.05, 10), per_row_ms=st.floats(0, 0.5), cv=st.sampled_from([0.0, 0.1, 0.5]))
 batches = st.sampled_from([((1.0, 1.0),), ((1.0, 0.7), (10.0, 0.2), (100.0, 0.1)), ((50.0, 1.0),)])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler import Cost, Demand, fit_cost
+from corelane.scheduler import Cost, Demand, fit_cost
 
 
 @given(st.floats(0.01, 10), st.floats(0, 1))

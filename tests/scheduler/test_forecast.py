@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scheduler import Cost, Demand, Host, Prediction, Service, predict, service_of, uniform_host
-from scheduler.forecast import CORES_MAX, Circumstances, Forecast, forecast, in_sequence, smallest
-from scheduler.gateways import CALL_MS, CHANNEL_MS, GatewayPlan, gateway_processes
-from scheduler.queueing import wait_tail
+from corelane.scheduler import Cost, Demand, Host, Prediction, Service, predict, service_of, uniform_host
+from corelane.scheduler.forecast import CORES_MAX, Circumstances, Forecast, forecast, in_sequence, smallest
+from corelane.scheduler.gateways import CALL_MS, CHANNEL_MS, GatewayPlan, gateway_processes
+from corelane.scheduler.queueing import wait_tail
 
 
 def demand(rate: float, ms: float = 1.0, name: str = "ctr", role: str = "baseline", **more: Any) -> Demand:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.numbers import amount, figure
+from corelane.scheduler.numbers import amount, figure
 
 
 @pytest.mark.parametrize(

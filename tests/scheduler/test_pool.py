@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler import Cost, Demand
-from scheduler.pool import SharedPool, fair_shares
-from scheduler.simulator import Stream, simulate_sessions
+from corelane.scheduler import Cost, Demand
+from corelane.scheduler.pool import SharedPool, fair_shares
+from corelane.scheduler.simulator import Stream, simulate_sessions
 
 
 def demand(name: str, rate: float, ms: float = 2.0, weight: float = 1.0) -> Demand:

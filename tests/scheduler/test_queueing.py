@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler import Service, predict, service_of
-from scheduler.queueing import erlang_c, mean_wait_ms, mixture
-from scheduler.simulator import Stream, simulate_sessions
+from corelane.scheduler import Service, predict, service_of
+from corelane.scheduler.queueing import erlang_c, mean_wait_ms, mixture
+from corelane.scheduler.simulator import Stream, simulate_sessions
 
 MIXES = {
     "one kind": [(1.0, 5.0)],

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from scheduler import Cost, Demand, Settings, uniform_host
-from scheduler.replan import HOLD_S, Decision, Standing, consider
+from corelane.scheduler import Cost, Demand, Settings, uniform_host
+from corelane.scheduler.replan import HOLD_S, Decision, Standing, consider
 
 HOST = uniform_host(4)
 SETTINGS = Settings(reserved_cores=1)

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 from typing import Any
 
 from corelane.core_map import as_page, as_text
-from scheduler import Cost, Demand, Settings, allocate, uniform_host
-from scheduler.report import SCHEMA, Measured, to_report
+from corelane.scheduler import Cost, Demand, Settings, allocate, uniform_host
+from corelane.scheduler.report import SCHEMA, Measured, to_report
 
 
 def demand(name: str, rate: float, role: str = "baseline", **rest: Any) -> Demand:

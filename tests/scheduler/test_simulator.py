@@ -2,8 +2,8 @@
 
 import pytest
 
-from scheduler import service_of
-from scheduler.simulator import Stream, simulate_sessions, simulate_slicing
+from corelane.scheduler import service_of
+from corelane.scheduler.simulator import Stream, simulate_sessions, simulate_slicing
 
 
 def stream(rate_per_s: float, ms: float = 2.0, **rest: float) -> Stream:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import Core, Host, core_list, parse_core_list, read_host, uniform_host
+from corelane.scheduler import Core, Host, core_list, parse_core_list, read_host, uniform_host
 from tests.scheduler import machines
 from tests.scheduler.machines import HYBRID_FILES, write_machine
 

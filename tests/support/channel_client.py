@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from processor import _native
+from corelane.processor import _native
 
 
 def main(path: str, instance: int, request: bytes, seconds: float) -> None:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from processor import _native
-from processor.call import Call
-from processor.channel import SharedMemoryChannel, WorkerChannel, path_of
-from processor.methods import Assignment, Method
-from processor.routes import VersionRoute
+from corelane.processor import _native
+from corelane.processor.channel.gateway_end import SharedMemoryChannel, WorkerChannel, path_of
+from corelane.processor.channel.methods import Assignment, Method
+from corelane.processor.control.routes import VersionRoute
+from corelane.processor.gateway.call import Call
 
 MESSAGE_BYTES_MAX = 1 << 24
 INSTANCE = 7

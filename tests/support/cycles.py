@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from processor.errors import RequestError
+from corelane.processor.errors import RequestError
 from tests.support.server import Server, wait_until
 
 _WARM_UP = 3

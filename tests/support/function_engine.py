@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from processor.engines import Engine, EngineOptions
-from processor.tensors import Signature, TensorSpec
+from corelane.processor.engines import Engine, EngineOptions
+from corelane.processor.wire.tensor_types import Signature, TensorSpec
 
 Inputs = Mapping[str, np.ndarray]
 Model = Callable[[Inputs], dict[str, np.ndarray]]

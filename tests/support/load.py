@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from processor.errors import RequestError
+from corelane.processor.errors import RequestError
 from tests.support.client import PlainClient as Client
 
 

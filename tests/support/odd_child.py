@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 
-from processor import control, threads
+from corelane.processor import control
+from corelane.processor.system import threads
 
 
 def main(arguments: list[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from corelane.commands.common import call_admin
-from processor.errors import ControlError
+from corelane.processor.errors import ControlError
 from tests.support.client import PlainClient as Client
 
 _WAIT_S = 200

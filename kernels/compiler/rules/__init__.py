@@ -1,6 +1,6 @@
 """The rewrite rules, by what they are about. Importing this registers all of them."""
 
-from kernels.compiler.rules import (
+from corelane.kernels.compiler.rules import (
     bags,
     constants,
     counting,

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import known_int, slice_of
-from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import Coordinates, Known, Places, Positions, Segments, Term, Vector
-from kernels.compiler.values import operand
-from kernels.graph.constants import BOOL
-from kernels.graph.constants import INT64 as DT_INT64
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import known_int, slice_of
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.terms import Coordinates, Known, Places, Positions, Segments, Term, Vector
+from corelane.kernels.compiler.values import operand
+from corelane.kernels.graph.constants import BOOL
+from corelane.kernels.graph.constants import INT64 as DT_INT64
 
 
 @rule("filter of elements", "GatherV2", "Gather")

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.sizes import Size
-from kernels.compiler.terms import Known, Opaque, Same, Shape, Sizes, Term, shape_of
-from kernels.graph.constants import array_of
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.sizes import Size
+from corelane.kernels.compiler.terms import Known, Opaque, Same, Shape, Sizes, Term, shape_of
+from corelane.kernels.graph.constants import array_of
 
 
 @rule("constant", "Const")

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import as_sizes, known_int
-from kernels.compiler.rules.sources import new_shape
-from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import CoordinateColumns, Coordinates, Known, RowNumbers, Same, Term
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import as_sizes, known_int
+from corelane.kernels.compiler.rules.sources import new_shape
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.terms import CoordinateColumns, Coordinates, Known, RowNumbers, Same, Term
 
 
 @rule("row numbers", "Range")

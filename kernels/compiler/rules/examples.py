@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kernels.compiler.analysis import KINDS, Analysis, attribute, rule
-from kernels.compiler.rules.shapes import sizes_of
-from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import Coordinates, Known, Term, Vector
-from kernels.compiler.values import operand
-from kernels.graph.constants import STRING
+from corelane.kernels.compiler.analysis import KINDS, Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import sizes_of
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.terms import Coordinates, Known, Term, Vector
+from corelane.kernels.compiler.values import operand
+from corelane.kernels.graph.constants import STRING
 
 
 @rule("tf.Example", "ParseExampleV2")

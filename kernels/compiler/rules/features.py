@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import known_int
-from kernels.compiler.rules.sources import new_shape
-from kernels.compiler.sizes import BATCH, Size, product
-from kernels.compiler.terms import Feature, Part, Shape, Term, Vector
-from kernels.graph.constants import FLOAT
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import known_int
+from corelane.kernels.compiler.rules.sources import new_shape
+from corelane.kernels.compiler.sizes import BATCH, Size, product
+from corelane.kernels.compiler.terms import Feature, Part, Shape, Term, Vector
+from corelane.kernels.graph.constants import FLOAT
 
 
 @rule("layout of a feature", "Reshape", "ExpandDims", "Squeeze")

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.terms import Known, Term
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.terms import Known, Term
 
 _TYPES = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, 10: np.bool_}
 _ELEMENTS_MAX = 1 << 16

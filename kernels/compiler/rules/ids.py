@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import sizes_of
-from kernels.compiler.sizes import BATCH, Size, product
-from kernels.compiler.terms import (
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import sizes_of
+from corelane.kernels.compiler.sizes import BATCH, Size, product
+from corelane.kernels.compiler.terms import (
     Coordinates,
     Feature,
     Known,
@@ -21,9 +21,9 @@ from kernels.compiler.terms import (
     Vocabulary,
     shape_of,
 )
-from kernels.compiler.values import INT64
-from kernels.graph.constants import BOOL, FLOAT, INT32, STRING
-from kernels.graph.constants import INT64 as DT_INT64
+from corelane.kernels.compiler.values import INT64
+from corelane.kernels.graph.constants import BOOL, FLOAT, INT32, STRING
+from corelane.kernels.graph.constants import INT64 as DT_INT64
 
 _INTS = (INT32, DT_INT64)
 _CROSSED_MAX = 4

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import as_sizes, known_int
-from kernels.compiler.rules.sources import padded
-from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import Cells, Coordinates, Feature, Known, OneHots, Part, Term, Vector
-from kernels.graph.constants import FLOAT
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import as_sizes, known_int
+from corelane.kernels.compiler.rules.sources import padded
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.terms import Cells, Coordinates, Feature, Known, OneHots, Part, Term, Vector
+from corelane.kernels.graph.constants import FLOAT
 
 
 @rule("cells of a sparse tensor", "SparseToDense")

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import known_int
-from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import (
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import known_int
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.terms import (
     Embedded,
     Feature,
     Known,
@@ -23,7 +23,7 @@ from kernels.compiler.terms import (
     Vector,
     WeightSums,
 )
-from kernels.graph.constants import FLOAT
+from corelane.kernels.graph.constants import FLOAT
 
 _COMBINERS = {
     "SparseSegmentSum": "sum",

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import known_int
-from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import Feature, KeptCounts, MaskedRows, Part, Term, Vector
-from kernels.graph.constants import FLOAT
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import known_int
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.terms import Feature, KeptCounts, MaskedRows, Part, Term, Vector
+from corelane.kernels.graph.constants import FLOAT
 
 
 @rule("masked rows", "Mul")

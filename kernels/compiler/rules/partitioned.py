@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.sources import new_shape
-from kernels.compiler.sizes import Size
-from kernels.compiler.terms import Embedded, RowNumbers, Share, ShareOfRows, Table, Term, Vector
-from kernels.compiler.values import Values
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.sources import new_shape
+from corelane.kernels.compiler.sizes import Size
+from corelane.kernels.compiler.terms import Embedded, RowNumbers, Share, ShareOfRows, Table, Term, Vector
+from corelane.kernels.compiler.values import Values
 
 _ROWS_MAX = 1 << 28
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.lookups import pooled
-from kernels.compiler.rules.shapes import as_sizes, known_int, rows_of, sizes_of, slice_of
-from kernels.compiler.rules.sources import new_shape, padded
-from kernels.compiler.sizes import BATCH, Size
-from kernels.compiler.terms import (
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.lookups import pooled
+from corelane.kernels.compiler.rules.shapes import as_sizes, known_int, rows_of, sizes_of, slice_of
+from corelane.kernels.compiler.rules.sources import new_shape, padded
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.terms import (
     Coordinates,
     Embedded,
     Feature,
@@ -22,8 +22,8 @@ from kernels.compiler.terms import (
     TiledRows,
     Vector,
 )
-from kernels.graph.constants import FLOAT
-from kernels.graph.constants import INT64 as DT_INT64
+from corelane.kernels.graph.constants import FLOAT
+from corelane.kernels.graph.constants import INT64 as DT_INT64
 
 
 @rule("rows of a ragged tensor", "DenseBincount")

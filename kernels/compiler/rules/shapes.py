@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.sizes import Size, product
-from kernels.compiler.terms import AtLeast, Coordinates, Known, Same, Sizes, Term, shape_of
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.sizes import Size, product
+from corelane.kernels.compiler.terms import AtLeast, Coordinates, Known, Same, Sizes, Term, shape_of
 
 _INT_TYPES = (3, 9)
 

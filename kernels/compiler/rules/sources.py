@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from kernels.compiler.analysis import Analysis, attribute, rule
-from kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of, slice_of
-from kernels.compiler.sizes import BATCH, Size, product
-from kernels.compiler.terms import Coordinates, Feature, Known, Positions, Shape, Term, Vector
-from kernels.compiler.values import operand
-from kernels.graph.constants import BOOL, STRING
+from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of, slice_of
+from corelane.kernels.compiler.sizes import BATCH, Size, product
+from corelane.kernels.compiler.terms import Coordinates, Feature, Known, Positions, Shape, Term, Vector
+from corelane.kernels.compiler.values import operand
+from corelane.kernels.graph.constants import BOOL, STRING
 
 
 @rule("split", "StringSplitV2")

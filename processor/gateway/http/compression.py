@@ -7,7 +7,7 @@ import zlib
 
 import zstandard
 
-from processor.errors import InvalidRequest, NotSupported
+from corelane.processor.errors import InvalidRequest, NotSupported
 
 # Below this a body is sent as it is: it fits a packet anyhow.
 _BYTES_MIN = 860

@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from processor._native import Cancellation
-from processor.call import Call
-from processor.errors import Cancelled, ModelNotFound, PermissionRefused, RequestError, TooLarge, Unavailable
-from processor.gateway.access import Access
-from processor.gateway.call_records import REQUEST_ID, CallRecords, id_of
-from processor.gateway.http.compression import compress, decompress
-from processor.gateway.http.json_text import write
-from processor.methods import Entry
-from processor.threads import ThreadPool
-from processor.wire.status import http_code_of, message_of
+from corelane.processor._native import Cancellation
+from corelane.processor.channel.methods import Entry
+from corelane.processor.errors import Cancelled, ModelNotFound, PermissionRefused, RequestError, TooLarge, Unavailable
+from corelane.processor.gateway.access import Access
+from corelane.processor.gateway.call import Call
+from corelane.processor.gateway.http.compression import compress, decompress
+from corelane.processor.gateway.http.json_text import write
+from corelane.processor.gateway.records.call_records import REQUEST_ID, CallRecords, id_of
+from corelane.processor.system.threads import ThreadPool
+from corelane.processor.wire.status import http_code_of, message_of
 
 JSON = "application/json"
 MODEL_VERSION = "x-corelane-model-version"

@@ -14,20 +14,20 @@ import numpy as np
 from google.protobuf import json_format
 from starlette.routing import Route
 
-from processor.call import Call
-from processor.errors import InvalidRequest
-from processor.gateway import open_inference
-from processor.gateway.asking import Ask
-from processor.gateway.call_records import CallRecords
-from processor.gateway.http import json_tensors, json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply, naming_version, recorded
-from processor.gateway.router import Router
-from processor.gateway.signatures import Signatures
-from processor.methods import Entry, Method
-from processor.tensors import NUMPY_TYPES
-from processor.version import VERSION
-from processor.wire import inference, messages
-from processor.wire.infer_parameters import check_parameters, set_parameter
+from corelane.processor.channel.methods import Entry, Method
+from corelane.processor.errors import InvalidRequest
+from corelane.processor.gateway.asking import Ask
+from corelane.processor.gateway.call import Call
+from corelane.processor.gateway.http import json_tensors, json_text
+from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply, naming_version, recorded
+from corelane.processor.gateway.protocols import open_inference
+from corelane.processor.gateway.records.call_records import CallRecords
+from corelane.processor.gateway.router import Router
+from corelane.processor.gateway.signatures import Signatures
+from corelane.processor.version import VERSION
+from corelane.processor.wire import inference, messages
+from corelane.processor.wire.infer_parameters import check_parameters, set_parameter
+from corelane.processor.wire.tensor_types import NUMPY_TYPES
 
 _SIZE = "binary_data_size"
 _HEADER_LENGTH = "inference-header-content-length"

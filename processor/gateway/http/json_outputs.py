@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from processor.errors import InvalidRequest
-from processor.tensors import NUMPY_TYPES, SHORT_NAMES, wire_type
+from corelane.processor.errors import InvalidRequest
+from corelane.processor.wire.tensor_types import NUMPY_TYPES, SHORT_NAMES, wire_type
 
 _BYTES_SUFFIX = "_bytes"  # outputs so named are bytes, not text
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from processor.errors import InvalidRequest, NotSupported
-from processor.gateway.http.json_text import shown
-from processor.tensors import NUMPY_TYPES, SHORT_NAMES
+from corelane.processor.errors import InvalidRequest, NotSupported
+from corelane.processor.gateway.http.json_text import shown
+from corelane.processor.wire.tensor_types import NUMPY_TYPES, SHORT_NAMES
 
 _B64 = "b64"
 _RANK_MAX = 64

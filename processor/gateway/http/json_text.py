@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from processor.errors import InvalidRequest
+from corelane.processor.errors import InvalidRequest
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _STRING = re.compile(rb'("(?:[^"\\]++|\\.)*+")', re.DOTALL)

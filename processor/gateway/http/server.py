@@ -19,15 +19,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from processor import control, descriptors, logs, threads
-from processor.errors import InvalidRequest
-from processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
-from processor.gateway.http.inference_api import InferenceApi
-from processor.gateway.http.tensorflow_api import TensorFlowApi
-from processor.gateway.http.triton_api import TritonApi
-from processor.gateway.process import Gateway
-from processor.http_server import BoundedConfig, Bounds
-from processor.ports import endpoint_of
+from corelane.processor import control, logs
+from corelane.processor.errors import InvalidRequest
+from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
+from corelane.processor.gateway.http.inference_api import InferenceApi
+from corelane.processor.gateway.http.tensorflow_api import TensorFlowApi
+from corelane.processor.gateway.http.triton_api import TritonApi
+from corelane.processor.gateway.process import Gateway
+from corelane.processor.system import descriptors, threads
+from corelane.processor.system.http_server import BoundedConfig, Bounds
+from corelane.processor.system.ports import endpoint_of
 
 _logger = logging.getLogger(__name__)
 

@@ -12,19 +12,27 @@ import numpy as np
 from google.protobuf import json_format
 from starlette.routing import Route
 
-from processor.call import Call
-from processor.errors import InvalidRequest
-from processor.gateway import model_service
-from processor.gateway.call_records import CallRecords
-from processor.gateway.http import json_examples, json_outputs, json_tensors, json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, again, json_reply, naming_version, recorded
-from processor.gateway.router import Router
-from processor.gateway.signatures import Signatures
-from processor.methods import Assignment, Entry, Method
-from processor.served import UNSERVED_SIGNATURES
-from processor.version_numbers import parse_version
-from processor.wire import messages, tensors
-from processor.wire.status import CODE_NAMES
+from corelane.processor.channel.methods import Assignment, Entry, Method
+from corelane.processor.errors import InvalidRequest
+from corelane.processor.gateway.call import Call
+from corelane.processor.gateway.grpc import model_service
+from corelane.processor.gateway.http import json_examples, json_outputs, json_tensors, json_text
+from corelane.processor.gateway.http.exchange import (
+    Exchanges,
+    Question,
+    Reply,
+    again,
+    json_reply,
+    naming_version,
+    recorded,
+)
+from corelane.processor.gateway.records.call_records import CallRecords
+from corelane.processor.gateway.router import Router
+from corelane.processor.gateway.signatures import Signatures
+from corelane.processor.serving.served import UNSERVED_SIGNATURES
+from corelane.processor.wire import messages, tensors
+from corelane.processor.wire.status import CODE_NAMES
+from corelane.processor.wire.version_numbers import parse_version
 
 _ANSWER_BYTES_MAX = 2**31 - 1
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from starlette.routing import Route
 
-from processor.errors import InvalidRequest
-from processor.gateway import fixed_settings
-from processor.gateway.http import json_text
-from processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply
-from processor.gateway.model_facts import ModelFacts
-from processor.gateway.open_inference import target_of
-from processor.gateway.router import Router
+from corelane.processor.errors import InvalidRequest
+from corelane.processor.gateway.http import json_text
+from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply
+from corelane.processor.gateway.protocols import fixed_settings
+from corelane.processor.gateway.protocols.model_facts import ModelFacts
+from corelane.processor.gateway.protocols.open_inference import target_of
+from corelane.processor.gateway.router import Router
 
 
 class TritonApi:

@@ -1,0 +1,1 @@
+"""What a request or a version passes through; a folder answers one question."""

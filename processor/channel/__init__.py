@@ -1,0 +1,1 @@
+"""How a request gets to a worker: shared memory between gateways and one worker."""

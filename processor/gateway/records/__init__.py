@@ -1,0 +1,1 @@
+"""What is kept of calls: the request log, the access log, traces."""

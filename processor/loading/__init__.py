@@ -1,0 +1,1 @@
+"""How a version gets ready: its engine, precision, profile and first runs."""

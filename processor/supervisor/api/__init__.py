@@ -1,0 +1,1 @@
+"""What operators, clients and gateways ask of the supervisor."""

@@ -1,0 +1,1 @@
+"""The processes that the supervisor owns: workers and gateways."""

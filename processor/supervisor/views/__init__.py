@@ -1,0 +1,1 @@
+"""What the server shows of its state: listings, metrics, the page, the routing table."""

@@ -1,0 +1,1 @@
+"""Requests to try a model with."""
