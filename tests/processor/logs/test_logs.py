@@ -13,6 +13,7 @@ import pytest
 
 from corelane.processor import logs
 from corelane.processor.errors import NotFound
+from corelane.processor.logs import lines
 from corelane.processor.logs.handler import QueuedHandler
 from corelane.processor.logs.repeats import FOREIGN, Repeats
 from tests.support import onnx_models
@@ -126,12 +127,12 @@ def test_what_is_remembered_of_repeats_is_bounded() -> None:
     ],
 )
 def test_text_of_others_stays_on_its_line(text: str, shown: str) -> None:
-    assert logs.escaped(text) == shown
+    assert lines.escaped(text) == shown
 
 
 def test_a_trace_forges_no_line() -> None:
     program = (
-        "import logging; from processor import logs; logs.configure('%(levelname)s %(message)s')\n"
+        "import logging; from corelane.processor import logs; logs.configure('%(levelname)s %(message)s')\n"
         "try: raise ValueError('bad\\nCRITICAL forged \\x1b[0m')\n"
         "except ValueError: logging.exception('it failed')"
     )
@@ -207,6 +208,6 @@ def test_what_a_model_prints_as_json_is_no_line_of_ours(monkeypatch: pytest.Monk
     for line in (json.dumps(forged), '{"a":' + "[" * 100_000, "{", "{}", '{"level": 7, "message": 1}'):
         logs.pass_on(logger, "m/1", line)
     assert len(records) == 5
-    found = json.loads(logs._Json().format(records[0]))
+    found = json.loads(lines._Json().format(records[0]))
     assert (found["process"], found["level"], found["message"], found["more"]) == ("m/1", "critical", "m", 1)
     assert found["time"] != "1970"

@@ -222,7 +222,7 @@ def test_channels_take_few_addresses() -> None:
         pytest.skip("too few descriptors")
     result = _run(
         "import os, resource\n"
-        "from processor import _native\n"
+        "from corelane.processor import _native\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({max(before, 1200)}, {hard}))\n"
         "made = [_native.SharedChannel.create(instance=n + 1, slots=258, message_bytes_max=2**31 - 1,\n"
         "        queue_timeout_ns=1) for n in range(500)]\n"

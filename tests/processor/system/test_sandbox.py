@@ -129,7 +129,7 @@ def test_what_is_left(folder: Path) -> None:
 def test_threads_that_are_there_would_not_be_contained() -> None:
     code = """
 import threading, time
-from corelane.processor.worker import sandbox
+from corelane.processor.system import sandbox
 sandbox._THREADS_WAIT_S = 0.05
 threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 sandbox.contain("required", [])

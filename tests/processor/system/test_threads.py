@@ -16,7 +16,7 @@ from corelane.processor.worker.session_threads import SessionThreads
 # A thread's stack takes more of the address space than there is left for a few of them.
 _SCARCE = """
 import resource, sys, threading, time
-from processor import threads
+from corelane.processor.system import threads
 def main(arguments):
     threading.stack_size(64 << 20)
     pool = threads.ThreadPool(16, "few")
