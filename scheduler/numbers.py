@@ -1,6 +1,7 @@
 """Numbers as people write them: three digits that count, no exponents, thousands and millions by their letters."""
 
 import math
+from decimal import Decimal
 
 _LETTERS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _LETTERS_FROM = 9999.5  # below, four digits are as short
@@ -31,3 +32,9 @@ def amount(value: float) -> str:
             if abs(value) >= unit * 0.9995:
                 return f"{figure(value / unit)} {letter}"
     return figure(value)
+
+
+def percent(share: float) -> str:
+    """A percentage to its last digit, without an exponent: YAML 1.1 reads an exponent as text."""
+    share = float(share)
+    return str(int(share)) if share.is_integer() else f"{Decimal(repr(share)):f}"
