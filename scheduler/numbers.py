@@ -1,4 +1,4 @@
-"""Numbers as people write them: three digits that count, no exponents, thousands and millions by their letters."""
+"""Numbers as people write them: three significant digits, no exponents, k and M for thousands and millions."""
 
 import math
 from decimal import Decimal
@@ -8,7 +8,7 @@ _LETTERS_FROM = 9999.5  # below, four digits are as short
 
 
 def figure(value: float) -> str:
-    """12345, 123, 12.3, 1.23, 0.12, 0.04, 0.0004: for times and shares, whose unit stands beside them."""
+    """12345, 123, 12.3, 1.23, 0.12, 0.04, 0.0004: for times and shares; the caller adds the unit."""
     if not math.isfinite(value):
         return "never" if value > 0 else "-"
     size = abs(value)
@@ -19,7 +19,7 @@ def figure(value: float) -> str:
     elif size == 0:
         digits = 0
     else:
-        digits = min(9, 1 - math.floor(math.log10(size)))  # two digits that count
+        digits = min(9, 1 - math.floor(math.log10(size)))  # two significant digits
     text = f"{value:.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
