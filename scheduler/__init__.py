@@ -1,9 +1,11 @@
-"""What the host has and who gets it: pure functions over frozen dataclasses. Reads topology, does no other I/O."""
+"""The host's cores and their allocation: pure functions over frozen dataclasses.
 
+Only `sysfs` does I/O: it reads the topology."""
+
+from corelane.scheduler.allocation import CoreAllocation, Settings, VersionAllocation
 from corelane.scheduler.allocator import allocate
 from corelane.scheduler.demand import Cost, Demand, fit_cost
 from corelane.scheduler.gateways import gateway_processes
-from corelane.scheduler.plan import Plan, Settings, VersionPlan
 from corelane.scheduler.profile import Profile
 from corelane.scheduler.queueing import Prediction, Service, predict, service_of
 from corelane.scheduler.sysfs import read_host
@@ -11,15 +13,15 @@ from corelane.scheduler.topology import Core, Host, core_list, parse_core_list, 
 
 __all__ = [
     "Core",
+    "CoreAllocation",
     "Cost",
     "Demand",
     "Host",
-    "Plan",
     "Prediction",
     "Profile",
     "Service",
     "Settings",
-    "VersionPlan",
+    "VersionAllocation",
     "allocate",
     "core_list",
     "fit_cost",

@@ -1,8 +1,9 @@
-"""Which cores each version gets: dedicated ones for baselines, a pool for A/B versions, a reserve for gateways.
+"""Allocates a host's cores: dedicated ones for baselines, a pool for A/B versions, a reserve for gateways.
 
-Cores are dealt out one by one, each to whoever needs it most: baselines that cannot keep up, then those that miss
-their SLO, then the pool likewise, then whoever's predicted p99 it cuts most. Whose turn it is does not depend on how
-many cores there are, so a larger host never makes a prediction worse. `placement` then chooses which cores.
+Cores are dealt out one by one. Each goes to the first of these: a baseline that cannot keep up, a baseline that misses
+its SLO, the pool if it cannot keep up, the pool if it misses an SLO, the owner whose predicted p99 falls most. The
+order does not depend on the number of cores, so a larger host never makes a prediction worse. `placement` then chooses
+which cores.
 """
 
 import heapq
@@ -11,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from corelane.scheduler import gateways
+from corelane.scheduler.allocation import CoreAllocation, Settings, VersionAllocation
 from corelane.scheduler.demand import Demand
 from corelane.scheduler.numbers import amount, figure
 from corelane.scheduler.placement import RESERVE, place
-from corelane.scheduler.plan import Plan, Settings, VersionPlan
 from corelane.scheduler.pool import SharedPool
 from corelane.scheduler.queueing import Prediction, predict
 from corelane.scheduler.topology import Core, Host, core_list
@@ -22,17 +23,20 @@ from corelane.scheduler.topology import Core, Host, core_list
 # Two hardware threads of a core make about 1.25 of one that has the core to itself, so each is this much slower.
 SMT_SLOWDOWN = 1.6
 _SHORT_MAX = 4096
-_ENOUGH = 6.0  # the turn of who has all the cores that its sessions can use
-_GAIN_MIN = 0.005  # of p99, that a spare core must bring
+_ENOUGH = 6.0  # the turn of an owner whose sessions cannot use more cores
+_GAIN_MIN = 0.005  # the share of p99 by which a spare core must lower it
 _POOL = "pool"
-_RESERVE_FROM = 4  # cores; a smaller host has none to spare
+_RESERVE_FROM = 4  # cores; a smaller host reserves none
 
 
-def allocate(host: Host, demands: Sequence[Demand], settings: Settings | None = None, last: Plan | None = None) -> Plan:
-    """The plan for `demands` on `host`. The same input gives the same plan; `last` keeps sessions where they are.
+def allocate(
+    host: Host, demands: Sequence[Demand], settings: Settings | None = None, last: CoreAllocation | None = None
+) -> CoreAllocation:
+    """The allocation for `demands` on `host`. The same input gives the same allocation; owners keep the cores that they
+    have in `last`.
 
-    Every baseline has a core of its own and the A/B versions share one at least. On a host too small for that, all
-    versions share all cores, and `problems` says so."""
+    Every baseline has a core of its own, and the A/B versions share at least one. On a smaller host all versions share
+    all cores, and `problems` says so."""
     settings = settings or Settings()
     demands = sorted(demands, key=lambda demand: (demand.model, demand.version))
     units = _usable(host)
@@ -49,32 +53,34 @@ def allocate(host: Host, demands: Sequence[Demand], settings: Settings | None = 
         return _all_share(units, SharedPool(demands, slowdown), settings, needed)
     _deal(groups, len(units) - reserved)
     owned = place(units, reserved, {group.name: group.units for group in groups}, _POOL, last)
-    return _plan(groups, owned, settings)
+    return _allocation(groups, owned, settings)
 
 
-def reassess(plan: Plan, host: Host, demands: Sequence[Demand], settings: Settings | None = None) -> Plan:
-    """The same cores for the same versions, with what is predicted of them under other demands."""
+def reassess(
+    allocation: CoreAllocation, host: Host, demands: Sequence[Demand], settings: Settings | None = None
+) -> CoreAllocation:
+    """The same cores for the same versions, with predictions for other demands."""
     settings = settings or Settings()
     by_name = {demand.name: demand for demand in demands}
-    demands = [by_name[version.name] for version in plan.versions]
+    demands = [by_name[version.name] for version in allocation.versions]
     units = _usable(host)
     width = max(len(core.cpus) for core in units) if settings.smt == "together" else 1
     slowdown = SMT_SLOWDOWN if width > 1 else 1.0
-    if all(version.shares for version in plan.versions) and plan.problems:
+    if all(version.shares for version in allocation.versions) and allocation.problems:
         shared = SharedPool(demands, slowdown)
-        return replace(plan, versions=tuple(_shared_plans(shared, plan.pool)))
-    owned = {RESERVE: _owners(units, plan.reserve), _POOL: _owners(units, plan.pool)}
+        return replace(allocation, versions=tuple(_pool_allocations(shared, allocation.pool)))
+    owned = {RESERVE: _owners(units, allocation.reserve), _POOL: _owners(units, allocation.pool)}
     groups: list[_Own | _Pool] = []
-    for version, demand in zip(plan.versions, demands, strict=True):
+    for version, demand in zip(allocation.versions, demands, strict=True):
         if not version.shares:
             groups.append(_Own(demand, width, slowdown))
             owned[demand.name] = _owners(units, version.cpus)
-    sharing = [demand for version, demand in zip(plan.versions, demands, strict=True) if version.shares]
+    sharing = [demand for version, demand in zip(allocation.versions, demands, strict=True) if version.shares]
     if sharing:
         groups.append(_Pool(sharing, width, slowdown))
     for group in groups:
         group.units = len(owned[group.name])
-    return _plan(groups, owned, settings)
+    return _allocation(groups, owned, settings)
 
 
 def _owners(units: Sequence[Core], cpus: Sequence[int]) -> list[Core]:
@@ -94,7 +100,8 @@ def _usable(host: Host) -> list[Core]:
 
 
 def _reserved(units: Sequence[Core], settings: Settings) -> int:
-    """auto: a core in eight, one from four cores on; more if the gateways would keep them busy, up to half of all."""
+    """The number of reserved cores. By default one in eight and at least one on hosts of four cores or more; as many as
+    the gateways keep busy if that is more, but at most half of all."""
     widest = max(len(core.cpus) for core in units)
     if settings.reserved_cores is not None:
         return min(len(units), math.ceil(settings.reserved_cores / widest))
@@ -105,7 +112,7 @@ def _reserved(units: Sequence[Core], settings: Settings) -> int:
 
 
 class _Own:
-    """A baseline that cores are dealt to. `units` is how many it has so far."""
+    """A baseline while cores are dealt out. `units` counts the cores that it has so far."""
 
     def __init__(self, demand: Demand, width: int, slowdown: float) -> None:
         self.demand = demand
@@ -130,19 +137,19 @@ class _Own:
         return self._predicted[sessions]
 
     def turn(self) -> tuple[float, ...]:
-        """The smaller, the sooner it gets another core."""
+        """The sort key for the next core: the smallest gets it."""
         if self.units >= self.most:
             return _ENOUGH, 0.0
-        now, then = self.predict(self.units), self.predict(self.units + 1)
+        now, after = self.predict(self.units), self.predict(self.units + 1)
         if not now.stable:
             return 0.0, -now.utilisation
         slo = self.demand.slo_p99_ms
         if slo is not None and now.p99_ms > slo and self.can_meet_slo:
             return 1.0, -now.p99_ms / slo
-        return _spare_turn(now, then, self.units)
+        return _spare_turn(now, after, self.units)
 
     def cores_short(self) -> int | None:
-        """How many more cores it takes to meet the SLO; None if no number does."""
+        """The cores missing to meet the SLO; None if no number is enough."""
         slo = self.demand.slo_p99_ms
         if slo is None or self.predict(self.units).p99_ms <= slo:
             return 0
@@ -160,7 +167,7 @@ class _Own:
 
 
 class _Pool:
-    """The A/B versions, whom cores are dealt to together."""
+    """The A/B versions, which get cores together."""
 
     name = _POOL
     least = 1
@@ -175,18 +182,19 @@ class _Pool:
         return self.shared.predict_all(max(1, units * self._width))
 
     def turn(self) -> tuple[float, ...]:
-        now, then = self.predict(self.units), self.predict(self.units + 1)
+        now, after = self.predict(self.units), self.predict(self.units + 1)
         if not now.stable:
             return 2.0, -now.utilisation
         wait_ms = self.shared.wait_p99_ms(self.units * self._width)
         if wait_ms > self._slack_ms:
             return 3.0, -wait_ms / self._slack_ms
-        return _spare_turn(now, then, self.units)
+        return _spare_turn(now, after, self.units)
 
 
-def _spare_turn(now: Prediction, then: Prediction, units: int) -> tuple[float, ...]:
-    """Whoever's p99 falls most; where none does, whoever has fewest: before traffic is known, that is an even split."""
-    gain = 1 - then.p99_ms / now.p99_ms if now.p99_ms > 0 else 0.0
+def _spare_turn(now: Prediction, after: Prediction, units: int) -> tuple[float, ...]:
+    """The owner whose p99 falls most comes first. If no p99 falls, the owner with the fewest cores does: before traffic
+    is known, the split is even."""
+    gain = 1 - after.p99_ms / now.p99_ms if now.p99_ms > 0 else 0.0
     return (4.0, -gain) if gain > _GAIN_MIN else (5.0, units)
 
 
@@ -203,125 +211,129 @@ def _deal(groups: Sequence[_Own | _Pool], units: int) -> None:
         heapq.heapreplace(turns, (groups[index].turn(), index))
 
 
-def _plan(groups: Sequence[_Own | _Pool], owned: dict[str, list[Core]], settings: Settings) -> Plan:
-    versions: list[VersionPlan] = []
+def _allocation(groups: Sequence[_Own | _Pool], owned: dict[str, list[Core]], settings: Settings) -> CoreAllocation:
+    versions: list[VersionAllocation] = []
     pool: tuple[int, ...] = ()
     pool_why = "no A/B version: there is no pool"
     for group in groups:
         cpus = _threads(owned[group.name], settings)
         if isinstance(group, _Own):
-            versions.append(_own_plan(group, cpus))
+            versions.append(_own_allocation(group, cpus))
         else:
             pool = cpus
             busy, count = group.shared.load / len(pool), len(group.shared.demands)
             asks = "asks" if count == 1 else "ask"
             pool_why = f"{core_list(pool)} for {_count(count, 'A/B version')}, which {asks} for {busy:.0%} of it"
-            versions.extend(_shared_plans(group.shared, pool))
+            versions.extend(_pool_allocations(group.shared, pool))
     reserve = _threads(owned[RESERVE], Settings())
-    return Plan(
+    return CoreAllocation(
         reserve=reserve,
         pool=pool,
-        versions=tuple(sorted(versions, key=lambda plan: (plan.demand.model, plan.demand.version))),
-        problems=tuple(problem_of(plan) for plan in versions if not plan.meets_slo or not plan.prediction.stable),
+        versions=tuple(sorted(versions, key=lambda version: (version.demand.model, version.demand.version))),
+        problems=_problems(versions),
         reserve_why=_reserve_why(reserve, settings, pool),
         pool_why=pool_why,
     )
 
 
 def _threads(cores: Sequence[Core], settings: Settings) -> tuple[int, ...]:
-    """Hardware threads that serve: all siblings, or the first of each core."""
+    """The hardware threads that run sessions: all siblings, or the first of each core."""
     return tuple(sorted(cpu for core in cores for cpu in (core.cpus if settings.smt == "together" else core.cpus[:1])))
 
 
-def _own_plan(group: _Own, cpus: tuple[int, ...]) -> VersionPlan:
-    demand, found = group.demand, group.predict(group.units)
+def _own_allocation(group: _Own, cpus: tuple[int, ...]) -> VersionAllocation:
+    demand, prediction = group.demand, group.predict(group.units)
     threads = demand.threads
     sessions = demand.sessions or max(1, len(cpus) // threads)
     short = group.cores_short()
     why = f"{_count(len(cpus), 'core')} of its own ({core_list(cpus)})"
     if demand.sessions is not None:
         why += f": the manifest says {_count(demand.sessions, 'session')}"
-    elif group.units == 1 and found.stable and found.utilisation < 0.5:
+    elif group.units == 1 and prediction.stable and prediction.utilisation < 0.5:
         why += f": one core carries {_load(demand)}"
     else:
         why += f" for {_load(demand)}"
-    if found.stable:
-        why += f"; predicted p99 {figure(found.p99_ms)} ms"
+    if prediction.stable:
+        why += f"; predicted p99 {figure(prediction.p99_ms)} ms"
         if group.units > group.least:
             fewer = group.predict(group.units - 1).p99_ms
             why += f", with one core less {'it could not keep up' if math.isinf(fewer) else f'{figure(fewer)} ms'}"
-    return VersionPlan(
+    return VersionAllocation(
         demand=demand,
         shares=False,
         cpus=cpus,
         sessions=tuple(_in_turn(cpus, index * threads, threads) for index in range(sessions)),
-        prediction=found,
+        prediction=prediction,
         cores_short=short,
         why=why,
     )
 
 
 def _in_turn(cpus: tuple[int, ...], start: int, count: int) -> tuple[int, ...]:
-    """The next cores of a session, from the first again where there are more sessions than cores."""
+    """The next cores of a session; starts again at the first core if there are more sessions than cores."""
     return tuple(sorted({cpus[(start + step) % len(cpus)] for step in range(count)}))
 
 
-def _shared_plans(shared: SharedPool, pool: tuple[int, ...]) -> list[VersionPlan]:
-    plans = []
+def _pool_allocations(shared: SharedPool, pool: tuple[int, ...]) -> list[VersionAllocation]:
+    allocations = []
     beginning = f"shares the pool ({core_list(pool)}) with {_count(len(shared.demands) - 1, 'other')} for "
     for index, demand in enumerate(shared.demands):
-        found, slo = shared.predict(index, len(pool)), demand.slo_p99_ms
+        prediction, slo = shared.predict(index, len(pool)), demand.slo_p99_ms
         cores, saturated = shared.share(index, len(pool))
         short: int | None = 0
-        if slo is not None and found.p99_ms > slo:
+        if slo is not None and prediction.p99_ms > slo:
             enough = shared.sessions_for(index, slo, len(pool))
             short = None if enough is None else enough - len(pool)
         why = beginning + _load(demand)
         if saturated:
             why += f"; it asks for more than its share of {_cores(cores)}, and gets that"
         sessions = demand.sessions or max(1, len(pool) // demand.threads)
-        plans.append(
-            VersionPlan(
+        allocations.append(
+            VersionAllocation(
                 demand=demand,
                 shares=True,
                 cpus=pool,
                 sessions=(pool,) * sessions,
-                prediction=found,
+                prediction=prediction,
                 cores_short=short,
                 why=why,
             )
         )
-    return plans
+    return allocations
 
 
-def _all_share(units: Sequence[Core], shared: SharedPool, settings: Settings, needed: int) -> Plan:
+def _all_share(units: Sequence[Core], shared: SharedPool, settings: Settings, needed: int) -> CoreAllocation:
     cpus = _threads(units, settings)
-    plans = _shared_plans(shared, cpus)
+    allocations = _pool_allocations(shared, cpus)
     baselines = sum(demand.role == "baseline" for demand in shared.demands)
     problem = (
         f"the host has {_count(len(units), 'core')} and {needed} are needed for {_count(baselines, 'baseline')} with "
         "cores of their own and the A/B versions' pool: all versions share all cores"
     )
-    return Plan(
+    return CoreAllocation(
         reserve=(),
         pool=cpus,
-        versions=tuple(plans),
-        problems=(problem, *(problem_of(plan) for plan in plans if not plan.meets_slo or not plan.prediction.stable)),
+        versions=tuple(allocations),
+        problems=(problem, *_problems(allocations)),
         reserve_why=_reserve_why((), settings, ()),
         pool_why="every version is in the pool",
     )
 
 
-def problem_of(plan: VersionPlan) -> str:
-    """A sentence, of a version that cannot keep up or misses its SLO."""
-    demand, found = plan.demand, plan.prediction
-    if not found.stable:
-        return f"{plan.name} cannot keep up: {_load(demand)} are {figure(demand.load)} cores' work"
+def _problems(versions: Sequence[VersionAllocation]) -> tuple[str, ...]:
+    return tuple(problem_of(version) for version in versions if not version.meets_slo or not version.prediction.stable)
+
+
+def problem_of(version: VersionAllocation) -> str:
+    """A sentence about a version that cannot keep up or misses its SLO."""
+    demand, prediction = version.demand, version.prediction
+    if not prediction.stable:
+        return f"{version.name} cannot keep up: {_load(demand)} are {figure(demand.load)} cores' work"
     slo_ms = figure(demand.slo_p99_ms or 0)
-    told = f"{plan.name} misses its SLO: predicted p99 {figure(found.p99_ms)} ms, wanted {slo_ms} ms"
-    if plan.cores_short is None:
-        return f"{told}; no number of cores helps, a request alone takes {figure(demand.service.points[-1][1])} ms"
-    return f"{told}; {_count(plan.cores_short, 'core')} short"
+    problem = f"{version.name} misses its SLO: predicted p99 {figure(prediction.p99_ms)} ms, wanted {slo_ms} ms"
+    if version.cores_short is None:
+        return f"{problem}; no number of cores helps, a request alone takes {figure(demand.service.points[-1][1])} ms"
+    return f"{problem}; {_count(version.cores_short, 'core')} short"
 
 
 def _reserve_why(reserve: tuple[int, ...], settings: Settings, pool: tuple[int, ...]) -> str:
@@ -337,8 +349,8 @@ def _load(demand: Demand) -> str:
     return f"{amount(demand.rate_per_s)} requests/s of {figure(demand.service.mean_ms)} ms"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _cores(number: float) -> str:

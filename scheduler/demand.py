@@ -1,4 +1,4 @@
-"""What versions ask of the host: what a request costs, how many come, and how soon they must be answered."""
+"""The demand of a version: the cost of a request, their rate, and the latency objective."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ Role = Literal["baseline", "ab"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Time of a request on one session: fixed_ms + per_row_ms * rows, with a coefficient of variation `cv` at a given
-    number of rows. `fit_error` is the largest relative difference of a measured point from that line."""
+    """Time of a request on one session: fixed_ms + per_row_ms * rows. `cv` is its coefficient of variation at a fixed
+    number of rows. `fit_error` is the largest relative distance of a measured point from the line."""
 
     fixed_ms: float
     per_row_ms: float
@@ -26,9 +26,9 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:
-    """Of one version. `batches` are (rows, share of the requests). `sessions` is a fixed number, None for as many as
-    its cores hold; a session takes `threads` hardware threads. `weight` is of its share of the pool. `observed` are
-    service times of live traffic, which then count instead of cost and batches."""
+    """The demand of one version. `batches` are (rows, share of the requests). `sessions` is a fixed number, or None for
+    as many as its cores hold; a session takes `threads` hardware threads. `weight` sets its share of the pool.
+    `observed`, the service times of live traffic, replaces `cost` and `batches`."""
 
     model: str
     version: int
@@ -54,13 +54,13 @@ class Demand:
 
     @property
     def load(self) -> float:
-        """Sessions that would be busy all the time."""
+        """The number of sessions that its requests keep busy."""
         return self.rate_per_s / 1000 * self.service.mean_ms
 
 
 def fit_cost(points: Sequence[tuple[float, float]], cv: float = 0.1) -> Cost:
-    """The line through measured (rows, ms), by least squares of the relative differences, so that small batches count
-    as much as large ones. Both parts are 0 at least. ValueError without a point, or with a time of 0."""
+    """Fits a line to measured (rows, ms) by least squares of relative differences, so that small batches count as much
+    as large ones. Neither part is negative. ValueError without a point, or with a time of 0."""
     if not points or any(ms <= 0 for _, ms in points):
         raise ValueError("a cost is fitted to measured times above 0")
     # Minimise the sum of ((fixed + per_row * rows) / ms - 1) ** 2.

@@ -1,30 +1,30 @@
-"""What clients would see of a host: the plan's predictions of the workers, behind gateways and channels.
+"""Forecasts the latency that clients would see on a host: gateways, channels, and the core allocation's predictions.
 
-A call is in the gateway, crosses the channel, waits in its version's queue, and runs. The network and the client's own
-time are not in it. Stages are taken to be independent, one after the other. Cores are dealt out as a server deals them,
-by queue and run alone; objectives are judged by what clients see.
+A call passes a gateway and a channel, waits in its version's queue, and runs. The network and the client's own time are
+not included. Stages count as independent. Cores are allocated as on a server, by queue and run alone; SLOs are judged
+by the latency that clients see.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from corelane.scheduler.allocation import CoreAllocation, Settings, VersionAllocation
 from corelane.scheduler.allocator import SMT_SLOWDOWN, allocate, problem_of, reassess
 from corelane.scheduler.demand import Demand
-from corelane.scheduler.gateways import CALL_MS, CHANNEL_MS, GatewayPlan, gateway_processes
+from corelane.scheduler.gateways import CALL_MS, CHANNEL_MS, GatewayForecast, gateway_processes
 from corelane.scheduler.numbers import figure
-from corelane.scheduler.plan import Plan, Settings, VersionPlan
 from corelane.scheduler.queueing import Prediction, predict
 from corelane.scheduler.topology import Host
 
 CORES_MAX = 4096
-_EACH_UP_TO = 4  # hosts that are tried one by one
+_EACH_UP_TO = 4  # the search tries hosts one by one up to this many steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What decides over a forecast besides host and demands. `gateways` and `reserved_cores` as in the manifest, None
-    for auto; `call_ms` is the CPU of a call in a gateway."""
+    """Settings of a forecast besides host and demands. `gateways` and `reserved_cores` are the manifest's, None for
+    auto; `call_ms` is the CPU time of a call in a gateway."""
 
     gateways: int | None = None
     reserved_cores: int | None = None
@@ -34,27 +34,27 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """`clients` are what clients see, by version."""
+    """`clients` has the prediction for clients, by version."""
 
     host: Host
-    plan: Plan
-    gateways: GatewayPlan
+    allocation: CoreAllocation
+    gateways: GatewayForecast
     clients: Mapping[str, Prediction]
     problems: tuple[str, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether everything keeps up and every SLO is met."""
+        """Whether every version keeps up and meets its SLO."""
         return all(
             self.clients[version.name].stable and not _missed(version, self.clients[version.name])
-            for version in self.plan.versions
+            for version in self.allocation.versions
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """`forecast` is of the smallest host that will do, or of the largest that was tried where none will; `smaller` of
-    the next smaller one, which will not. `limits` says why, or why none will."""
+    """`forecast` is of the smallest host that is enough; if none is, of the largest that was tried. `smaller` is of the
+    next smaller host, which is not enough. `limits` says why that one, or every host, is too small."""
 
     is_enough: bool
     forecast: Forecast
@@ -70,26 +70,26 @@ def forecast(host: Host, demands: Sequence[Demand], circumstances: Circumstances
         gateway_load=rate_per_s / 1000 * call_ms,
         smt="free" if circumstances.smt == "free" else "together",
     )
-    plan = allocate(host, demands, settings)
+    allocation = allocate(host, demands, settings)
     # As the server pins them.
-    cpus = plan.reserve or plan.pool or host.cpus[: host.cores]
-    beside = () if plan.reserve else tuple(version for version in plan.versions if set(version.cpus) & set(cpus))
-    gateways = GatewayPlan(
+    cpus = allocation.reserve or allocation.pool or host.cpus[: host.cores]
+    beside = [] if allocation.reserve else [item for item in allocation.versions if set(item.cpus) & set(cpus)]
+    gateways = GatewayForecast(
         processes=gateway_processes(host.cores, circumstances.gateways),
         cpus=cpus,
         rate_per_s=rate_per_s,
         call_ms=call_ms,
         others_load=min(len(cpus), sum(version.demand.load for version in beside)),
     )
-    slowed = _slowed(plan, host, settings, gateways, {version.name for version in beside})
+    slowed = _slowed(allocation, host, settings, gateways, {version.name for version in beside})
     stage = gateways.prediction
     clients = {version.name: _as_seen(stage, version.prediction) for version in slowed.versions}
     return Forecast(
         host=host,
-        plan=plan,
+        allocation=allocation,
         gateways=gateways,
         clients=clients,
-        problems=_problems(plan, slowed, gateways, clients),
+        problems=_problems(allocation, slowed, gateways, clients),
     )
 
 
@@ -100,9 +100,10 @@ def smallest(
     circumstances: Circumstances,
     on_try: Callable[[int], None] = lambda cores: None,
 ) -> Search:
-    """The smallest host on which the forecast holds, of `step` hardware threads, or two, three times as many. The
-    smallest are tried one by one; from there on by doubling and halving, for a larger host makes no prediction worse
-    but where it first has a core to reserve. `on_try` hears of every host."""
+    """Searches the smallest host on which the forecast holds, in multiples of `step` hardware threads. It tries the
+    smallest hosts one by one, because predictions get worse where a host first reserves a core; from there on it
+    doubles and halves, because a larger host makes no prediction worse. It calls `on_try` with the cores of every
+    host."""
     tried: dict[int, Forecast] = {}
 
     def holds(steps: int) -> bool:
@@ -130,8 +131,8 @@ def smallest(
 
 
 def in_sequence(first: Prediction, second: Prediction) -> Prediction:
-    """Of two independent stages, one after the other: means add up, and so do the squares of how far quantiles are from
-    them."""
+    """Predicts two independent stages in sequence: means add up, and so do the squared distances of quantiles from
+    their means."""
     if not (first.stable and second.stable):
         return replace(second, mean_ms=math.inf, p50_ms=math.inf, p99_ms=math.inf)
     mean_ms = first.mean_ms + second.mean_ms
@@ -155,31 +156,36 @@ def _as_seen(gateway: Prediction, version: Prediction) -> Prediction:
     )
 
 
-def _slowed(plan: Plan, host: Host, settings: Settings, gateways: GatewayPlan, beside: set[str]) -> Plan:
-    """The same cores, with what gateways take of those that they share with these versions."""
+def _slowed(
+    allocation: CoreAllocation, host: Host, settings: Settings, gateways: GatewayForecast, beside: set[str]
+) -> CoreAllocation:
+    """The same cores, with the versions `beside` the gateways slowed down by them."""
     if not beside or gateways.load <= 0:
-        return plan
+        return allocation
     left = max(1 - gateways.load / len(gateways.cpus), 1e-6)
     demands = [
-        _slower(version.demand, 1 / left) if version.name in beside else version.demand for version in plan.versions
+        _slower(version.demand, 1 / left) if version.name in beside else version.demand
+        for version in allocation.versions
     ]
-    return reassess(plan, host, demands, settings)
+    return reassess(allocation, host, demands, settings)
 
 
 def _slower(demand: Demand, factor: float) -> Demand:
     return replace(demand, observed=demand.service.scaled(factor))
 
 
-def _missed(version: VersionPlan, seen: Prediction) -> bool:
+def _missed(version: VersionAllocation, seen: Prediction) -> bool:
     return version.demand.slo_p99_ms is not None and seen.p99_ms > version.demand.slo_p99_ms
 
 
-def _problems(plan: Plan, slowed: Plan, gateways: GatewayPlan, clients: Mapping[str, Prediction]) -> tuple[str, ...]:
-    of_versions = {problem_of(version) for version in plan.versions}
-    problems = [problem for problem in plan.problems if problem not in of_versions]
+def _problems(
+    allocation: CoreAllocation, slowed: CoreAllocation, gateways: GatewayForecast, clients: Mapping[str, Prediction]
+) -> tuple[str, ...]:
+    of_versions = {problem_of(version) for version in allocation.versions}
+    problems = [problem for problem in allocation.problems if problem not in of_versions]
     if problem := gateways.problem():
         problems.append(problem)
-    for version, slower in zip(plan.versions, slowed.versions, strict=True):
+    for version, slower in zip(allocation.versions, slowed.versions, strict=True):
         if not version.prediction.stable:
             problems.append(problem_of(version))
         elif not slower.prediction.stable:
@@ -192,27 +198,26 @@ def _problems(plan: Plan, slowed: Plan, gateways: GatewayPlan, clients: Mapping[
     return tuple(problems)
 
 
-def _miss(version: VersionPlan, slower: VersionPlan, gateways: GatewayPlan, seen: Prediction) -> str:
-    told = (
+def _miss(version: VersionAllocation, slower: VersionAllocation, gateways: GatewayForecast, seen: Prediction) -> str:
+    problem = (
         f"{version.name} misses its SLO: a client sees a p99 of {figure(seen.p99_ms)} ms, wanted "
         f"{figure(version.demand.slo_p99_ms or 0)} ms; alone that is {figure(slower.prediction.p99_ms)} ms in queue "
         f"and run, {figure(gateways.prediction.p99_ms)} ms in a gateway"
     )
     if version.cores_short is None:
-        return (
-            f"{told}; no number of cores helps, a request alone takes {figure(version.demand.service.points[-1][1])} ms"
-        )
+        longest_ms = version.demand.service.points[-1][1]
+        return f"{problem}; no number of cores helps, a request alone takes {figure(longest_ms)} ms"
     return (
-        f"{told}; {version.cores_short} core{'' if version.cores_short == 1 else 's'} short"
+        f"{problem}; {version.cores_short} core{'' if version.cores_short == 1 else 's'} short"
         if version.cores_short
-        else told
+        else problem
     )
 
 
 def _impossible(demands: Sequence[Demand], circumstances: Circumstances, has_smt: bool) -> tuple[str, ...]:
-    """A sentence for each SLO that a request misses on an idle host."""
+    """A sentence for each SLO that a request misses even on an idle host."""
     slowdown = SMT_SLOWDOWN if has_smt else 1.0
-    idle = GatewayPlan(processes=1, cpus=(0,), rate_per_s=0.0, call_ms=circumstances.call_ms * slowdown).prediction
+    idle = GatewayForecast(processes=1, cpus=(0,), rate_per_s=0.0, call_ms=circumstances.call_ms * slowdown).prediction
     problems = []
     for demand in demands:
         service = demand.service.scaled(slowdown if circumstances.smt == "together" else 1.0)

@@ -1,13 +1,14 @@
-"""Numbers as people write them: three digits that count, no exponents, thousands and millions by their letters."""
+"""Numbers as people write them: three significant digits, no exponents, k and M for thousands and millions."""
 
 import math
+from decimal import Decimal
 
 _LETTERS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _LETTERS_FROM = 9999.5  # below, four digits are as short
 
 
 def figure(value: float) -> str:
-    """12345, 123, 12.3, 1.23, 0.12, 0.04, 0.0004: for times and shares, whose unit stands beside them."""
+    """12345, 123, 12.3, 1.23, 0.12, 0.04, 0.0004: for times and shares; the caller adds the unit."""
     if not math.isfinite(value):
         return "never" if value > 0 else "-"
     size = abs(value)
@@ -18,7 +19,7 @@ def figure(value: float) -> str:
     elif size == 0:
         digits = 0
     else:
-        digits = min(9, 1 - math.floor(math.log10(size)))  # two digits that count
+        digits = min(9, 1 - math.floor(math.log10(size)))  # two significant digits
     text = f"{value:.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
@@ -31,3 +32,9 @@ def amount(value: float) -> str:
             if abs(value) >= unit * 0.9995:
                 return f"{figure(value / unit)} {letter}"
     return figure(value)
+
+
+def percent(share: float) -> str:
+    """A percentage to its last digit, without an exponent: YAML 1.1 reads an exponent as text."""
+    share = float(share)
+    return str(int(share)) if share.is_integer() else f"{Decimal(repr(share)):f}"

@@ -1,54 +1,54 @@
-"""Which cores, when it is settled how many: near each other, and where they were before."""
+"""Chooses cores for owners whose core counts are settled: near each other, and where they were before."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from corelane.scheduler.plan import Plan
+from corelane.scheduler.allocation import CoreAllocation
 from corelane.scheduler.topology import Core
 
 RESERVE = "reserve"
 
 
 def place(
-    units: Sequence[Core], reserved: int, counts: Mapping[str, int], pool: str, last: Plan | None
+    units: Sequence[Core], reserved: int, counts: Mapping[str, int], pool: str, last: CoreAllocation | None
 ) -> dict[str, list[Core]]:
-    """{owner: cores} for the reserve and each of `counts`, in the order of `units`. Cores that an owner had in `last`
-    stay its own as far as it still needs as many; the others are chosen in one cache group, else in one node."""
-    wanted = {RESERVE: reserved, **counts}
+    """{owner: cores} for the reserve and each owner of `counts`, in the order of `units`. An owner keeps its cores of
+    `last` as far as it still needs them. More cores come from one cache group if possible, else from one node."""
+    sizes = {RESERVE: reserved, **counts}
     before = _before(last, pool)
     free = dict.fromkeys(range(len(units)))
-    owned: dict[str, list[int]] = {owner: [] for owner in wanted}
-    for owner in before.keys() & wanted.keys():
-        had = [index for index in free if before[owner].intersection(units[index].cpus)]
-        for index in _nearest(units, had, wanted[owner]):
+    owned: dict[str, list[int]] = {owner: [] for owner in sizes}
+    for owner in before.keys() & sizes.keys():
+        previous = [index for index in free if before[owner].intersection(units[index].cpus)]
+        for index in _nearest(units, previous, sizes[owner]):
             owned[owner].append(index)
             del free[index]
     vacant = _Vacant(units, free)
-    # Larger groups choose first; the pool and the reserve take what they leave, from the end.
+    # Larger groups choose first. The pool and then the reserve take the remaining cores; the reserve starts at the end.
     for owner in sorted(counts, key=lambda owner: (owner == pool, -counts[owner], owner)):
-        while len(owned[owner]) < wanted[owner]:
-            owned[owner].append(vacant.take(owned[owner], wanted[owner] - len(owned[owner])))
+        while len(owned[owner]) < sizes[owner]:
+            owned[owner].append(vacant.take(owned[owner], sizes[owner] - len(owned[owner])))
     while len(owned[RESERVE]) < reserved:
         owned[RESERVE].append(vacant.take_last())
     return {owner: [units[index] for index in sorted(indices)] for owner, indices in owned.items()}
 
 
-def _before(last: Plan | None, pool: str) -> dict[str, set[int]]:
+def _before(last: CoreAllocation | None, pool: str) -> dict[str, set[int]]:
     if last is None:
         return {}
-    found = {version.name: set(version.cpus) for version in last.versions if not version.shares}
-    return {**found, RESERVE: set(last.reserve), pool: set(last.pool)}
+    owned = {version.name: set(version.cpus) for version in last.versions if not version.shares}
+    return {**owned, RESERVE: set(last.reserve), pool: set(last.pool)}
 
 
 def _nearest(units: Sequence[Core], indices: Sequence[int], count: int) -> list[int]:
-    """`count` of them: those of the cache groups and nodes that hold most."""
+    """The `count` cores of the nodes and cache groups that hold most of `indices`."""
     caches = Counter(units[index].cache for index in indices)
     nodes = Counter(units[index].node for index in indices)
     return sorted(indices, key=lambda i: (-nodes[units[i].node], -caches[units[i].cache], units[i].cache, i))[:count]
 
 
 class _Vacant:
-    """The cores that nobody has yet, by cache group."""
+    """The cores without an owner, by cache group."""
 
     def __init__(self, units: Sequence[Core], free: Iterable[int]) -> None:
         self._units = units
@@ -60,8 +60,8 @@ class _Vacant:
             self._nodes[unit.node] += 1
 
     def take(self, own: Sequence[int], missing: int) -> int:
-        """A core for who has `own` and misses so many: of a cache group or a node it is in, else of the one that just
-        holds what it misses. Slow cores last."""
+        """Picks the next core for an owner of `own` that needs `missing` more: first in a cache group or node that it
+        already uses, else in the tightest one that fits. Slow cores come last."""
         caches, nodes = {self._units[index].cache for index in own}, {self._units[index].node for index in own}
 
         def badness(group: tuple[bool, int, int]) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""What was measured of a version, and how it is kept."""
+"""The measured cost of a version's requests, and its JSON form."""
 
 import dataclasses
 import statistics
@@ -11,8 +11,8 @@ from corelane.scheduler.demand import Cost, fit_cost
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """`points` are (rows, ms, coefficient of variation) of a request, in CPU time if one thread runs it, else in wall
-    time; empty if the model refused every request that could be made up."""
+    """`points` are (rows, ms, coefficient of variation) of a request: CPU time if one thread runs it, else wall time.
+    They are empty if the model refused every generated request."""
 
     SCHEMA: ClassVar[int] = 1
 
@@ -23,7 +23,7 @@ class Profile:
 
     @property
     def cost(self) -> Cost | None:
-        """None without a point."""
+        """The line through the points; None without points."""
         if not self.points:
             return None
         cv = min(statistics.median(point[2] for point in self.points), 1.0)
@@ -33,13 +33,14 @@ class Profile:
         return {"schema": self.SCHEMA, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Profile":
-        """ValueError if it is not one of this schema."""
-        if not isinstance(found, Mapping) or found.get("schema") != cls.SCHEMA:
+    def from_json(cls, document: Mapping[str, Any]) -> "Profile":
+        """ValueError if the document has another schema."""
+        if not isinstance(document, Mapping) or document.get("schema") != cls.SCHEMA:
             raise ValueError(f"not a profile of schema {cls.SCHEMA}")
         try:
-            points = tuple((int(rows), float(ms), float(cv)) for rows, ms, cv in found["points"])
-            engine, precision, threads = str(found["engine"]), str(found["precision"]), int(found["threads"])
+            points = tuple((int(rows), float(ms), float(cv)) for rows, ms, cv in document["points"])
+            engine, precision = str(document["engine"]), str(document["precision"])
+            threads = int(document["threads"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a profile: {error}") from error
         return cls(engine=engine, precision=precision, threads=threads, points=points)

@@ -1,4 +1,4 @@
-"""How long requests wait and take: a queue of Poisson arrivals before sessions that serve in order of arrival (M/G/c).
+"""Latency of requests: a queue of Poisson arrivals before sessions that serve in order of arrival (M/G/c).
 
 - A request waits with probability C (Erlang C), as in M/M/c.
 - Mean wait: Kimura's interpolation between M/M/c and M/D/c by the squared variation of the service time (T. Kimura, "A
@@ -9,7 +9,7 @@
   waits (Y. Takahashi, "Asymptotic exponentiality of the tail of the waiting-time distribution in a PH/PH/c queue",
   Advances in Applied Probability 13, 1981); its weight is such that the mean is the one above.
 
-The time in the system is wait plus service, independent of each other. `bench.cost_model` holds this against the
+The time in the system is wait plus service, independent of each other. `bench.cost_model` compares this with the
 simulator. Times are in ms, rates in requests a ms.
 """
 
@@ -44,7 +44,7 @@ class Service:
 
 
 def service_of(mix: Iterable[tuple[float, float]], cv: float = 0.0) -> Service:
-    """From (weight, mean ms) of kinds of request, each with a coefficient of variation `cv` of its own."""
+    """The distribution of (weight, mean ms) of kinds of request, each with a coefficient of variation `cv`."""
     spread = []
     kinds = [(weight, mean) for weight, mean in mix if weight > 0]
     total = sum(weight for weight, _ in kinds)
@@ -60,7 +60,7 @@ def service_of(mix: Iterable[tuple[float, float]], cv: float = 0.0) -> Service:
 
 
 def mixture(parts: Sequence[tuple[float, Service]]) -> Service:
-    """What a server sees of several kinds of request, by their rates."""
+    """The service times of several kinds of request together, by their rates."""
     total = sum(rate for rate, _ in parts)
     if total <= 0:
         raise ValueError("a mixture needs one rate above 0 at least")
@@ -70,8 +70,8 @@ def mixture(parts: Sequence[tuple[float, Service]]) -> Service:
 
 
 def _merged(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Few points for many, of the same mean: neighbours of about equal probability become one; the longest times, which
-    decide the tail, keep finer steps."""
+    """Merges neighbouring points of about equal probability; the mean stays. The longest times, which decide the tail,
+    keep finer steps."""
     if len(points) <= _POINTS_MAX:
         return points
     merged: list[tuple[float, float]] = []
@@ -91,7 +91,7 @@ def _merged(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitTail:
-    """P(wait > t) = weight * exp(-rate * t). As it stands: no wait."""
+    """P(wait > t) = weight * exp(-rate * t). The default is no wait."""
 
     weight: float = 0.0
     rate: float = 1.0
@@ -100,7 +100,7 @@ class WaitTail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """Of a queue in balance. Times are infinite where requests come faster than they are served."""
+    """Latency of a queue in balance. Times are infinite if requests come faster than they are served."""
 
     utilisation: float
     mean_ms: float
@@ -113,7 +113,7 @@ class Prediction:
 
 
 def predict(arrivals: float, service: Service, sessions: int) -> Prediction:
-    """Of `arrivals` requests a ms before `sessions` sessions."""
+    """Predicts `arrivals` requests a ms at `sessions` sessions."""
     mean = service.mean_ms
     load = arrivals * mean
     utilisation = load / sessions
@@ -123,7 +123,7 @@ def predict(arrivals: float, service: Service, sessions: int) -> Prediction:
 
 
 def wait_tail(arrivals: float, service: Service, sessions: int) -> WaitTail:
-    """For a utilisation below 1."""
+    """The wait at a utilisation below 1."""
     if arrivals <= 0:
         return WaitTail()
     mean_ms = mean_wait_ms(arrivals, service, sessions)
@@ -132,7 +132,7 @@ def wait_tail(arrivals: float, service: Service, sessions: int) -> WaitTail:
 
 
 def predict_with_wait(service: Service, tail: WaitTail, utilisation: float) -> Prediction:
-    """Of requests with this service time that wait like this."""
+    """Predicts requests with this service time and this wait."""
     return Prediction(
         utilisation=utilisation,
         mean_ms=service.mean_ms + tail.mean_ms,
@@ -194,12 +194,12 @@ def _tail_rate(arrivals: float, service: Service, sessions: int) -> float:
 
 
 def _quantile(service: Service, fraction: float, tail: WaitTail) -> float:
-    """Of wait plus service."""
+    """A quantile of wait plus service."""
     beyond, weight, rate = 1 - fraction, tail.weight, tail.rate
     # Between two neighbouring points the tail is one exponential: P(> t) = above + factor * exp(-rate * (t - time)).
     above, factor, last = 1.0, 0.0, 0.0
     for share, time in service.points:
-        # At `time`, just before the point's own requests are through.
+        # At `time`, just before the requests of this point end.
         if factor > 0 and above + factor * math.exp(-rate * (time - last)) <= beyond and above < beyond:
             return last + math.log(factor / (beyond - above)) / rate
         factor = factor * math.exp(-rate * (time - last)) + share * weight

@@ -1,4 +1,4 @@
-"""The core-allocation report as plain data: who has which cores and why, what is predicted and what was measured.
+"""The core-allocation report as plain data: each owner's cores with the reason, predicted and measured latencies.
 
 The schema, version 1. Times are in ms, memory in bytes; null is "not known" or "none".
 
@@ -7,12 +7,12 @@ host       description, cores (usable), instruction_sets, map: for every hardwar
 reserve    cpus, why
 pool       cpus, why
 problems   sentences: SLOs that cannot be met, too few cores
-predicts   "client": predicted times are what a client sees, but for the network; "server": in queue and run
-gateways   of a plan for a host that isn't here, else null: processes, cpus (where they may run), rate_per_s, call_ms
+predicts   "client": predicted times are those of a client without the network; "server": queue and run
+gateways   of a forecast for another host, else null: processes, cpus (where they may run), rate_per_s, call_ms
            (CPU of a call), load (hardware threads that they keep busy), utilisation, cpus_needed, bound ("",
            "processes" or "cores"), predicted {p50_ms, p99_ms} (in a gateway), why
 smallest   only of `corelane plan --find-smallest`: is_enough, cores, limits (sentences: why no fewer, or why none)
-unplanned  model, version (null: the model has none), why, mend: what the plan does without
+unplanned  model, version (null: the model has none), why, mend: versions that the forecast leaves out
 versions   model, version, role, shares (the pool), cpus, sessions (cores of each), rate_per_s, service_ms (mean),
            utilisation (of its cores), predicted {p50_ms, p99_ms}, measured {p50_ms, p99_ms}, slo_p99_ms, slo_met,
            slo_missed_by_ms, cores_short, precision, memory_bytes, why
@@ -24,8 +24,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from corelane.scheduler.allocation import CoreAllocation, VersionAllocation
 from corelane.scheduler.forecast import Forecast
-from corelane.scheduler.plan import Plan, VersionPlan
 from corelane.scheduler.queueing import Prediction
 from corelane.scheduler.topology import Host
 
@@ -34,7 +34,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What a running server knows of a version besides its plan."""
+    """Measurements of a running server for one version."""
 
     p50_ms: float | None = None
     p99_ms: float | None = None
@@ -45,11 +45,14 @@ class Measured:
 def forecast_report(
     forecast: Forecast, measured: Mapping[str, Measured], unplanned: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """The report of a host that isn't here, by what its clients would see."""
+    """The report of a forecast for another host, with the latencies that its clients would see."""
     gateways = forecast.gateways
-    seen = tuple(replace(version, prediction=forecast.clients[version.name]) for version in forecast.plan.versions)
+    versions = tuple(
+        replace(version, prediction=forecast.clients[version.name]) for version in forecast.allocation.versions
+    )
+    allocation = replace(forecast.allocation, versions=versions, problems=forecast.problems)
     return {
-        **to_report(forecast.host, replace(forecast.plan, versions=seen, problems=forecast.problems), measured),
+        **to_report(forecast.host, allocation, measured),
         "predicts": "client",
         "gateways": {
             "processes": gateways.processes,
@@ -68,11 +71,14 @@ def forecast_report(
 
 
 def to_report(
-    host: Host, plan: Plan | None, measured: Mapping[str, Measured], events: Sequence[tuple[float, str]] = ()
+    host: Host,
+    allocation: CoreAllocation | None,
+    measured: Mapping[str, Measured],
+    events: Sequence[tuple[float, str]] = (),
 ) -> dict[str, Any]:
-    """The report; without a plan, of a host that serves nothing."""
-    plan = plan or Plan(reserve=(), pool=(), versions=())
-    owners = _owners(plan)
+    """The report; without an allocation, of a host that serves nothing."""
+    allocation = allocation or CoreAllocation(reserve=(), pool=(), versions=())
+    owners = _owners(allocation)
     return {
         "schema": SCHEMA,
         "host": {
@@ -93,49 +99,49 @@ def to_report(
                 for cpu in core.cpus
             ],
         },
-        "reserve": {"cpus": list(plan.reserve), "why": plan.reserve_why},
-        "pool": {"cpus": list(plan.pool), "why": plan.pool_why},
-        "problems": list(plan.problems),
+        "reserve": {"cpus": list(allocation.reserve), "why": allocation.reserve_why},
+        "pool": {"cpus": list(allocation.pool), "why": allocation.pool_why},
+        "problems": list(allocation.problems),
         "predicts": "server",
         "gateways": None,
         "unplanned": [],
-        "versions": [_version(version, measured.get(version.name, Measured())) for version in plan.versions],
+        "versions": [_version(version, measured.get(version.name, Measured())) for version in allocation.versions],
         "events": [{"at_s": at_s, "reason": reason} for at_s, reason in events],
     }
 
 
-def _owners(plan: Plan) -> dict[int, str]:
-    owners = dict.fromkeys(plan.reserve, "reserve") | dict.fromkeys(plan.pool, "pool")
-    for version in plan.versions:
+def _owners(allocation: CoreAllocation) -> dict[int, str]:
+    owners = dict.fromkeys(allocation.reserve, "reserve") | dict.fromkeys(allocation.pool, "pool")
+    for version in allocation.versions:
         if not version.shares:
             owners |= dict.fromkeys(version.cpus, version.name)
     return owners
 
 
-def _version(plan: VersionPlan, measured: Measured) -> dict[str, Any]:
-    demand, found = plan.demand, plan.prediction
-    p99_ms = measured.p99_ms if measured.p99_ms is not None else _finite(found.p99_ms)
+def _version(allocation: VersionAllocation, measured: Measured) -> dict[str, Any]:
+    demand, prediction = allocation.demand, allocation.prediction
+    p99_ms = measured.p99_ms if measured.p99_ms is not None else _finite(prediction.p99_ms)
     slo = demand.slo_p99_ms
     met = None if slo is None else p99_ms is not None and p99_ms <= slo
     return {
         "model": demand.model,
         "version": demand.version,
         "role": demand.role,
-        "shares": plan.shares,
-        "cpus": list(plan.cpus),
-        "sessions": [list(session) for session in plan.sessions],
+        "shares": allocation.shares,
+        "cpus": list(allocation.cpus),
+        "sessions": [list(session) for session in allocation.sessions],
         "rate_per_s": demand.rate_per_s,
         "service_ms": demand.service.mean_ms,
-        "utilisation": found.utilisation,
-        "predicted": _times(found),
+        "utilisation": prediction.utilisation,
+        "predicted": _times(prediction),
         "measured": {"p50_ms": measured.p50_ms, "p99_ms": measured.p99_ms},
         "slo_p99_ms": slo,
         "slo_met": met,
         "slo_missed_by_ms": p99_ms - slo if met is False and slo is not None and p99_ms is not None else None,
-        "cores_short": plan.cores_short,
+        "cores_short": allocation.cores_short,
         "precision": measured.precision,
         "memory_bytes": measured.memory_bytes,
-        "why": plan.why,
+        "why": allocation.why,
     }
 
 

@@ -1,4 +1,4 @@
-"""What the cost model only approximates, by discrete events: requests on sessions, or on threads the kernel slices.
+"""Simulates by discrete events what the cost model approximates: requests on sessions, or on time-sliced threads.
 
 The same seed gives the same outcome. C++ runs it: tens of millions of requests a minute.
 """
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from corelane.scheduler import _native
 from corelane.scheduler.queueing import Service
 
-# What the kernel's fair scheduler gives a thread at a time, and what a switch between two takes from both: saving state
-# and refilling caches. (Li, Ding, Shen, "Quantifying the cost of context switch", ExpCS 2007: 4 to 200 us with the
+# The time slice of the kernel's fair scheduler, and the cost of a switch between two threads: saving state and
+# refilling caches. (Li, Ding, Shen, "Quantifying the cost of context switch", ExpCS 2007: 4 to 200 us with the
 # size of the working set.)
 SLICE_MS = 3.0
 SWITCH_MS = 0.1
@@ -18,7 +18,7 @@ SWITCH_MS = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
-    """Poisson arrivals of one version's requests. `weight` is of its share where several share cores."""
+    """Poisson arrivals of one version's requests. `weight` sets its share of cores that several streams share."""
 
     rate_per_s: float
     service: Service
@@ -30,7 +30,8 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Of a stream, after the warm-up. `in_time`: answered within the SLO; `refused`: no room, or waited too long."""
+    """Counts and latencies of a stream after the warm-up. `in_time` counts answers within the SLO; `refused` counts
+    requests that found a full queue or waited too long."""
 
     arrived: int
     answered: int
@@ -44,8 +45,8 @@ class Outcome:
 def simulate_sessions(
     streams: Sequence[Stream], cores: int, seconds: float, *, warm_up_s: float = 1.0, seed: int = 1
 ) -> list[Outcome]:
-    """A session a core runs each request to its end. A free one takes the oldest request of the stream that is furthest
-    behind its share; of one stream alone, the oldest."""
+    """Each core has a session, which runs a request to its end. A free session takes the oldest request of the stream
+    that is furthest behind its share."""
     return _outcomes(
         _native.simulate_sessions(
             versions=_arrivals(streams), cores=cores, warm_up_ms=warm_up_s * 1000, ms=seconds * 1000, seed=seed
@@ -63,8 +64,8 @@ def simulate_slicing(
     warm_up_s: float = 1.0,
     seed: int = 1,
 ) -> list[Outcome]:
-    """Every request has a thread and the kernel shares the cores out among them, evenly; while there are more threads
-    than cores, each slice costs a switch."""
+    """Every request has a thread, and the kernel shares the cores evenly among threads. With more threads than cores
+    each slice costs a switch."""
     return _outcomes(
         _native.simulate_slicing(
             versions=_arrivals(streams),
@@ -92,5 +93,5 @@ def _arrivals(streams: Sequence[Stream]) -> list[_native.Arrivals]:
     ]
 
 
-def _outcomes(found: Sequence[_native.Outcome]) -> list[Outcome]:
-    return [Outcome(**{name: getattr(one, name) for name in Outcome.__dataclass_fields__}) for one in found]
+def _outcomes(outcomes: Sequence[_native.Outcome]) -> list[Outcome]:
+    return [Outcome(**{name: getattr(item, name) for name in Outcome.__dataclass_fields__}) for item in outcomes]

@@ -1,4 +1,4 @@
-"""Reading the host as the kernel shows it: sysfs for the cores, /proc and cgroups for the limits that count."""
+"""Reads the host from the kernel's files: cores from sysfs, limits from /proc and cgroups."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ _FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_f
 
 
 def read_host(root: Path = Path("/")) -> Host:
-    """The host under `root`. Where the kernel shows no topology, every core is one of its own."""
+    """The host under `root`. Without topology files every hardware thread counts as a core."""
     allowed = _allowed(root)
     nodes = _groups(root / _NODES, "node*", "cpulist")
     kinds = {cpu: kind for kind, file in _KINDS.items() for cpu in parse_core_list(_read(root / file))}
@@ -52,8 +52,8 @@ def _allowed(root: Path) -> set[int]:
 
 
 def _cache(folder: Path, node: int, nodes: dict[int, int]) -> int:
-    """The lowest core that shares the last level of cache; with sub-NUMA clusters, of the same node: each has a slice
-    of the cache that is nearer."""
+    """The lowest core that shares the last-level cache. With sub-NUMA clusters only cores of the same node count: each
+    node has a nearer slice of the cache."""
     best: tuple[int, list[int]] = (0, [])
     for index in folder.glob("cache/index*"):
         if _read(index / "type") == "Instruction":
@@ -67,19 +67,19 @@ def _cache(folder: Path, node: int, nodes: dict[int, int]) -> int:
 
 
 def _groups(folder: Path, pattern: str, file: str) -> dict[int, int]:
-    """{core: number of the group whose list has it}"""
-    found = {}
+    """{core: number of the group that lists it}"""
+    numbers = {}
     for group in folder.glob(pattern):
         digits = group.name.lstrip("abcdefghijklmnopqrstuvwxyz")
         if digits.isdigit():
-            found.update(dict.fromkeys(parse_core_list(_read(group / file)), int(digits)))
-    return found
+            numbers.update(dict.fromkeys(parse_core_list(_read(group / file)), int(digits)))
+    return numbers
 
 
 def _instruction_sets(root: Path) -> tuple[str, ...]:
     line = next((line for line in _read(root / "proc/cpuinfo").splitlines() if line.startswith("flags")), "")
-    have = set(line.partition(":")[2].split())
-    return tuple(flag for flag in _FLAGS if flag in have)
+    flags = set(line.partition(":")[2].split())
+    return tuple(flag for flag in _FLAGS if flag in flags)
 
 
 def _quota_cores(root: Path) -> float | None:
@@ -99,7 +99,7 @@ def _quota_cores(root: Path) -> float | None:
 
 
 def _cgroup_folders(root: Path, controller: str) -> list[Path]:
-    """Where a controller's files of this process's group and its parents may lie."""
+    """Folders that may hold a controller's files for this process's cgroup and its parents."""
     folders: list[Path] = []
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""What the host has: its cores, how they share caches, memory and execution units, and how many of them may be used."""
+"""The topology of a host: its cores, the caches, memory and execution units that they share, and the usable ones."""
 
 import math
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ from functools import cached_property
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """A physical core. `cpus` are the kernel's numbers of its hardware threads (SMT siblings) that may be used; `cache`
-    is the group of cores that share the last-level cache, named by its lowest number; `kind` is "performance" or
-    "efficiency" on a hybrid machine, "" elsewhere."""
+    """A physical core. `cpus` are the kernel's numbers of its usable hardware threads (SMT siblings). `cache` is the
+    group of cores that share the last-level cache, named by its lowest core. `kind` is "performance" or "efficiency" on
+    a hybrid machine, else ""."""
 
     cpus: tuple[int, ...]
     cache: int = 0
@@ -21,8 +21,8 @@ class Core:
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """The cores that are online and that affinity mask and cpuset allow, in order of socket, node, cache group, number.
-    `quota_cores` is how much CPU time the cgroup leaves, in hardware threads; None for no limit."""
+    """The online cores that affinity mask and cpuset allow, by socket, node, cache group and number. `quota_cores` is
+    the cgroup's CPU quota in hardware threads; None without a limit."""
 
     physical: tuple[Core, ...]
     quota_cores: float | None = None
@@ -34,7 +34,7 @@ class Host:
 
     @property
     def cores(self) -> int:
-        """Hardware threads that may run at once, one at least: a quota of 3.5 is 3."""
+        """The hardware threads that may run at once, at least one: a quota of 3.5 gives 3."""
         if self.quota_cores is None:
             return len(self.cpus)
         return max(1, min(len(self.cpus), math.floor(self.quota_cores)))
@@ -50,9 +50,9 @@ class Host:
         parts = [f"cores {core_list(self.cpus)}"]
         if self.has_smt:
             parts.append(f"{len(self.physical)} physical")
-        for count, what in ((len(sockets), "sockets"), (len(nodes), "NUMA nodes"), (len(caches), "cache groups")):
+        for count, noun in ((len(sockets), "sockets"), (len(nodes), "NUMA nodes"), (len(caches), "cache groups")):
             if count > 1:
-                parts.append(f"{count} {what}")
+                parts.append(f"{count} {noun}")
         if self.quota_cores is not None:
             parts.append(f"cgroup quota {self.quota_cores:g}")
         return ", ".join(parts)
@@ -70,16 +70,16 @@ def core_list(cores: Iterable[int]) -> str:
 
 
 def parse_core_list(text: str) -> list[int]:
-    """The numbers of "0-3,8"; none of an empty text. ValueError if it is no such list."""
-    found: list[int] = []
+    """The numbers of "0-3,8"; none for an empty text. ValueError for any other form."""
+    cores: list[int] = []
     for part in filter(None, text.strip().split(",")):
         low, _, high = part.partition("-")
-        found.extend(range(int(low), int(high or low) + 1))
-    return found
+        cores.extend(range(int(low), int(high or low) + 1))
+    return cores
 
 
 def uniform_host(cores: int, *, sockets: int = 1, threads: int = 1, cache_group: int = 8) -> Host:
-    """A made-up host of `cores` hardware threads: as many on each socket, a NUMA node a socket, cache groups of
+    """A uniform host of `cores` hardware threads: equal sockets, one NUMA node per socket, cache groups of
     `cache_group` physical cores. Siblings are numbered as on most machines: all first threads, then all second ones."""
     if cores < 1 or cores % (sockets * threads) != 0:
         raise ValueError(f"{cores} cores cannot be dealt out to {sockets} sockets with {threads} threads a core")

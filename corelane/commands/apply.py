@@ -10,7 +10,7 @@ from typing import Any
 from corelane.commands.common import add_admin, add_command, add_json, call_admin, who
 from corelane.processor.errors import ControlError, ManifestError
 from corelane.processor.manifest import load_manifest
-from corelane.processor.manifest.files import read_text
+from corelane.processor.manifest.text.files import read_text
 from corelane.terminal import age, say, waiting
 
 _DESCRIPTION = """\

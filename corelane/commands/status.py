@@ -23,8 +23,7 @@ from corelane.commands.events import lines_of
 from corelane.processor.errors import ControlError
 from corelane.processor.loading.phases import describe
 from corelane.processor.logs.lines import escaped
-from corelane.processor.percentages import percent
-from corelane.scheduler.numbers import figure
+from corelane.scheduler.numbers import figure, percent
 from corelane.terminal import Column, age, clock, grid, plain, repeat, say, show, state_style
 
 _DESCRIPTION = """\

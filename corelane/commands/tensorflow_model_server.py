@@ -8,8 +8,8 @@ from typing import Any
 from corelane.commands.common import add_command
 from corelane.processor.knobs import cache_folder
 from corelane.processor.manifest import ListenSettings
-from corelane.processor.manifest.dump import to_yaml
 from corelane.processor.manifest.tensorflow_flags import Converted, convert
+from corelane.processor.manifest.text.dump import to_yaml
 from corelane.processor.version import VERSION
 from corelane.terminal import say
 

@@ -17,8 +17,8 @@ from corelane.commands.common import (
     who,
 )
 from corelane.processor.errors import ControlError
-from corelane.processor.percentages import percent
 from corelane.processor.wire.version_numbers import version_number
+from corelane.scheduler.numbers import percent
 from corelane.terminal import Column, clock, grid, say, show
 
 _PROMOTE = """\

@@ -8,7 +8,7 @@ from typing import Any
 
 from corelane.processor.channel.methods import Assignment
 from corelane.processor.errors import InvalidRequest, ModelNotFound, Unavailable
-from corelane.processor.percentages import percent
+from corelane.scheduler.numbers import percent
 
 # Powers of ten that the differences of shadows' answers are counted by.
 DIFFERENCE_POWERS = range(-7, 3)

@@ -9,7 +9,7 @@ from pathlib import Path
 from corelane.processor.loading.model_files import holds_model
 from corelane.processor.manifest.paths import numbered_folders, remote_problem, rest_problem
 from corelane.processor.manifest.settings import Manifest, ModelSettings
-from corelane.processor.manifest.yaml_tree import Location
+from corelane.processor.manifest.text.tree import Location
 from corelane.processor.wire.version_numbers import is_number
 
 _NAMES_SHOWN = 8

@@ -6,7 +6,7 @@ from typing import Any
 
 from corelane.processor.errors import ControlError
 from corelane.processor.manifest.settings import Manifest, ModelSettings, VersionSettings
-from corelane.processor.percentages import percent
+from corelane.scheduler.numbers import percent
 
 _ENTRY_KEYS = ("role", "label", "traffic", "shadow")
 

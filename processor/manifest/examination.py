@@ -9,7 +9,7 @@ from corelane.processor.errors import ManifestProblem
 from corelane.processor.manifest import advice
 from corelane.processor.manifest.loader import Reading, read_manifest
 from corelane.processor.manifest.settings import ListenSettings
-from corelane.processor.manifest.yaml_tree import Location
+from corelane.processor.manifest.text.tree import Location
 
 _NO_MODELS = "the manifest lists no models: nothing is served until some are applied or loaded"
 

@@ -6,11 +6,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_core import InitErrorDetails
 
+from corelane.processor.manifest.faults import given, problem
 from corelane.processor.manifest.settings import VersionPolicy, VersionSettings
 from corelane.processor.manifest.values import Name, Strict
-from corelane.processor.manifest.words import given, problem
-from corelane.processor.percentages import percent
 from corelane.processor.wire.version_numbers import VERSION_MAX
+from corelane.scheduler.numbers import percent
 
 _RIGHT = "{latest: N}, {all: true}, or a list of {version: N, role: ..., label: ..., traffic: ..., shadow: ...}"
 

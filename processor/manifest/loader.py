@@ -8,11 +8,11 @@ from pydantic import ValidationError
 
 from corelane.processor.errors import ManifestError, ManifestProblem
 from corelane.processor.loading.model_files import real_path
-from corelane.processor.manifest import between, schema, words
-from corelane.processor.manifest.files import read_text
+from corelane.processor.manifest import conflicts, faults, schema
 from corelane.processor.manifest.settings import HostSettings, Manifest, ModelSettings
-from corelane.processor.manifest.source import Source
-from corelane.processor.manifest.yaml_tree import Tree
+from corelane.processor.manifest.text.files import read_text
+from corelane.processor.manifest.text.source import Source
+from corelane.processor.manifest.text.tree import Tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def _reading(source: Source, text: str, base: Path) -> Reading:
         told = {(problem.line, problem.column) for problem in tree.problems}
         explained = [_explained(item, tree) for item in error.errors()]
         problems += [problem for problem in explained if (problem.line, problem.column) not in told]
-    problems += between.problems(tree)
+    problems += conflicts.problems(tree)
     if problems or validated is None:
         models = document.get("models")
         return Reading(
@@ -100,7 +100,7 @@ def _valid_models(entries: list[Any], base: Path) -> dict[int, ModelSettings]:
 def _explained(item: Any, tree: Tree) -> ManifestProblem:
     location = tuple(item["loc"])
     unknown = item["type"] == "extra_forbidden"
-    return tree.problem(location, words.sentence(item, schema.known_keys(location) if unknown else []), at_key=unknown)
+    return tree.problem(location, faults.sentence(item, schema.known_keys(location) if unknown else []), at_key=unknown)
 
 
 def _order(problem: ManifestProblem) -> tuple[int, int, str]:

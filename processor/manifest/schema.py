@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from corelane.processor.manifest import values
+from corelane.processor.manifest.faults import problem
 from corelane.processor.manifest.listed_versions import ListedVersion, version_policy
 from corelane.processor.manifest.settings import (
     MESSAGE_BYTES_MAX,
@@ -29,7 +30,6 @@ from corelane.processor.manifest.settings import (
     VersionPolicy,
 )
 from corelane.processor.manifest.values import Address, AutoOrCount, LocalPath, Name, Strict
-from corelane.processor.manifest.words import problem
 
 
 class Tls(Strict):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from corelane.scheduler.plan import Smt
+from corelane.scheduler.allocation import Smt
 
 Role = Literal["baseline", "ab"]
 

@@ -13,7 +13,6 @@ from typing import Any
 from google.protobuf import text_format
 
 from corelane.processor.errors import InvalidRequest, StartError
-from corelane.processor.manifest.files import read_text
 from corelane.processor.manifest.paths import form_problem, name_problem, shown
 from corelane.processor.manifest.settings import (
     BatchingSettings,
@@ -27,6 +26,7 @@ from corelane.processor.manifest.settings import (
     VersionPolicy,
     VersionSettings,
 )
+from corelane.processor.manifest.text.files import read_text
 from corelane.processor.system.cache_files import not_kept, write_whole
 from corelane.processor.wire import messages
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from corelane.processor.errors import ControlError
 from corelane.processor.manifest.settings import ModelSettings, VersionSettings
-from corelane.processor.percentages import percent
+from corelane.scheduler.numbers import percent
 
 
 def promoted(model: ModelSettings, version: int) -> ModelSettings:

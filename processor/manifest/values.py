@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from corelane.processor.manifest.faults import given, problem
 from corelane.processor.manifest.paths import expanded, form_problem, name_problem, path_problem, rest_problem, shown
 from corelane.processor.manifest.settings import ListenSettings
-from corelane.processor.manifest.words import given, problem
 
 _THREADS_MAX = 1024
 _COUNT_MAX = 1 << 20  # of what a host has: cores, processes, connections

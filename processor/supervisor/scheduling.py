@@ -1,6 +1,6 @@
 """The scheduler at work: from live traffic to a core allocation, and from that to pins.
 
-A plan comes from `scheduler.replan`, which is pure. Here its inputs are gathered. The supervisor carries it out:
+A plan comes from `scheduler.reallocation`, which is pure. Here its inputs are gathered. The supervisor carries it out:
 sessions by a message to their worker, gateways and loads by their affinity.
 """
 
@@ -19,8 +19,8 @@ from corelane.processor import control
 from corelane.processor.manifest import Manifest
 from corelane.processor.supervisor.demands import DemandMeter, demand_of
 from corelane.processor.supervisor.events import Events, Kind
-from corelane.scheduler import Host, Plan, Profile, Settings, core_list
-from corelane.scheduler.replan import Standing, consider
+from corelane.scheduler import CoreAllocation, Host, Profile, Settings, core_list
+from corelane.scheduler.reallocation import Standing, consider
 
 if TYPE_CHECKING:
     from corelane.processor.supervisor.children.worker import Worker
@@ -65,8 +65,8 @@ class Scheduling:
         self._gateway_cpu: deque[tuple[float, float]] = deque(maxlen=15)
 
     @property
-    def plan(self) -> Plan | None:
-        return self.standing.plan if self.standing else None
+    def plan(self) -> CoreAllocation | None:
+        return self.standing.allocation if self.standing else None
 
     def meter(self, instance: int) -> DemandMeter:
         return self._meters.setdefault(instance, DemandMeter())
@@ -102,7 +102,7 @@ class Scheduling:
         self.standing = decision.standing
         if decision.reason:
             self.changes += 1
-            self._tell(decision.standing.plan, decision.reason)
+            self._tell(decision.standing.allocation, decision.reason)
 
     def placement(self, model: str, version: int) -> control.Message | None:
         """The cores of each session of a version, and whether it shares the pool; None if it is not in the plan."""
@@ -119,7 +119,7 @@ class Scheduling:
             return self.host.cpus
         return self.plan.pool or self.plan.reserve or self.host.cpus
 
-    def _tell(self, plan: Plan, reason: str) -> None:
+    def _tell(self, plan: CoreAllocation, reason: str) -> None:
         own = [f"{version.name} {core_list(version.cpus)}" for version in plan.versions if not version.shares]
         shared = [f"pool {core_list(plan.pool)}"] if plan.pool else []
         reserve = [f"reserve {core_list(plan.reserve)}"] if plan.reserve else []

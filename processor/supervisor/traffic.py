@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 from corelane.processor.errors import ControlError, ManifestError
 from corelane.processor.manifest import ModelSettings, VersionSettings, load_manifest
 from corelane.processor.manifest.changes import label_moves, where_calls_go
+from corelane.processor.manifest.text.writer import Turn, write_versions
 from corelane.processor.manifest.traffic import promoted, split
-from corelane.processor.manifest.writer import Turn, write_versions
-from corelane.processor.percentages import percent
 from corelane.processor.supervisor import runtime, tasks
 from corelane.processor.supervisor.events import Events, Kind
 from corelane.processor.supervisor.files.watching import FileMark
 from corelane.processor.supervisor.splits import Split, Splits
+from corelane.scheduler.numbers import percent
 
 if TYPE_CHECKING:
     from corelane.processor.supervisor.supervisor import Supervisor

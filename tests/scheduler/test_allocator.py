@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corelane.scheduler import Core, Cost, Demand, Host, Plan, Settings, allocate, uniform_host
+from corelane.scheduler import Core, CoreAllocation, Cost, Demand, Host, Settings, allocate, uniform_host
 
 costs = st.builds(Cost, fixed_ms=st.floats(0.05, 10), per_row_ms=st.floats(0, 0.5), cv=st.sampled_from([0.0, 0.1, 0.5]))
 batches = st.sampled_from([((1.0, 1.0),), ((1.0, 0.7), (10.0, 0.2), (100.0, 0.1)), ((50.0, 1.0),)])
@@ -58,7 +58,7 @@ settings_ = st.builds(
 )
 
 
-def owners(plan: Plan) -> dict[str, set[int]]:
+def owners(plan: CoreAllocation) -> dict[str, set[int]]:
     found = {version.name: set(version.cpus) for version in plan.versions if not version.shares}
     return {**found, "reserve": set(plan.reserve), "pool": set(plan.pool)}
 
@@ -117,7 +117,7 @@ def test_the_same_input_gives_the_same_plan(host: Host, wanted: list[Demand], ch
     assert plan == allocate(host, wanted, chosen, last=plan), "a plan at rest stays"
 
 
-def moved(before: Plan, after: Plan) -> int:
+def moved(before: CoreAllocation, after: CoreAllocation) -> int:
     """Cores that changed hands."""
     old, new = owners(before), owners(after)
     return sum(len(new.get(name, set()) - cpus) for name, cpus in old.items())
@@ -143,11 +143,11 @@ def one(name: str, role: str = "baseline", rate: float = 100, ms: float = 2.0, *
     return Demand(model=name, version=1, role=role, rate_per_s=rate, cost=Cost(fixed_ms=ms, per_row_ms=0), **rest)  # type: ignore[arg-type]
 
 
-def plan_of(cores: int | Host, *wanted: Demand, last: Plan | None = None) -> Plan:
+def plan_of(cores: int | Host, *wanted: Demand, last: CoreAllocation | None = None) -> CoreAllocation:
     return allocate(uniform_host(cores) if isinstance(cores, int) else cores, wanted, last=last)
 
 
-def sizes(plan: Plan) -> dict[str, int]:
+def sizes(plan: CoreAllocation) -> dict[str, int]:
     return {name: len(cpus) for name, cpus in owners(plan).items() if cpus}
 
 

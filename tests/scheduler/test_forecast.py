@@ -9,7 +9,7 @@ import pytest
 
 from corelane.scheduler import Cost, Demand, Host, Prediction, Service, predict, service_of, uniform_host
 from corelane.scheduler.forecast import CORES_MAX, Circumstances, Forecast, forecast, in_sequence, smallest
-from corelane.scheduler.gateways import CALL_MS, CHANNEL_MS, GatewayPlan, gateway_processes
+from corelane.scheduler.gateways import CALL_MS, CHANNEL_MS, GatewayForecast, gateway_processes
 from corelane.scheduler.queueing import wait_tail
 
 
@@ -25,20 +25,20 @@ def on(cores: int, *demands: Demand, **circumstances: Any) -> Forecast:
 def test_millions_of_calls_are_more_than_gateways_take() -> None:
     found = on(128, demand(3.4e6, ms=0.0001, slo_p99_ms=50))
     assert found.gateways.load == pytest.approx(3400 * CALL_MS)
-    assert len(found.plan.reserve) == 64, "as many as there may be"
+    assert len(found.allocation.reserve) == 64, "as many as there may be"
     assert not found.holds
     (problem,) = found.problems
     assert problem.startswith(
         "gateways cannot keep up: 3.4 M calls/s of 0.45 ms of CPU are 1530 cores' work; 16 can be"
     )
     assert math.isinf(found.clients["ctr/1"].p99_ms)
-    assert found.plan.version("ctr/1").prediction.stable, "the worker alone would"  # type: ignore[union-attr]
+    assert found.allocation.version("ctr/1").prediction.stable, "the worker alone would"  # type: ignore[union-attr]
 
 
 def test_gateways_have_as_many_cores_as_they_need() -> None:
     calm, busy = on(64, demand(100)), on(64, demand(20_000, ms=0.1), gateways=64)
-    assert len(calm.plan.reserve) == 8
-    assert len(busy.plan.reserve) == busy.gateways.cpus_needed == 15
+    assert len(calm.allocation.reserve) == 8
+    assert len(busy.allocation.reserve) == busy.gateways.cpus_needed == 15
     assert busy.gateways.utilisation == pytest.approx(20 * CALL_MS / 15)
     assert busy.holds
     assert (calm.gateways.bound, busy.gateways.bound) == ("", "")
@@ -55,7 +55,7 @@ def test_gateways_have_as_many_cores_as_they_need() -> None:
     ],
 )
 def test_what_bounds_gateways(processes: int, cpus: int, rate: float, bound: str, problem: str | None) -> None:
-    plan = GatewayPlan(processes=processes, cpus=tuple(range(cpus)), rate_per_s=rate, call_ms=CALL_MS)
+    plan = GatewayForecast(processes=processes, cpus=tuple(range(cpus)), rate_per_s=rate, call_ms=CALL_MS)
     assert plan.bound == bound
     assert (plan.problem() or "").endswith(problem or "")
     assert (plan.problem() is None) == (problem is None) == plan.prediction.stable
@@ -68,7 +68,7 @@ def test_how_many_gateways() -> None:
 
 def test_a_client_sees_gateway_channel_queue_and_run() -> None:
     found = on(16, demand(100, ms=2.0))
-    alone = found.plan.version("ctr/1").prediction  # type: ignore[union-attr]
+    alone = found.allocation.version("ctr/1").prediction  # type: ignore[union-attr]
     seen, stage = found.clients["ctr/1"], found.gateways.prediction
     assert seen.mean_ms == pytest.approx(alone.mean_ms + stage.mean_ms + CHANNEL_MS)
     assert max(alone.p99_ms, stage.p99_ms) < seen.p99_ms < alone.p99_ms + stage.p99_ms + CHANNEL_MS
@@ -76,7 +76,7 @@ def test_a_client_sees_gateway_channel_queue_and_run() -> None:
 
 def test_an_slo_that_the_worker_meets_and_clients_do_not() -> None:
     found = on(16, demand(100, ms=2.0, slo_p99_ms=2.6))
-    assert found.plan.problems == ()
+    assert found.allocation.problems == ()
     (problem,) = found.problems
     assert problem.startswith("ctr/1 misses its SLO: a client sees a p99 of ")
     assert "in a gateway" in problem
@@ -88,14 +88,14 @@ def test_on_a_small_host_versions_and_gateways_slow_each_other_down() -> None:
         return on(2, demand(rate, ms=1.0, role="ab"))
 
     calm, busy = shared(10), shared(800)
-    assert calm.gateways.cpus == calm.plan.pool
+    assert calm.gateways.cpus == calm.allocation.pool
     assert busy.clients["ctr/1"].mean_ms > calm.clients["ctr/1"].mean_ms
     assert busy.gateways.slowdown > calm.gateways.slowdown > 1
     over = shared(1600)
     assert not over.holds
     assert "ctr/1 cannot keep up beside the gateways" in " ".join(over.problems)
     alone = on(2, demand(800, ms=1.0), demand(1, name="b", role="ab"))
-    assert alone.plan.version("ctr/1").prediction == replace(  # type: ignore[union-attr]
+    assert alone.allocation.version("ctr/1").prediction == replace(  # type: ignore[union-attr]
         predict(0.8, demand(800).service, 1)
     ), "a baseline on a core of its own is not slowed down"
 

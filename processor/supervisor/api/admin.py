@@ -33,7 +33,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from corelane.processor.errors import RequestError
-from corelane.processor.manifest.files import BYTES_MAX
+from corelane.processor.manifest.text.files import BYTES_MAX
 from corelane.processor.supervisor.api import orders
 from corelane.processor.supervisor.api.asks import metrics
 from corelane.processor.supervisor.api.page_actions import PageActions, is_from_a_page, refusal

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from corelane.processor.manifest import ModelSettings
-from corelane.processor.percentages import percent
 from corelane.processor.supervisor import lifecycle
 from corelane.processor.supervisor.lifecycle import Instance, Revision, Standing, Trouble, VersionReport, WantedModel
+from corelane.scheduler.numbers import percent
 
 SILENCE_S = 15.0
 _NAMED_MAX = 10

@@ -9,7 +9,7 @@ from corelane.processor.engines import EngineOptions, load_engine
 from corelane.processor.errors import LoadError
 from corelane.processor.loading.choice import chosen_before
 from corelane.processor.manifest import parse_manifest
-from corelane.processor.manifest.dump import to_yaml
+from corelane.processor.manifest.text.dump import to_yaml
 from corelane.processor.plans.fusing import compile_and_compare, kept_plan, plan_of
 from tests.support.server import serving
 

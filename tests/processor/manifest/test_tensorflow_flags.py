@@ -13,8 +13,8 @@ import yaml
 
 from corelane.processor.errors import StartError
 from corelane.processor.manifest import parse_manifest, tensorflow_flags
-from corelane.processor.manifest.dump import to_yaml
 from corelane.processor.manifest.tensorflow_flags import Converted, convert, reread
+from corelane.processor.manifest.text.dump import to_yaml
 from tests.support import onnx_models
 from tests.support.certificates import Authority
 from tests.support.client import PlainClient as Client

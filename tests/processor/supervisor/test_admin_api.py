@@ -16,7 +16,7 @@ from starlette.routing import Route
 from corelane.processor.channel.methods import Assignment
 from corelane.processor.loading.phases import LoadPhase
 from corelane.processor.manifest import Manifest
-from corelane.processor.manifest.files import BYTES_MAX
+from corelane.processor.manifest.text.files import BYTES_MAX
 from corelane.processor.supervisor.api.admin import application
 from corelane.processor.supervisor.events import Kind
 from corelane.processor.supervisor.lifecycle import Standing

@@ -17,7 +17,7 @@ from corelane.commands import status
 from corelane.commands.common import call_admin
 from corelane.processor.errors import ControlError, ManifestError
 from corelane.processor.manifest import load_manifest, parse_manifest
-from corelane.processor.manifest.files import BYTES_MAX
+from corelane.processor.manifest.text.files import BYTES_MAX
 from tests.support import onnx_models
 from tests.support.http import ask
 from tests.support.load import ScaleLoad

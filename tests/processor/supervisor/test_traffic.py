@@ -21,10 +21,10 @@ from corelane.processor.errors import ControlError, Unavailable
 from corelane.processor.gateway.call import Call
 from corelane.processor.gateway.shadows import Shadows, largest_difference
 from corelane.processor.manifest import load_manifest, parse_manifest
+from corelane.processor.manifest.text.writer import Turn, write_versions
 from corelane.processor.manifest.traffic import promoted, split
-from corelane.processor.manifest.writer import Turn, write_versions
-from corelane.processor.percentages import percent
 from corelane.processor.wire import inference, messages, tensors
+from corelane.scheduler.numbers import percent
 from tests.processor.supervisor.test_metrics import scraped, value
 from tests.support import onnx_models
 from tests.support.client import PlainClient as Client

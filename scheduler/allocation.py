@@ -1,4 +1,4 @@
-"""The core allocation: who has which cores, and why."""
+"""The core allocation: the cores of every version, of the pool and of the gateways, each with its reason."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,9 +10,10 @@ Smt = Literal["together", "free"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VersionPlan:
-    """`cpus` are the version's own, or the pool's if it shares. Each session has those of `sessions`. `cores_short` is
-    how many more it takes to meet the SLO: 0 if it is met or there is none, None if no number of cores will do."""
+class VersionAllocation:
+    """The cores of one version: its own, or the pool's if it `shares`. `sessions` has the cores of each session.
+    `cores_short` counts the cores missing to meet the SLO: 0 if the version meets it or has none, None if no number of
+    cores is enough."""
 
     demand: Demand
     shares: bool
@@ -32,25 +33,25 @@ class VersionPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """`problems` are sentences: SLOs that cannot be met, roles that the host has too few cores for."""
+class CoreAllocation:
+    """The cores of a host, dealt out. `problems` are sentences: SLOs that cannot be met, roles that need more cores."""
 
     reserve: tuple[int, ...]
     pool: tuple[int, ...]
-    versions: tuple[VersionPlan, ...]
+    versions: tuple[VersionAllocation, ...]
     problems: tuple[str, ...] = ()
     reserve_why: str = ""
     pool_why: str = ""
 
-    def version(self, name: str) -> VersionPlan | None:
+    def version(self, name: str) -> VersionAllocation | None:
         return next((version for version in self.versions if version.name == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`reserved_cores`: hardware threads for gateways and the system, None to choose by `gateway_load`, the hardware
-    threads that they would keep busy. `smt`: whether sessions run on all hardware threads of a core ("together") or on
-    the first only ("free"); in both, a core has one owner."""
+    """`reserved_cores` counts hardware threads for gateways and the system; None chooses it by `gateway_load`, the
+    number that gateways keep busy. With `smt` "together" sessions run on all hardware threads of a core, with "free" on
+    the first only. A core has one owner either way."""
 
     reserved_cores: int | None = None
     gateway_load: float = 0.0

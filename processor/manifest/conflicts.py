@@ -8,7 +8,7 @@ from typing import Any
 
 from corelane.processor.errors import ManifestProblem
 from corelane.processor.manifest.settings import MESSAGE_BYTES_MAX, QUEUE_CAPACITY_MAX, ListenSettings, QueueSettings
-from corelane.processor.manifest.yaml_tree import Location, Tree
+from corelane.processor.manifest.text.tree import Location, Tree
 from corelane.processor.system.ports import is_loopback
 
 _ADDRESSABLE_BYTES = 1 << 45

@@ -5,9 +5,9 @@ from typing import Any
 import yaml
 
 from corelane.processor.errors import ManifestError, ManifestProblem
-from corelane.processor.manifest import yaml_words
 from corelane.processor.manifest.paths import shown
-from corelane.processor.manifest.source import START, Place, Source
+from corelane.processor.manifest.text import yaml_errors
+from corelane.processor.manifest.text.source import START, Place, Source
 
 Location = tuple[str | int, ...]
 
@@ -67,7 +67,7 @@ class Tree:
         except RecursionError:
             raise self._end(START, "lists and mappings lie too deep in each other") from None
         except yaml.YAMLError as error:
-            raise self._end(*yaml_words.explain(error, self.source)) from error
+            raise self._end(*yaml_errors.explain(error, self.source)) from error
 
     def _end(self, place: Place, sentence: str) -> ManifestError:
         return ManifestError([self.source.problem(place, "", sentence)])

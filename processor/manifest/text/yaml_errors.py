@@ -5,7 +5,7 @@ import re
 import yaml
 
 from corelane.processor.manifest.paths import shown
-from corelane.processor.manifest.source import START, Place, Source
+from corelane.processor.manifest.text.source import START, Place, Source
 
 _QUOTES = "put text that has it in quotes"
 

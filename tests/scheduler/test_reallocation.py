@@ -3,7 +3,7 @@
 import dataclasses
 
 from corelane.scheduler import Cost, Demand, Settings, uniform_host
-from corelane.scheduler.replan import HOLD_S, Decision, Standing, consider
+from corelane.scheduler.reallocation import HOLD_S, Decision, Standing, consider
 
 HOST = uniform_host(4)
 SETTINGS = Settings(reserved_cores=1)
@@ -19,7 +19,7 @@ def decide(standing: Standing | None, *demands: Demand, at: float = 0.0) -> Deci
 
 
 def cores(standing: Standing, name: str) -> int:
-    found = standing.plan.version(f"{name}/1")
+    found = standing.allocation.version(f"{name}/1")
     assert found is not None
     return len(found.cpus)
 
@@ -56,19 +56,19 @@ def test_a_gain_must_last() -> None:
 
 def test_noise_changes_nothing() -> None:
     standing = decide(None, demand("a", 300), demand("b", 310)).standing
-    owned = {version.name: version.cpus for version in standing.plan.versions}
+    owned = {version.name: version.cpus for version in standing.allocation.versions}
     for step in range(100):
         wobble = 1 + 0.1 * (step % 3 - 1)
         decision = decide(standing, demand("a", 300 * wobble), demand("b", 310 / wobble), at=float(step))
         assert decision.reason == ""
         standing = decision.standing
-    assert {version.name: version.cpus for version in standing.plan.versions} == owned
+    assert {version.name: version.cpus for version in standing.allocation.versions} == owned
 
 
 def test_predictions_follow_the_traffic_though_cores_stay() -> None:
     standing = decide(None, demand("a", 100), demand("b", 100)).standing
     later = decide(standing, demand("a", 110), demand("b", 100), at=1.0).standing
-    (old, new) = (one.plan.version("a/1") for one in (standing, later))
+    (old, new) = (one.allocation.version("a/1") for one in (standing, later))
     assert old is not None
     assert new is not None
     assert new.demand.rate_per_s == 110
@@ -78,7 +78,7 @@ def test_predictions_follow_the_traffic_though_cores_stay() -> None:
 def test_a_host_too_small_stays_shared() -> None:
     demands = [demand(name, 100) for name in "abcde"]
     standing = decide(None, *demands).standing
-    assert all(version.shares for version in standing.plan.versions)
+    assert all(version.shares for version in standing.allocation.versions)
     later = decide(standing, *(dataclasses.replace(one, rate_per_s=150) for one in demands), at=1.0)
     assert later.reason == ""
-    assert later.standing.plan.versions[0].demand.rate_per_s == 150
+    assert later.standing.allocation.versions[0].demand.rate_per_s == 150

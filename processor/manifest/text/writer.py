@@ -15,10 +15,10 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from corelane.processor.errors import ManifestError
 from corelane.processor.loading.model_files import real_path
-from corelane.processor.manifest.files import read_text
 from corelane.processor.manifest.loader import parse_manifest
 from corelane.processor.manifest.settings import Manifest, ModelSettings, VersionSettings
-from corelane.processor.percentages import percent
+from corelane.processor.manifest.text.files import read_text
+from corelane.scheduler.numbers import percent
 
 
 class _Representer(RoundTripRepresenter):
