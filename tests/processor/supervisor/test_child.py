@@ -17,7 +17,7 @@ from corelane.processor.supervisor.children.endings import Ending
 from corelane.processor.supervisor.children.heartbeats import Heartbeats, Watched
 from corelane.processor.supervisor.children.output import LINE_BYTES_MAX, Lines
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LIMIT_S, TICK_S = 1.0, 0.05
 
 

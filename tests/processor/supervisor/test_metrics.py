@@ -213,7 +213,7 @@ def test_buckets_are_cumulative_and_none_counts_too_early() -> None:
 
 
 def test_the_dashboard_asks_for_metrics_that_are_there(server: Server) -> None:
-    dashboard = json.loads((Path(__file__).parents[2] / "configs/grafana-dashboard.json").read_text())
+    dashboard = json.loads((Path(__file__).parents[3] / "configs/grafana-dashboard.json").read_text())
     asked = {
         name
         for panel in dashboard["panels"]
