@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Never
 
 from corelane.processor.errors import ControlError, InvalidAddress
-from corelane.processor.manifest import ListenSettings
+from corelane.processor.knobs import ADMIN, SERVER, value
 from corelane.processor.wire.version_numbers import not_a_version, version_number
 
 _TIMEOUT_S = 10
@@ -77,7 +77,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_admin(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin",
-        default=os.environ.get("CORELANE_ADMIN", ListenSettings().admin),
+        default=value(ADMIN),
         metavar="HOST:PORT",
         help="the server's admin address (default: $CORELANE_ADMIN, else %(default)s)",
     )
@@ -87,7 +87,7 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server",
         type=_server_address,
-        default=os.environ.get("CORELANE_SERVER", ListenSettings().grpc),
+        default=value(SERVER),
         metavar="HOST:PORT",
         help="the server's gRPC address (default: $CORELANE_SERVER, else %(default)s)",
     )

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from corelane.client import Client
 from corelane.commands.common import add_command, add_json, add_server, version_argument
 from corelane.processor.errors import InvalidRequest
+from corelane.processor.knobs import API_KEY, value
 from corelane.terminal import say
 
 _DESCRIPTION = """\
@@ -37,9 +37,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--ca", metavar="FILE", help="call by TLS; the authority that signed the server's certificate")
     parser.add_argument("--cert", metavar="FILE", help="this client's certificate, for mutual TLS; with --key")
     parser.add_argument("--key", metavar="FILE", help="its private key")
-    parser.add_argument(
-        "--api-key", default=os.environ.get("CORELANE_API_KEY"), help="key or JWT (default: $CORELANE_API_KEY)"
-    )
+    parser.add_argument("--api-key", default=value(API_KEY) or None, help="key or JWT (default: $CORELANE_API_KEY)")
     parser.add_argument("--signature", default="", help="default: serving_default")
     parser.add_argument("--outputs", default="", metavar="A,B", help="only these outputs")
     parser.add_argument(

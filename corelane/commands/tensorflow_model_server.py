@@ -6,8 +6,7 @@ import sys
 from typing import Any
 
 from corelane.commands.common import add_command
-from corelane.processor.knobs import cache_folder
-from corelane.processor.manifest import ListenSettings
+from corelane.processor.knobs import ADMIN, cache_folder, value
 from corelane.processor.manifest.tensorflow_flags import Converted, convert
 from corelane.processor.manifest.text.dump import to_yaml
 from corelane.processor.version import VERSION
@@ -63,5 +62,4 @@ def run_import(options: argparse.Namespace) -> int:
 
 
 def _converted(flags: list[str]) -> Converted:
-    admin = os.environ.get("CORELANE_ADMIN", ListenSettings().admin)
-    return convert(flags, admin, os.environ, cache_folder())
+    return convert(flags, value(ADMIN), os.environ, cache_folder())

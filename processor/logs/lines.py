@@ -7,16 +7,15 @@ line of ours: control characters are escaped where lines are made, and a trace's
 
 import json
 import logging
-import os
 import re
 import time
 from typing import Any
 
 from corelane.processor.errors import StartError
+from corelane.processor.knobs import LOG_FORMAT, value
 from corelane.processor.logs.handler import QueuedHandler
 from corelane.processor.logs.repeats import FOREIGN, Repeats
 
-_FORMAT = "CORELANE_LOG_FORMAT"
 _OWN = "process"
 _OURS = ("time", "level", "message")
 _STANDARD_ERROR = 2
@@ -72,9 +71,9 @@ class _Json(logging.Formatter):
 
 def is_json() -> bool:
     """StartError for a format that there is not."""
-    chosen = os.environ.get(_FORMAT, "text")
+    chosen = value(LOG_FORMAT)
     if chosen not in ("text", "json"):
-        raise StartError(f"environment variable {_FORMAT} should be text or json, not {chosen!r}")
+        raise StartError(f"environment variable {LOG_FORMAT} should be text or json, not {chosen!r}")
     return chosen == "json"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from corelane.processor.control.worker_spec import WorkerSpec
 from corelane.processor.engines import choose_engine
 from corelane.processor.errors import LoadError
+from corelane.processor.knobs import API_KEY
 
 # The second takes malloc's place and needs the first, which no search path of the system leads to.
 _LIBRARIES = ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2")
@@ -26,7 +27,7 @@ def environment_of(spec: WorkerSpec) -> dict[str, str]:
         engine = ""  # the worker will say so
     found = worker_environment() if engine == "tensorflow" else dict(os.environ)
     # A client's key is no model's business.
-    found.pop("CORELANE_API_KEY", None)
+    found.pop(API_KEY, None)
     # TensorFlow's notes on what it was built with are no worker's last words; its warnings stay.
     found.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     # A sandbox holds for the thread that asks for it, so NumPy may have made none before.
