@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from corelane.kernels.batching import slices, transfer
-from corelane.kernels.batching.registry import Registry
+from corelane.kernels.batching import layout, slices, transfer
+from corelane.kernels.batching.axes import axis_in, refuse_counts
+from corelane.kernels.batching.registry import Rule, rule, rules_by_op
 from corelane.kernels.batching.slices import MASKS
 from corelane.kernels.batching.tensor import MALFORMED, VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
 from corelane.kernels.compiler.sizes import BATCH, Size, product
 
 Attributes = dict[str, Any]
-_Rule = Callable[[Attributes, list[Tensor]], Tensor | Sequence[Tensor]]
-_REGISTRY: Registry[_Rule] = Registry()
-_rule = _REGISTRY.rule
+_Body = Callable[[Attributes, list[Tensor]], Tensor | Sequence[Tensor]]
 
 
 def check_openvino_rows(model: Any) -> None:
@@ -47,11 +46,11 @@ def _made(node: Any, operands: list[Tensor]) -> Sequence[Tensor]:
         if not operands[0].is_rows or operands[0].known_shape[0] != BATCH:
             raise JoinsRows("an output does not have one row for each row of the inputs")
         return operands
-    if name not in _REGISTRY.take_counts:
-        transfer.refuse_counts(operands)
-    rule = _REGISTRY.rules.get(name)
-    if rule is not None:
-        made = rule({**node.get_attributes(), "type": name}, operands)
+    known_rule = _RULES_BY_OP.get(name)
+    if known_rule is None or not known_rule.takes_counts:
+        refuse_counts(operands)
+    if known_rule is not None:
+        made = known_rule.body({**node.get_attributes(), "type": name}, operands)
         return [made] if isinstance(made, Tensor) else made
     if any(one.is_rows for one in operands):
         raise JoinsRows("it is not known to keep rows apart")
@@ -74,7 +73,7 @@ def _constant(node: Any) -> Tensor:
     return fixed(shape)
 
 
-@_rule("""
+@rule("""
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceiling Clamp Cos Cosh Elu Erf Exp Floor Gelu HSigmoid HSwish
     IsFinite IsInf IsNaN Log LogicalNot Mish Negative ReLU Relu Round Sigmoid Sign Sin Sinh SoftPlus SoftSign Sqrt
     Tan Tanh
@@ -83,15 +82,15 @@ def _unary(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return like(operands[0], operands[0].shape)
 
 
-@_rule("Convert", counts=True)
+@rule("Convert", counts=True)
 def _convert(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     if operands[0].values is not None and str(attributes["destination_type"]) in ("i32", "i64"):
         return operands[0]
-    transfer.refuse_counts(operands)
+    refuse_counts(operands)
     return like(operands[0], operands[0].shape)
 
 
-@_rule("Swish HardSigmoid Selu PRelu FakeQuantize ConvertLike")
+@rule("Swish HardSigmoid Selu PRelu FakeQuantize ConvertLike")
 def _with_parameters(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     """Parameters are one number, or one for each channel of the second axis."""
     if any(one.is_rows for one in operands[1:]):
@@ -102,7 +101,7 @@ def _with_parameters(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return like(operands[0], operands[0].shape)
 
 
-@_rule("""
+@rule("""
     BitwiseAnd BitwiseOr BitwiseXor Divide Equal FloorMod Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr
     LogicalXor Maximum Minimum Mod NotEqual Power Select SquaredDifference
 """)
@@ -112,14 +111,14 @@ def _elementwise(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return transfer.elementwise(*operands)
 
 
-@_rule("Add Subtract Multiply", counts=True)
+@rule("Add Subtract Multiply", counts=True)
 def _arithmetic(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     if str(attributes.get("auto_broadcast", "numpy")) not in ("numpy", "none"):
         raise JoinsRows("it broadcasts otherwise than numpy")
     return transfer.arithmetic(attributes["type"], *operands)
 
 
-@_rule("MatMul")
+@rule("MatMul")
 def _matmul(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return transfer.matmul(
         *operands,
@@ -128,17 +127,17 @@ def _matmul(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     )
 
 
-@_rule("Einsum")
+@rule("Einsum")
 def _einsum(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return transfer.einsum(str(attributes["equation"]), operands)
 
 
-@_rule("Softmax LogSoftmax")
+@rule("Softmax LogSoftmax")
 def _softmax(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return transfer.along(operands[0], int(attributes["axis"]))
 
 
-@_rule("CumSum NormalizeL2 MVN")
+@rule("CumSum NormalizeL2 MVN")
 def _along_axes(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     axes = operands[1].constants() if len(operands) > 1 else None
     if axes is None:
@@ -148,7 +147,7 @@ def _along_axes(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return like(operands[0], operands[0].shape)
 
 
-@_rule("ReduceSum ReduceMean ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceLogicalAnd ReduceLogicalOr")
+@rule("ReduceSum ReduceMean ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceLogicalAnd ReduceLogicalOr")
 def _reduce(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return _reduced(attributes, operands)
 
@@ -159,77 +158,77 @@ def _reduced(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return transfer.reduce(operands[0], chosen, keep=bool(attributes["keep_dims"]))
 
 
-@_rule("ReduceProd", counts=True)
+@rule("ReduceProd", counts=True)
 def _reduce_prod(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     tensor = operands[0]
     if tensor.values is not None and tensor.values.ndim == 1:
         made = np.empty((1,) if attributes["keep_dims"] else (), np.object_)
         made[...] = product(tuple(tensor.values))
         return known(made)
-    transfer.refuse_counts(operands)
+    refuse_counts(operands)
     return _reduced(attributes, operands)
 
 
-@_rule("TopK")
+@rule("TopK")
 def _top(attributes: Attributes, operands: list[Tensor]) -> Sequence[Tensor]:
     count = operands[1].constants()
     if operands[1].is_rows:
         raise JoinsRows("a number that every row gives")
-    return [transfer.with_size(operands[0], int(attributes["axis"]), None if count is None else int(count))] * 2
+    return [layout.with_size(operands[0], int(attributes["axis"]), None if count is None else int(count))] * 2
 
 
-@_rule("Concat", counts=True)
+@rule("Concat", counts=True)
 def _concat(attributes: Attributes, operands: list[Tensor]) -> Tensor:
-    return transfer.concat(operands, int(attributes["axis"]))
+    return layout.concat(operands, int(attributes["axis"]))
 
 
-@_rule("Split")
+@rule("Split")
 def _split(attributes: Attributes, operands: list[Tensor]) -> Sequence[Tensor]:
     axis, count = _scalar(operands[1]), int(attributes["num_splits"])
-    size = operands[0].known_shape[transfer.axis_in(operands[0], axis)].divided_by(Size.of(count))
-    return [transfer.with_size(operands[0], axis, fresh() if size is None else size)] * count
+    size = operands[0].known_shape[axis_in(operands[0], axis)].divided_by(Size.of(count))
+    return [layout.with_size(operands[0], axis, fresh() if size is None else size)] * count
 
 
-@_rule("VariadicSplit")
+@rule("VariadicSplit")
 def _split_sizes(attributes: Attributes, operands: list[Tensor]) -> Sequence[Tensor]:
     sizes = operands[2].constants()
     if sizes is None:
         raise JoinsRows("its sizes are not known")
     axis = _scalar(operands[1])
-    return [transfer.with_size(operands[0], axis, None if size < 0 else int(size)) for size in sizes.ravel()]
+    return [layout.with_size(operands[0], axis, None if size < 0 else int(size)) for size in sizes.ravel()]
 
 
-@_rule("Reshape", counts=True)
+@rule("Reshape", counts=True)
 def _reshape(attributes: Attributes, operands: list[Tensor]) -> Tensor:
-    return transfer.reshape(*operands, zero_copies=bool(attributes["special_zero"]))
+    return layout.reshape(*operands, zero_copies=bool(attributes["special_zero"]))
 
 
-@_rule("Unsqueeze", counts=True)
+@rule("Unsqueeze", counts=True)
 def _unsqueeze(attributes: Attributes, operands: list[Tensor]) -> Tensor:
-    return transfer.expand(operands[0], _numbers(operands[1]))
+    return layout.expand(operands[0], _numbers(operands[1]))
 
 
-@_rule("Squeeze", counts=True)
+@rule("Squeeze", counts=True)
 def _squeeze(attributes: Attributes, operands: list[Tensor]) -> Tensor:
-    return transfer.squeeze(operands[0], _numbers(operands[1]) if len(operands) > 1 else [])
+    return layout.squeeze(operands[0], _numbers(operands[1]) if len(operands) > 1 else [])
 
 
-@_rule("Transpose")
+@rule("Transpose")
 def _transpose(attributes: Attributes, operands: list[Tensor]) -> Tensor:
-    return transfer.transpose(operands[0], _numbers(operands[1]))
+    return layout.transpose(operands[0], _numbers(operands[1]))
 
 
-@_rule("ShapeOf")
+@rule("ShapeOf")
 def _shape_of(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return transfer.shape_of(operands[0])
 
 
-@_rule("Gather", counts=True)
+@rule("Gather", counts=True)
 def _gather(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return transfer.gather(operands[0], operands[1], _scalar(operands[2]), int(attributes.get("batch_dims", 0)))
 
 
-@_rule("StridedSlice", counts=True)
+@rule("StridedSlice", counts=True)
 def _strided_slice(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     if len(operands) < 4:
         raise JoinsRows("its strides are not known")
@@ -240,28 +239,28 @@ def _strided_slice(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return slices.strided(*operands[:4], masks=masks)
 
 
-@_rule("Broadcast", counts=True)
+@rule("Broadcast", counts=True)
 def _broadcast(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     if str(attributes.get("mode", "numpy")).lower() not in ("numpy", "bidirectional") or len(operands) > 2:
         raise JoinsRows("it broadcasts otherwise than numpy")
-    transfer.refuse_counts(operands[:1])
+    refuse_counts(operands[:1])
     if str(attributes.get("mode", "numpy")).lower() == "bidirectional" and operands[0].is_rows:
         raise JoinsRows("it broadcasts both ways")
-    return transfer.broadcast_to(*operands)
+    return layout.broadcast_to(*operands)
 
 
-@_rule("Tile", counts=True)
+@rule("Tile", counts=True)
 def _tile(attributes: Attributes, operands: list[Tensor]) -> Tensor:
-    transfer.refuse_counts(operands[:1])
-    return transfer.tile(*operands)
+    refuse_counts(operands[:1])
+    return layout.tile(*operands)
 
 
-@_rule("OneHot")
+@rule("OneHot")
 def _one_hot(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     return transfer.one_hot(operands[0], operands[1:], int(attributes["axis"]))
 
 
-@_rule("Convolution GroupConvolution MaxPool AvgPool")
+@rule("Convolution GroupConvolution MaxPool AvgPool")
 def _images(attributes: Attributes, operands: list[Tensor]) -> Sequence[Tensor]:
     """The first axis is of images; how large they become is not needed."""
     image = operands[0]
@@ -271,7 +270,7 @@ def _images(attributes: Attributes, operands: list[Tensor]) -> Sequence[Tensor]:
     return [made] * 2
 
 
-@_rule("BatchNormInference")
+@rule("BatchNormInference")
 def _batch_norm(attributes: Attributes, operands: list[Tensor]) -> Tensor:
     if any(one.is_rows for one in operands[1:]):
         raise JoinsRows("a parameter of it is one of the request's rows")
@@ -290,3 +289,35 @@ def _scalar(tensor: Tensor) -> int:
     if len(numbers) != 1:
         raise JoinsRows("the axis is not known")
     return numbers[0]
+
+
+_RULES: tuple[Rule[_Body], ...] = (
+    _unary,
+    _convert,
+    _with_parameters,
+    _elementwise,
+    _arithmetic,
+    _matmul,
+    _einsum,
+    _softmax,
+    _along_axes,
+    _reduce,
+    _reduce_prod,
+    _top,
+    _concat,
+    _split,
+    _split_sizes,
+    _reshape,
+    _unsqueeze,
+    _squeeze,
+    _transpose,
+    _shape_of,
+    _gather,
+    _strided_slice,
+    _broadcast,
+    _tile,
+    _one_hot,
+    _images,
+    _batch_norm,
+)
+_RULES_BY_OP = rules_by_op(_RULES)

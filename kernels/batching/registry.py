@@ -1,30 +1,36 @@
-"""Where the rules of a graph language's ops are kept."""
+"""Rules of a graph language's ops, and the table that they make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-_Rule = TypeVar("_Rule", bound=Callable[..., Any])
+_Body = TypeVar("_Body", bound=Callable[..., Any])
+_Body_co = TypeVar("_Body_co", bound=Callable[..., Any], covariant=True)
 
 
-class Registry(Generic[_Rule]):
-    """`rules` by op. Operands of the ops in `take_counts` may have the number of rows among their values; all other ops
-    refuse such operands."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule(Generic[_Body_co]):
+    """What `body` makes of the operands of these ops. `takes_counts`: operands may have the number of rows among their
+    values; all other ops refuse such operands."""
 
-    def __init__(self) -> None:
-        self.rules: dict[str, _Rule] = {}
-        self.take_counts: set[str] = set()
+    ops: tuple[str, ...]
+    body: _Body_co
+    takes_counts: bool
 
-    def rule(self, ops: str, *, counts: bool = False) -> Callable[[_Rule], _Rule]:
-        """Registers a rule for ops with white space between them; `counts`: they take counts."""
 
-        def register(function: _Rule) -> _Rule:
-            for op in ops.split():
-                assert op not in self.rules, op
-                self.rules[op] = function
-                if counts:
-                    self.take_counts.add(op)
-            return function
+def rule(ops: str, *, counts: bool = False) -> Callable[[_Body], Rule[_Body]]:
+    """Makes a function the body of a rule for ops with white space between them; `counts`: they take counts."""
+    return lambda body: Rule(ops=tuple(ops.split()), body=body, takes_counts=counts)
 
-        return register
+
+def rules_by_op(rules: Iterable[Rule[_Body]]) -> dict[str, Rule[_Body]]:
+    """The one rule of each op. ValueError if two rules claim an op."""
+    by_op: dict[str, Rule[_Body]] = {}
+    for candidate in rules:
+        for op in candidate.ops:
+            if op in by_op:
+                raise ValueError(f"two rules claim op {op}")
+            by_op[op] = candidate
+    return by_op

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from corelane.kernels.batching.axes import refuse_counts
 from corelane.kernels.batching.tensor import JoinsRows, Tensor, depends_on_batch, fixed, fresh, known, rows
-from corelane.kernels.batching.transfer import refuse_counts
 from corelane.kernels.compiler.sizes import Size
 
 MASKS = ("begin", "end", "ellipsis", "new_axis", "shrink_axis")

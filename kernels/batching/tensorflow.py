@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import corelane.kernels.batching.tensorflow_layers
-import corelane.kernels.batching.tensorflow_ops  # noqa: F401, registers the rules
+from corelane.kernels.batching import tensorflow_layers, tensorflow_layout, tensorflow_ops
+from corelane.kernels.batching.axes import refuse_counts
+from corelane.kernels.batching.registry import rules_by_op
 from corelane.kernels.batching.tensor import MALFORMED, VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, rows
-from corelane.kernels.batching.tensorflow_rules import REGISTRY, Node
-from corelane.kernels.batching.transfer import refuse_counts
+from corelane.kernels.batching.tensorflow_rules import Node
 from corelane.kernels.compiler.flow import Flow, key
 from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.graph.constants import array_of
@@ -18,6 +18,7 @@ from corelane.kernels.graph.effects import effect_of, only_reads
 from corelane.kernels.graph.reach import GraphError, needed_nodes, producer
 
 _VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp"})
+_RULES_BY_OP = rules_by_op((*tensorflow_ops.RULES, *tensorflow_layout.RULES, *tensorflow_layers.RULES))
 
 
 def check_rows(
@@ -83,7 +84,8 @@ class _Walk:
             raise JoinsRows(f"{node.op} ({node.name}): {error}") from None
 
     def _run(self, node: Any, operands: list[Tensor]) -> None:
-        if node.op not in REGISTRY.take_counts:
+        rule = _RULES_BY_OP.get(node.op)
+        if rule is None or not rule.takes_counts:
             refuse_counts(operands)
         if node.op == "Const":
             self._tensors[f"{node.name}:0"] = _constant(node)
@@ -91,8 +93,8 @@ class _Walk:
             self._tensors[f"{node.name}:0"] = fixed(_declared(node))
         elif node.op == "ReadVariableOp":
             self._tensors[f"{node.name}:0"] = operands[0]
-        elif node.op in REGISTRY.rules:
-            made = REGISTRY.rules[node.op](Node(node), operands)
+        elif rule is not None:
+            made = rule.body(Node(node), operands)
             for index, tensor in enumerate(made if isinstance(made, list) else [made]):
                 if tensor is not None:
                     self._tensors[f"{node.name}:{index}"] = tensor

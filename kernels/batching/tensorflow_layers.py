@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from corelane.kernels.batching.registry import Rule, rule
 from corelane.kernels.batching.tensor import JoinsRows, Tensor, fixed, fresh, like
-from corelane.kernels.batching.tensorflow_rules import Node, rule
+from corelane.kernels.batching.tensorflow_rules import Body, Node
 
 
 @rule("Conv2D DepthwiseConv2dNative Conv3D")
@@ -73,3 +74,13 @@ def decode_csv(node: Node, operands: list[Tensor]) -> list[Tensor]:
     if any(one.is_rows for one in defaults):
         raise JoinsRows("a parameter of it is one of the request's rows")
     return [like(records, records.shape)] * len(defaults)
+
+
+RULES: tuple[Rule[Body], ...] = (
+    convolution,
+    pooling,
+    batch_norm,
+    parse_example,
+    parse_example_1,
+    decode_csv,
+)

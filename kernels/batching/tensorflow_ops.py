@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from corelane.kernels.batching import slices, transfer
-from corelane.kernels.batching.slices import MASKS
-from corelane.kernels.batching.tensor import VALUES_MAX, JoinsRows, Tensor, fixed, fresh, known, like, rows
-from corelane.kernels.batching.tensorflow_rules import Node, rule
-from corelane.kernels.compiler.sizes import Size, product
+from corelane.kernels.batching import layout, transfer
+from corelane.kernels.batching.axes import refuse_counts
+from corelane.kernels.batching.registry import Rule, rule
+from corelane.kernels.batching.tensor import JoinsRows, Tensor, fixed, fresh, known, like, rows
+from corelane.kernels.batching.tensorflow_rules import Body, Node, axis_of, scalar_of
+from corelane.kernels.compiler.sizes import product
 from corelane.kernels.graph.constants import INT32, INT64
 
 
@@ -43,7 +44,7 @@ def cast(node: Node, operands: list[Tensor]) -> Tensor:
     (tensor,) = operands
     if tensor.values is not None and node.dtype("DstT") in (INT32, INT64):
         return tensor
-    transfer.refuse_counts(operands)
+    refuse_counts(operands)
     return like(tensor, tensor.shape)
 
 
@@ -131,7 +132,7 @@ def along_the_last(node: Node, operands: list[Tensor]) -> Tensor:
 
 @rule("Cumsum Cumprod CumulativeLogsumexp")
 def cumulative(node: Node, operands: list[Tensor]) -> Tensor:
-    axis = _axis(operands[1], operands[0])
+    axis = axis_of(operands[1], operands[0])
     return like(operands[0], operands[0].shape) if axis is None else transfer.along(operands[0], axis)
 
 
@@ -168,14 +169,14 @@ def prod(node: Node, operands: list[Tensor]) -> Tensor:
         made = np.empty((), np.object_)
         made[()] = product(tuple(tensor.values))
         return known(made)
-    transfer.refuse_counts(operands)
+    refuse_counts(operands)
     return _reduced(node, operands)
 
 
 @rule("ArgMax ArgMin")
 def best_of(node: Node, operands: list[Tensor]) -> Tensor:
-    axis = _axis(operands[1], operands[0])
-    return fixed() if axis is None else transfer.without_axis(operands[0], axis)
+    axis = axis_of(operands[1], operands[0])
+    return fixed() if axis is None else layout.without_axis(operands[0], axis)
 
 
 @rule("TopKV2 TopK")
@@ -186,101 +187,12 @@ def top(node: Node, operands: list[Tensor]) -> list[Tensor]:
             raise JoinsRows("a number that every row gives")
         numbers = operands[1].constants()
         count = None if numbers is None else int(numbers)
-    return [transfer.with_size(operands[0], -1, count)] * 2
-
-
-@rule("ConcatV2", counts=True)
-def concat(node: Node, operands: list[Tensor]) -> Tensor:
-    return transfer.concat(operands[:-1], _scalar(operands[-1]))
-
-
-@rule("Pack", counts=True)
-def pack(node: Node, operands: list[Tensor]) -> Tensor:
-    return transfer.stack(operands, node.number("axis"))
-
-
-@rule("Unpack")
-def unpack(node: Node, operands: list[Tensor]) -> list[Tensor]:
-    return [transfer.without_axis(operands[0], node.number("axis"))] * node.number("num")
-
-
-@rule("Split")
-def split(node: Node, operands: list[Tensor]) -> list[Tensor]:
-    axis, tensor = _axis(operands[0], operands[1]), operands[1]
-    count = node.number("num_split")
-    if axis is None:
-        return [fixed()] * count
-    size = tensor.known_shape[transfer.not_the_rows(tensor, axis)].divided_by(Size.of(count))
-    part = transfer.with_size(tensor, axis, fresh() if size is None else size)
-    return [part] * count
-
-
-@rule("SplitV")
-def split_sizes(node: Node, operands: list[Tensor]) -> list[Tensor]:
-    tensor, sizes, axis = operands[0], operands[1].constants(), _axis(operands[2], operands[0])
-    count = node.number("num_split")
-    if axis is None:
-        return [fixed()] * count
-    chosen = [None] * count if sizes is None else [None if size < 0 else int(size) for size in sizes.ravel()]
-    return [transfer.with_size(tensor, axis, size) for size in chosen]
-
-
-@rule("Reshape", counts=True)
-def reshape(node: Node, operands: list[Tensor]) -> Tensor:
-    tensor, target = operands
-    if tensor.counts_rows and tensor.values is None:
-        raise JoinsRows("it computes with the number of rows")
-    return transfer.reshape(tensor, target)
-
-
-@rule("ExpandDims", counts=True)
-def expand(node: Node, operands: list[Tensor]) -> Tensor:
-    axis = _scalar(operands[1])
-    if axis is None:
-        if operands[0].is_rows or operands[0].counts_rows:
-            raise JoinsRows("the axis is not known")
-        return fixed()
-    return transfer.expand(operands[0], [axis])
-
-
-@rule("Squeeze", counts=True)
-def squeeze(node: Node, operands: list[Tensor]) -> Tensor:
-    return transfer.squeeze(operands[0], node.numbers("squeeze_dims"))
-
-
-@rule("Transpose")
-def transpose(node: Node, operands: list[Tensor]) -> Tensor:
-    order = operands[1].constants()
-    return transfer.transpose(operands[0], None if order is None else [int(axis) for axis in order])
-
-
-@rule("Shape")
-def shape(node: Node, operands: list[Tensor]) -> Tensor:
-    return transfer.shape_of(operands[0])
-
-
-@rule("ShapeN")
-def shapes(node: Node, operands: list[Tensor]) -> list[Tensor]:
-    return [transfer.shape_of(one) for one in operands]
-
-
-@rule("Size")
-def size(node: Node, operands: list[Tensor]) -> Tensor:
-    if operands[0].shape is None:
-        return fixed(())
-    made = np.empty((), np.object_)
-    made[()] = product(operands[0].shape)
-    return known(made)
-
-
-@rule("Rank")
-def rank(node: Node, operands: list[Tensor]) -> Tensor:
-    return fixed(()) if operands[0].shape is None else known(np.array(operands[0].rank))
+    return [layout.with_size(operands[0], -1, count)] * 2
 
 
 @rule("GatherV2 Gather", counts=True)
 def gather(node: Node, operands: list[Tensor]) -> Tensor:
-    axis = 0 if len(operands) == 2 else _scalar(operands[2])
+    axis = 0 if len(operands) == 2 else scalar_of(operands[2])
     batch_axes = 0 if len(operands) == 2 else node.number("batch_dims")
     return transfer.gather(operands[0], operands[1], axis, batch_axes)
 
@@ -325,62 +237,6 @@ def one_hot(node: Node, operands: list[Tensor]) -> Tensor:
     return transfer.one_hot(operands[0], operands[1:], node.number("axis"))
 
 
-@rule("Pad PadV2 MirrorPad")
-def pad(node: Node, operands: list[Tensor]) -> Tensor:
-    tensor, amounts = operands[:2]
-    if any(one.is_rows for one in operands[1:]):
-        raise JoinsRows("a parameter of it is one of the request's rows")
-    numbers = amounts.constants()
-    if not tensor.is_rows and (tensor.shape is None or numbers is None):
-        return fixed()
-    if numbers is None or (tensor.is_rows and numbers[0].any()):
-        raise JoinsRows("it adds rows")
-    return like(tensor, [size + int(amount.sum()) for size, amount in zip(tensor.known_shape, numbers, strict=True)])
-
-
-@rule("Fill", counts=True)
-def fill(node: Node, operands: list[Tensor]) -> Tensor:
-    sizes, value = operands
-    if value.is_rows or value.counts_rows:
-        raise JoinsRows("it fills with one of the request's rows")
-    return fixed() if sizes.values is None else transfer.made_of(list(sizes.values))
-
-
-@rule("Tile", counts=True)
-def tile(node: Node, operands: list[Tensor]) -> Tensor:
-    transfer.refuse_counts(operands[:1])
-    return transfer.tile(*operands)
-
-
-@rule("BroadcastTo", counts=True)
-def broadcast_to(node: Node, operands: list[Tensor]) -> Tensor:
-    transfer.refuse_counts(operands[:1])
-    return transfer.broadcast_to(*operands)
-
-
-@rule("Range")
-def range_(node: Node, operands: list[Tensor]) -> Tensor:
-    numbers = [one.constants() for one in operands]
-    if any(one.is_rows for one in operands):
-        raise JoinsRows("it counts by one of the request's rows")
-    if any(one is None for one in numbers):
-        return fixed([fresh()])
-    start, limit, step = (int(one) for one in numbers if one is not None)
-    size = max(0, -(-(limit - start) // step))
-    return known(np.arange(start, limit, step)) if size <= VALUES_MAX else fixed([size])
-
-
-@rule("StridedSlice", counts=True)
-def strided_slice(node: Node, operands: list[Tensor]) -> Tensor:
-    masks = {name: node.number(f"{name}_mask") for name in MASKS}
-    return slices.strided(*operands, masks=masks)
-
-
-@rule("Slice", counts=True)
-def slice_(node: Node, operands: list[Tensor]) -> Tensor:
-    return slices.by_sizes(*operands)
-
-
 @rule("MatrixBandPart MatrixSetDiag MatrixSetDiagV3")
 def within_matrices(node: Node, operands: list[Tensor]) -> Tensor:
     if any(one.is_rows for one in operands[1:]) or (operands[0].is_rows and operands[0].rank < 3):
@@ -388,14 +244,32 @@ def within_matrices(node: Node, operands: list[Tensor]) -> Tensor:
     return like(operands[0], operands[0].shape)
 
 
-def _scalar(tensor: Tensor) -> int | None:
-    numbers = tensor.constants()
-    return None if numbers is None or numbers.size != 1 else int(numbers.item())
-
-
-def _axis(axis: Tensor, tensor: Tensor) -> int | None:
-    """An axis; None if it does not matter. JoinsRows if it matters and is not known."""
-    number = _scalar(axis)
-    if tensor.is_rows and number is None:
-        raise JoinsRows("the axis is not known")
-    return number if tensor.shape is not None else None
+RULES: tuple[Rule[Body], ...] = (
+    unary,
+    same,
+    same_each,
+    cast,
+    elementwise,
+    arithmetic,
+    select,
+    switch,
+    merge,
+    matmul,
+    batch_matmul,
+    einsum,
+    bias_add,
+    along_the_last,
+    cumulative,
+    reverse,
+    reduce,
+    prod,
+    best_of,
+    top,
+    gather,
+    resource_gather,
+    gather_nd,
+    table,
+    find,
+    one_hot,
+    within_matrices,
+)

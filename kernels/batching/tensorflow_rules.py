@@ -1,12 +1,11 @@
-"""Where the rules of TensorFlow's ops are kept, and what a rule sees of a node."""
+"""What a rule of a TensorFlow op sees of its node."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from corelane.kernels.batching.registry import Registry
-from corelane.kernels.batching.tensor import Tensor
+from corelane.kernels.batching.tensor import JoinsRows, Tensor
 
 
 class Node:
@@ -40,6 +39,17 @@ class Node:
 
 
 # Of several outputs, None for one that joins rows.
-Rule = Callable[[Node, list[Tensor]], Tensor | Sequence[Tensor | None]]
-REGISTRY: Registry[Rule] = Registry()
-rule = REGISTRY.rule
+Body = Callable[[Node, list[Tensor]], Tensor | Sequence[Tensor | None]]
+
+
+def scalar_of(tensor: Tensor) -> int | None:
+    numbers = tensor.constants()
+    return None if numbers is None or numbers.size != 1 else int(numbers.item())
+
+
+def axis_of(axis: Tensor, tensor: Tensor) -> int | None:
+    """An axis; None if it does not matter. JoinsRows if it matters and is not known."""
+    number = scalar_of(axis)
+    if tensor.is_rows and number is None:
+        raise JoinsRows("the axis is not known")
+    return number if tensor.shape is not None else None

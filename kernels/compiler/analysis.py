@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,33 +52,41 @@ class Application:
 RuleBody = Callable[["Analysis", Any, "list[Term]"], "Term | list[Term] | None"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
+    """`name` says what nodes of these ops become."""
+
     name: str
+    ops: tuple[str, ...]
     body: RuleBody
 
 
-_RULES: dict[str, list[Rule]] = {}
+def rule(name: str, *ops: str) -> Callable[[RuleBody], Rule]:
+    """Makes a function the body of a rule for these ops."""
+    return lambda body: Rule(name=name, ops=ops, body=body)
 
 
-def rule(name: str, *ops: str) -> Callable[[RuleBody], RuleBody]:
-    """Registers a rule for these ops. Rules of an op are tried in the order of their registration."""
-
-    def register(body: RuleBody) -> RuleBody:
-        for op in ops:
-            _RULES.setdefault(op, []).append(Rule(name, body))
-        return body
-
-    return register
+def rules_by_op(rules: Iterable[Rule]) -> dict[str, list[Rule]]:
+    """The rules of each op, in their order. ValueError if two rules of one name claim the same op."""
+    by_op: dict[str, list[Rule]] = {}
+    for candidate in rules:
+        for op in candidate.ops:
+            others = by_op.setdefault(op, [])
+            if any(other.name == candidate.name for other in others):
+                raise ValueError(f"two rules claim op {op} by the name {candidate.name!r}")
+            others.append(candidate)
+    return by_op
 
 
 @dataclass(kw_only=True)
 class Analysis:
-    """`terms` by tensor. `ids` are the ids of each vocabulary, by its handle; `constants` the tables that are such, by
+    """`rules` by op; those of an op are tried in order. `terms` by tensor. `ids` are the ids of each vocabulary, by its
+    handle; `constants` the tables that are such, by
     node; `orders`, by the source of a table of several parts, the place in these, one after another, of each row."""
 
     flow: Flow
     feeds: Sequence[Feed]
+    rules: Mapping[str, Sequence[Rule]]
     ids: Mapping[str, Ids] = field(default_factory=dict)
     values: Values = field(default_factory=Values)
     terms: dict[str, Term] = field(default_factory=dict)
@@ -99,7 +107,7 @@ class Analysis:
                 self.terms[f"{node.name}:{index}"] = term
 
     def _apply(self, node: Any, inputs: list[Term], stop_after: int | None) -> list[Term]:
-        for candidate in _RULES.get(node.op, []):
+        for candidate in self.rules.get(node.op, ()):
             if stop_after is not None and len(self.applied) >= stop_after:
                 break
             found = candidate.body(self, node, inputs)

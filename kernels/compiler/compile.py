@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-import corelane.kernels.compiler.rules  # noqa: F401, registers the rules
-from corelane.kernels.compiler.analysis import Analysis, Application, Feed, Ids
+from corelane.kernels.compiler.analysis import Analysis, Application, Feed, Ids, rules_by_op
+from corelane.kernels.compiler.common import rows_of
 from corelane.kernels.compiler.flow import Flow
 from corelane.kernels.compiler.lower import Instruction, lower
 from corelane.kernels.compiler.partition import Partition, axis_of, partition, tables_of
-from corelane.kernels.compiler.rules.shapes import rows_of
+from corelane.kernels.compiler.rules import RULES
 from corelane.kernels.compiler.terms import Feature, Known, Opaque, Sizes, Table, Vector
 from corelane.kernels.compiler.values import INT64
 from corelane.kernels.graph.constants import FLOAT, STRING
@@ -28,6 +28,8 @@ _READ_ONLY = frozenset(
     | {"VarIsInitializedOp", "Variable", "VariableShape", "VariableV2"}
 )
 
+
+_RULES_BY_OP = rules_by_op(RULES)
 
 # Rows of elements that are as many for each row.
 _NEVER_EMPTY = frozenset({"fill_rows", "even_rows", "grid"})
@@ -90,7 +92,7 @@ def compile_graph(
     _refuse_state(graph, ops)
     spell_out_defaults(graph, ops)
     flow = Flow(graph)
-    analysis = Analysis(flow=flow, feeds=feeds, ids=ids)
+    analysis = Analysis(flow=flow, feeds=feeds, ids=ids, rules=_RULES_BY_OP)
     analysis.run(stop_after)
     cut = partition(analysis, graph, list(where.values()))
     blocked = _blocked(analysis, cut)

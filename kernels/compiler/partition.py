@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from corelane.kernels.compiler.analysis import Analysis
+from corelane.kernels.compiler.common import as_feature, known_int, rows_of
 from corelane.kernels.compiler.flow import key
-from corelane.kernels.compiler.rules.features import as_feature
-from corelane.kernels.compiler.rules.shapes import known_int, rows_of
 from corelane.kernels.compiler.sizes import BATCH, BATCH_SYMBOL, Size
 from corelane.kernels.compiler.terms import Feature, Known, Opaque, Part, Sizes, Table, Term, Vector
 from corelane.kernels.graph.constants import BOOL, FLOAT, INT32, INT64, fill_tensor

@@ -3,7 +3,7 @@
 from typing import Any
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import known_int, slice_of
+from corelane.kernels.compiler.common import known_int, slice_of
 from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.compiler.terms import Coordinates, Known, Places, Positions, Segments, Term, Vector
 from corelane.kernels.compiler.values import operand

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import as_sizes, known_int
-from corelane.kernels.compiler.rules.sources import new_shape
+from corelane.kernels.compiler.common import as_sizes, known_int, new_shape
 from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.compiler.terms import CoordinateColumns, Coordinates, Known, RowNumbers, Same, Term
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from corelane.kernels.compiler.analysis import KINDS, Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import sizes_of
+from corelane.kernels.compiler.common import sizes_of
 from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.compiler.terms import Coordinates, Known, Term, Vector
 from corelane.kernels.compiler.values import operand

@@ -3,10 +3,9 @@
 from typing import Any
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import known_int
-from corelane.kernels.compiler.rules.sources import new_shape
-from corelane.kernels.compiler.sizes import BATCH, Size, product
-from corelane.kernels.compiler.terms import Feature, Part, Shape, Term, Vector
+from corelane.kernels.compiler.common import as_feature, known_int, new_shape
+from corelane.kernels.compiler.sizes import BATCH, Size
+from corelane.kernels.compiler.terms import Feature, Part, Term
 from corelane.kernels.graph.constants import FLOAT
 
 
@@ -79,17 +78,3 @@ def stack(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
         return None
     parts = [part for feature in features if feature is not None for part in feature.parts]
     return Feature(tuple(parts), (BATCH, Size.of(len(inputs)), *first.shape[1:]), FLOAT)
-
-
-def as_feature(analysis: Analysis, term: Term) -> Feature | None:
-    """A feature, or what can be copied to be one: a dense tensor of numbers, row by row."""
-    if isinstance(term, Feature):
-        return term
-    if not isinstance(term, Vector) or term.shape[:1] != (BATCH,):
-        return None
-    value = analysis.values[term.value]
-    if isinstance(value.domain, int) or value.kind == "strings":
-        return None
-    shape: Shape = term.shape
-    opcode = "copy" if value.kind == "floats" else "copy_as_floats" if term.dtype == FLOAT else "copy_ints"
-    return Feature((Part(opcode, (term.value,), product(shape[1:])),), shape, term.dtype)

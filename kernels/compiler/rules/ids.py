@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import sizes_of
+from corelane.kernels.compiler.common import sizes_of
 from corelane.kernels.compiler.sizes import BATCH, Size, product
 from corelane.kernels.compiler.terms import (
     Coordinates,

@@ -3,8 +3,7 @@
 from typing import Any
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import as_sizes, known_int
-from corelane.kernels.compiler.rules.sources import padded
+from corelane.kernels.compiler.common import as_sizes, known_int, padded
 from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.compiler.terms import Cells, Coordinates, Feature, Known, OneHots, Part, Term, Vector
 from corelane.kernels.graph.constants import FLOAT

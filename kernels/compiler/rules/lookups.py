@@ -3,7 +3,7 @@
 from typing import Any
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import known_int
+from corelane.kernels.compiler.common import known_int, pooled
 from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.compiler.terms import (
     Embedded,
@@ -192,17 +192,6 @@ def weighted_mean(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | N
     combiner = "mean" if sums.form == "sum" else "sqrtn"
     attributes = tuple((name, combiner if name == "combiner" else value) for name, value in part.attributes)
     return Feature((Part("pool", part.inputs, part.width, attributes, part.table),), feature.shape, FLOAT)
-
-
-def pooled(
-    analysis: Analysis, table: Table, value: int, rows: int, combiner: str, weights: int | None = None
-) -> Feature | None:
-    if not analysis.values.are_of(value, rows) or analysis.values[value].kind != "ints":
-        return None
-    inputs = (value, rows) if weights is None else (value, rows, weights)
-    attributes = (("combiner", combiner), ("empty", "error"))
-    width = Size.of(table.dimension)
-    return Feature((Part("pool", inputs, width, attributes, table),), (BATCH, width), FLOAT)
 
 
 @rule("zeros for empty rows", "Select", "SelectV2")

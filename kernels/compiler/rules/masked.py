@@ -3,7 +3,7 @@
 from typing import Any
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import known_int
+from corelane.kernels.compiler.common import known_int
 from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.compiler.terms import Feature, KeptCounts, MaskedRows, Part, Term, Vector
 from corelane.kernels.graph.constants import FLOAT

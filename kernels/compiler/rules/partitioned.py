@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.sources import new_shape
+from corelane.kernels.compiler.common import new_shape
 from corelane.kernels.compiler.sizes import Size
 from corelane.kernels.compiler.terms import Embedded, RowNumbers, Share, ShareOfRows, Table, Term, Vector
 from corelane.kernels.compiler.values import Values

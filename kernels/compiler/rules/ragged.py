@@ -3,9 +3,7 @@
 from typing import Any
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.lookups import pooled
-from corelane.kernels.compiler.rules.shapes import as_sizes, known_int, rows_of, sizes_of, slice_of
-from corelane.kernels.compiler.rules.sources import new_shape, padded
+from corelane.kernels.compiler.common import as_sizes, known_int, new_shape, padded, pooled, rows_of, sizes_of, slice_of
 from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.compiler.terms import (
     Coordinates,

@@ -6,48 +6,11 @@ from typing import Any
 import numpy as np
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
+from corelane.kernels.compiler.common import as_sizes, known_int, rows_of, sizes_of, slice_of
 from corelane.kernels.compiler.sizes import Size, product
-from corelane.kernels.compiler.terms import AtLeast, Coordinates, Known, Same, Sizes, Term, shape_of
+from corelane.kernels.compiler.terms import AtLeast, Coordinates, Known, Sizes, Term, shape_of
 
 _INT_TYPES = (3, 9)
-
-
-def as_sizes(term: Term) -> np.ndarray | None:
-    """The sizes in a tensor of at most one axis; of constants, too."""
-    if isinstance(term, Sizes):
-        return term.values
-    if isinstance(term, Same) and len(term.shape) == 1 and isinstance(term.element, int):
-        count = term.shape[0].constant
-        return None if count is None else sizes_of([Size.of(term.element)] * count).values
-    if isinstance(term, Known) and term.array.ndim <= 1 and term.array.dtype.kind == "i" and term.array.size <= 64:
-        found = np.empty(term.array.shape, object)
-        found[...] = np.vectorize(Size.of, otypes=[object])(term.array) if term.array.size else found
-        return found
-    return None
-
-
-def sizes_of(values: list[Size] | np.ndarray | Size) -> Sizes:
-    if isinstance(values, Size):
-        scalar = np.empty((), object)
-        scalar[()] = values
-        return Sizes(scalar)
-    found = np.empty(len(values), object)
-    found[:] = list(values)
-    return Sizes(found)
-
-
-def rows_of(width: Size) -> int | None:
-    """The rows whose longest is so long, if it is that."""
-    if len(width.terms) != 1 or width.terms[0][1] != 1 or len(width.terms[0][0]) != 1:
-        return None
-    symbol = width.terms[0][0][0]
-    return int(symbol[1]) if symbol[0] == "width" else None
-
-
-def known_int(term: Term) -> int | None:
-    if isinstance(term, Known) and term.array.size == 1 and term.array.dtype.kind == "i":
-        return int(term.array.ravel()[0])
-    return None
 
 
 @rule("shape", "Shape")
@@ -70,25 +33,6 @@ def strided_slice(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | N
         return None
     found = values[index[0]]
     return sizes_of(found)
-
-
-def slice_of(node: Any, bounds: list[Term]) -> tuple[int | slice | None, ...] | None:
-    """The index of a StridedSlice as numpy has it, for constant bounds and without an ellipsis."""
-    begin, end, strides = (one.array if isinstance(one, Known) else None for one in bounds)
-    if begin is None or end is None or strides is None or attribute(node, "ellipsis_mask", 0):
-        return None
-    masks = {name: attribute(node, f"{name}_mask", 0) for name in ("begin", "end", "shrink_axis", "new_axis")}
-    found: list[int | slice | None] = []
-    for axis in range(len(begin)):
-        if masks["new_axis"] >> axis & 1:
-            found.append(None)
-        elif masks["shrink_axis"] >> axis & 1:
-            found.append(int(begin[axis]))
-        else:
-            first = None if masks["begin"] >> axis & 1 else int(begin[axis])
-            last = None if masks["end"] >> axis & 1 else int(end[axis])
-            found.append(slice(first, last, int(strides[axis])))
-    return tuple(found)
 
 
 @rule("slice of a shape", "Slice")

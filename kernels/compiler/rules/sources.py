@@ -3,10 +3,9 @@
 from typing import Any
 
 from corelane.kernels.compiler.analysis import Analysis, attribute, rule
-from corelane.kernels.compiler.rules.shapes import as_sizes, known_int, sizes_of, slice_of
-from corelane.kernels.compiler.sizes import BATCH, Size, product
+from corelane.kernels.compiler.common import new_shape, sizes_of, slice_of
+from corelane.kernels.compiler.sizes import BATCH, Size
 from corelane.kernels.compiler.terms import Coordinates, Feature, Known, Positions, Shape, Term, Vector
-from corelane.kernels.compiler.values import operand
 from corelane.kernels.graph.constants import BOOL, STRING
 
 
@@ -139,48 +138,3 @@ def column(analysis: Analysis, node: Any, inputs: list[Term]) -> Term | None:
     if width > 1:
         value = values.add("take", (value,), kind=values[value].kind, domain=BATCH, number=width, other=number)
     return Vector(value, shape, term.dtype)
-
-
-def padded(analysis: Analysis, what: Vector, rows: int, default: Any, width: int | None) -> Vector:
-    """The elements of rows as [batch, width], with a default where there are none; as wide as the longest row without
-    a width."""
-    values = analysis.values
-    size = Size.symbol("width", rows) if width is None else Size.of(width)
-    kind = values[what.value].kind
-    element = operand(kind, default, ints="other")
-    number = -1 if width is None else width
-    found = values.add("pad", (what.value, rows), kind=kind, domain=BATCH * size, number=number, **element)
-    return Vector(found, (BATCH, size), what.dtype)
-
-
-def new_shape(node: Any, inputs: list[Term], shape: Shape) -> Shape | None:
-    """What Reshape, ExpandDims and Squeeze make of a shape."""
-    one = Size.of(1)
-    if node.op == "Squeeze":
-        axes = [axis % len(shape) for axis in attribute(node, "squeeze_dims").i] if "squeeze_dims" in node.attr else []
-        if not axes:
-            axes = [axis for axis, size in enumerate(shape) if size == one]
-            if any(size.constant is None and size != BATCH for size in shape):
-                return None  # a size that happens to be 1 would go, too
-            if shape and shape[0] == BATCH and not axes:
-                return shape
-        if any(shape[axis] != one for axis in axes):
-            return None
-        return tuple(size for axis, size in enumerate(shape) if axis not in axes)
-    if node.op == "ExpandDims":
-        axis = known_int(inputs[1])
-        if axis is None:
-            return None
-        axis = axis % (len(shape) + 1)
-        return (*shape[:axis], one, *shape[axis:])
-    wanted = as_sizes(inputs[1])
-    if wanted is None or wanted.ndim != 1:
-        return None
-    sizes = [Size.of(size) for size in wanted]
-    if sizes.count(Size.of(-1)) == 1:
-        rest = product(tuple(size for size in sizes if size != Size.of(-1)))
-        resolved = product(shape).divided_by(rest)
-        if resolved is None:
-            return None
-        sizes[sizes.index(Size.of(-1))] = resolved
-    return tuple(sizes) if product(tuple(sizes)) == product(shape) else None
