@@ -26,8 +26,6 @@ LINES_MAX = 400
 # Files that are longer, and why.
 LONG = {
     "bench/chaos/faults.py": "a catalogue with a function for each fault",
-    "kernels/batching/tensorflow_ops.py": "a table with an entry for each op, whose order is the reader's index",
-    "kernels/batching/transfer.py": "one function for each kind of op, all on the same few types",
     "processor/engines/openvino_rules.py": "a table of rules, one for each op",
     "processor/manifest/tensorflow_flags.py": "a table with an entry for each flag",
     "processor/native/codec/tensor_codec.cc": "both directions of one message, type by type",

@@ -10,7 +10,7 @@ import numpy as np
 from bench.chaos.ledger import Ledger, WrongAnswer
 from bench.chaos.models import LINKED, Ads
 from corelane.processor.errors import DeadlinePassed, Overloaded, RequestError, Unavailable
-from corelane.processor.wire import inference, messages
+from corelane.processor.wire import kserve_tensors, messages
 from corelane.processor.wire.status import error_of_call
 from tests.support.client import PlainClient as Client
 from tests.support.http import ask
@@ -111,7 +111,7 @@ class Callers:
                     def call(array: np.ndarray = array, method: Any = method) -> int:
                         request = messages.ModelInferRequest(model_name="split", model_version="2")
                         request.inputs.add(name="x", datatype="FP32", shape=[len(array)])
-                        request.raw_input_contents.append(inference.to_raw(array))
+                        request.raw_input_contents.append(kserve_tensors.to_raw(array))
                         try:
                             data = method(request.SerializeToString(), timeout=TIMEOUT_S)
                         except grpc.RpcError as error:

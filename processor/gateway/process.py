@@ -12,7 +12,7 @@ from corelane.processor.control import routes
 from corelane.processor.gateway.access import Access
 from corelane.processor.gateway.asking import Ask
 from corelane.processor.gateway.call import Call
-from corelane.processor.gateway.protocols.model_facts import ModelFacts
+from corelane.processor.gateway.protocols.triton import ModelFacts
 from corelane.processor.gateway.records.call_records import CallRecords
 from corelane.processor.gateway.records.request_log import RequestLog
 from corelane.processor.gateway.records.traces import Traces

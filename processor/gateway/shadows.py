@@ -17,7 +17,7 @@ from corelane.processor.errors import RequestError
 from corelane.processor.gateway.call import Call
 from corelane.processor.gateway.router import Router
 from corelane.processor.system.threads import ThreadPool
-from corelane.processor.wire import inference, messages, tensors
+from corelane.processor.wire import kserve_tensors, messages, tensors
 
 _THREADS = 4
 _WAITING_MAX = 64
@@ -126,7 +126,7 @@ def _numbers(method: Method, answer: bytes) -> dict[str, np.ndarray]:
     if method is Method.INFER:
         response = messages.ModelInferResponse.FromString(answer)
         pairs = zip(response.outputs, response.raw_output_contents, strict=True)
-        return {one.name: inference.from_raw(one.name, one.datatype, one.shape, raw) for one, raw in pairs}
+        return {one.name: kserve_tensors.from_raw(one.name, one.datatype, one.shape, raw) for one, raw in pairs}
     if method is Method.REGRESS:
         rows = messages.RegressionResponse.FromString(answer).result.regressions
         return {"value": np.array([row.value for row in rows], np.float32)}

@@ -11,8 +11,8 @@ from corelane.processor.engines import Engine
 from corelane.processor.errors import InvalidRequest, NotSupported
 from corelane.processor.serving import examples, validation
 from corelane.processor.serving.served import UNSERVED_SIGNATURES, check_served
-from corelane.processor.wire import inference, messages, tensors
-from corelane.processor.wire.infer_parameters import check_parameters, signature_of
+from corelane.processor.wire import kserve_tensors, messages, tensors
+from corelane.processor.wire.kserve_parameters import check_parameters, signature_of
 from corelane.processor.wire.tensor_types import CLASSIFY_METHOD, DEFAULT_SIGNATURE, REGRESS_METHOD, Signature
 
 _SIGNATURE_DEF = "signature_def"
@@ -85,9 +85,11 @@ class Inference:
         signature = self._signature(signature_of(request))
         ran(signature.name)
         outputs = validation.choose_outputs(signature, [output.name for output in request.outputs])
-        inputs = validation.check_arrays(signature, inference.decode_inputs(request), any_shape=self._engine.any_shape)
+        inputs = validation.check_arrays(
+            signature, kserve_tensors.decode_inputs(request), any_shape=self._engine.any_shape
+        )
         response = messages.ModelInferResponse(model_name=self._model, model_version=str(self._version), id=request.id)
-        inference.fill_response(response, self._engine.run(session, signature, inputs, outputs))
+        kserve_tensors.fill_response(response, self._engine.run(session, signature, inputs, outputs))
         return response
 
     def _classify(self, session: Any, payload: bytes, ran: Ran) -> Any:

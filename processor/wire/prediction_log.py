@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from corelane.processor.channel.methods import Method
-from corelane.processor.wire import inference, messages, records, tensors
+from corelane.processor.wire import kserve_tensors, messages, records, tensors
 from corelane.processor.wire.version_numbers import version_number
 
 # The field of a PredictionLog for each call, and the method that it is of.
@@ -62,10 +62,10 @@ def _from_infer(request: bytes, response: bytes, entry: Any) -> None:
     if version is not None:
         entry.request.model_spec.version.value = version
     entry.request.output_filter.extend(output.name for output in asked.outputs)
-    for name, array in inference.decode_inputs(asked).items():
+    for name, array in kserve_tensors.decode_inputs(asked).items():
         tensors.encode(array, entry.request.inputs[name], as_content=True)
     spec = entry.response.model_spec
     spec.name, spec.version.value = answered.model_name, int(answered.model_version)
     for output, raw in zip(answered.outputs, answered.raw_output_contents, strict=True):
-        array = inference.from_raw(output.name, output.datatype, output.shape, raw)
+        array = kserve_tensors.from_raw(output.name, output.datatype, output.shape, raw)
         tensors.encode(array, entry.response.outputs[output.name], as_content=True)

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from corelane.processor import control, logs
-from corelane.processor.gateway.grpc import health, inference_service, model_service, prediction_service
+from corelane.processor.gateway.grpc import health, kserve_service, model_service, prediction_service
 from corelane.processor.gateway.grpc.access import AccessInterceptor, server_credentials
 from corelane.processor.gateway.grpc.calls import Forwarding
 from corelane.processor.gateway.grpc.reflection import SERVICE as REFLECTION
@@ -121,7 +121,7 @@ class GrpcGateway(Gateway):
         services = {
             prediction_service.SERVICE: prediction_service.handlers(how),
             model_service.SERVICE: model_service.handlers(self.router, self.ask),
-            inference_service.SERVICE: inference_service.handlers(
+            kserve_service.SERVICE: kserve_service.handlers(
                 how, self.signatures, self.facts, self.ask, self.unready, self.settings["traces"]
             ),
             health.SERVICE: self._health.handlers(),

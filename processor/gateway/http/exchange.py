@@ -15,7 +15,7 @@ from corelane.processor.errors import Cancelled, ModelNotFound, PermissionRefuse
 from corelane.processor.gateway.access import Access
 from corelane.processor.gateway.call import Call
 from corelane.processor.gateway.http.compression import compress, decompress
-from corelane.processor.gateway.http.json_text import write
+from corelane.processor.gateway.protocols.json_text import write
 from corelane.processor.gateway.records.call_records import REQUEST_ID, CallRecords, id_of
 from corelane.processor.system.threads import ThreadPool
 from corelane.processor.wire.status import http_code_of, message_of

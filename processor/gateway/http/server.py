@@ -22,7 +22,7 @@ from starlette.routing import Route
 from corelane.processor import control, logs
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
-from corelane.processor.gateway.http.inference_api import InferenceApi
+from corelane.processor.gateway.http.kserve_api import KServeApi
 from corelane.processor.gateway.http.tensorflow_api import TensorFlowApi
 from corelane.processor.gateway.http.triton_api import TritonApi
 from corelane.processor.gateway.process import Gateway
@@ -113,9 +113,9 @@ class HttpGateway(Gateway):
             calls_max=_CALLS_MAX,
         )
         tensorflow = TensorFlowApi(self.router, self.signatures, self.records)
-        inference = InferenceApi(self.router, self.signatures, self.records, self.ask, self.unready)
+        kserve = KServeApi(self.router, self.signatures, self.records, self.ask, self.unready)
         triton = TritonApi(self.router, self.facts, self.settings["traces"])
-        apis = (tensorflow, triton, inference)
+        apis = (tensorflow, triton, kserve)
         return Starlette(
             routes=[*(route for api in apis for route in api.routes(exchanges)), *self._metrics(exchanges)],
             exception_handlers={HTTPException: _malformed, Exception: _broken},

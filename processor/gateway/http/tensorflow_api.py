@@ -16,7 +16,6 @@ from corelane.processor.channel.methods import Assignment, Entry, Method
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.call import Call
 from corelane.processor.gateway.grpc import model_service
-from corelane.processor.gateway.http import json_examples, json_outputs, json_tensors, json_text
 from corelane.processor.gateway.http.exchange import (
     Exchanges,
     Question,
@@ -26,6 +25,7 @@ from corelane.processor.gateway.http.exchange import (
     naming_version,
     recorded,
 )
+from corelane.processor.gateway.protocols import json_examples, json_outputs, json_tensors, json_text
 from corelane.processor.gateway.records.call_records import CallRecords
 from corelane.processor.gateway.router import Router
 from corelane.processor.gateway.signatures import Signatures

@@ -11,11 +11,10 @@ from typing import Any
 from starlette.routing import Route
 
 from corelane.processor.errors import InvalidRequest
-from corelane.processor.gateway.http import json_text
 from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply
-from corelane.processor.gateway.protocols import fixed_settings
-from corelane.processor.gateway.protocols.model_facts import ModelFacts
-from corelane.processor.gateway.protocols.open_inference import target_of
+from corelane.processor.gateway.protocols import json_text, triton_settings
+from corelane.processor.gateway.protocols.kserve import target_of
+from corelane.processor.gateway.protocols.triton import ModelFacts
 from corelane.processor.gateway.router import Router
 
 
@@ -51,11 +50,11 @@ class TritonApi:
         if "model" in question.path:
             self._router.choose(*target_of(question.path["model"], ""), None)
         changes = {name: _texts(name, value) for name, value in _document(question).items()}
-        settings = fixed_settings.trace_settings(self._traces, changes)
+        settings = triton_settings.trace_settings(self._traces, changes)
         return json_reply({name: list(values) if name in _LISTS else values[0] for name, values in settings.items()})
 
     def log_settings(self, question: Question) -> Reply:
-        return json_reply(fixed_settings.log_settings(_document(question)))
+        return json_reply(triton_settings.log_settings(_document(question)))
 
 
 _LISTS = ("trace_level",)

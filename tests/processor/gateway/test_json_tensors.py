@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from corelane.processor.errors import InvalidRequest, NotSupported
-from corelane.processor.gateway.http import json_examples, json_outputs, json_tensors, json_text
+from corelane.processor.gateway.protocols import json_examples, json_outputs, json_tensors, json_text
 from corelane.processor.wire import messages
 from corelane.processor.wire.tensor_types import NUMPY_TYPES
 

@@ -9,7 +9,7 @@ import pytest
 import rapidjson
 
 from corelane.processor.errors import InvalidRequest
-from corelane.processor.gateway.http import json_text
+from corelane.processor.gateway.protocols import json_text
 
 NAN = float("nan")
 INFINITY = float("inf")

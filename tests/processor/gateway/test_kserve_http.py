@@ -10,7 +10,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from corelane.processor.wire.inference import DATATYPES
+from corelane.processor.wire.kserve_tensors import DATATYPES
 from corelane.processor.wire.tensor_types import SHORT_NAMES
 from tests.support import onnx_models
 from tests.support.http import Answer, ask

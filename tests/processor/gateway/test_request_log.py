@@ -17,7 +17,7 @@ from corelane.processor.control.routes import LogRoute
 from corelane.processor.gateway.call import Call
 from corelane.processor.gateway.records import log_files
 from corelane.processor.gateway.records.request_log import RequestLog
-from corelane.processor.wire import inference, messages, records, tensors
+from corelane.processor.wire import kserve_tensors, messages, records, tensors
 from corelane.processor.wire.prediction_log import read_logs, to_log
 from tests.conftest import ServingApi
 from tests.support import onnx_models
@@ -61,10 +61,10 @@ def test_a_call_of_kserve_becomes_a_predict() -> None:
     request = messages.ModelInferRequest(model_name="m", model_version="7")
     request.parameters["signature_name"].string_param = "s"
     request.inputs.add(name="x", datatype="BYTES", shape=[2])
-    request.raw_input_contents.append(inference.to_raw(np.array([b"a", b"bc"], object)))
+    request.raw_input_contents.append(kserve_tensors.to_raw(np.array([b"a", b"bc"], object)))
     request.outputs.add(name="y")
     response = messages.ModelInferResponse(model_name="m", model_version="7")
-    inference.fill_response(response, {"y": np.array([1.5], np.float32)})
+    kserve_tensors.fill_response(response, {"y": np.array([1.5], np.float32)})
     data = to_log(Method.INFER, request.SerializeToString(), response.SerializeToString(), 1)
     log = messages.PredictionLog.FromString(data).predict_log
     spec = log.request.model_spec

@@ -23,7 +23,7 @@ from corelane.processor.gateway.shadows import Shadows, largest_difference
 from corelane.processor.manifest import load_manifest, parse_manifest
 from corelane.processor.manifest.text.writer import Turn, write_versions
 from corelane.processor.manifest.traffic import promoted, split
-from corelane.processor.wire import inference, messages, tensors
+from corelane.processor.wire import kserve_tensors, messages, tensors
 from corelane.scheduler.numbers import percent
 from tests.processor.supervisor.test_metrics import scraped, value
 from tests.support import onnx_models
@@ -171,8 +171,8 @@ def test_differences_of_answers() -> None:
     assert largest_difference(Method.PREDICT, nan, nan) == 0
     assert largest_difference(Method.PREDICT, nan, response(1)) == float("inf")
     one, other = messages.ModelInferResponse(), messages.ModelInferResponse()
-    inference.fill_response(one, {"y": np.array([b"a"], object)})
-    inference.fill_response(other, {"y": np.array([b"b"], object)})
+    kserve_tensors.fill_response(one, {"y": np.array([b"a"], object)})
+    kserve_tensors.fill_response(other, {"y": np.array([b"b"], object)})
     data = [bytes(found.SerializeToString()) for found in (one, other)]
     assert largest_difference(Method.INFER, data[0], data[0]) == 0
     assert largest_difference(Method.INFER, *data) == float("inf")

@@ -9,7 +9,7 @@ from corelane.commands.common import version_argument
 from corelane.commands.profile import version_folder
 from corelane.commands.traffic import share_argument
 from corelane.processor.errors import InvalidRequest, ManifestError
-from corelane.processor.gateway.protocols.open_inference import target_of
+from corelane.processor.gateway.protocols.kserve import target_of
 from corelane.processor.manifest import parse_manifest
 from corelane.processor.manifest.paths import numbered_folders
 from corelane.processor.wire.version_numbers import VERSION_MAX, parse_version, version_number

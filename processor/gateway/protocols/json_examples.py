@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from corelane.processor.errors import InvalidRequest
-from corelane.processor.gateway.http.json_tensors import from_b64, is_b64, json_type
-from corelane.processor.gateway.http.json_text import shown
+from corelane.processor.gateway.protocols.json_tensors import from_b64, is_b64, json_type
+from corelane.processor.gateway.protocols.json_text import shown
 
 _CONTEXT, _EXAMPLES = "context", "examples"
 _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}

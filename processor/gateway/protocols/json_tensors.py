@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from corelane.processor.errors import InvalidRequest, NotSupported
-from corelane.processor.gateway.http.json_text import shown
+from corelane.processor.gateway.protocols.json_text import shown
 from corelane.processor.wire.tensor_types import NUMPY_TYPES, SHORT_NAMES
 
 _B64 = "b64"

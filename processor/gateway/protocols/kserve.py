@@ -8,7 +8,7 @@ from corelane.processor.gateway.router import Router
 from corelane.processor.gateway.signatures import Signatures, VersionSignatures
 from corelane.processor.serving.served import check_served
 from corelane.processor.wire import messages, tensors
-from corelane.processor.wire.inference import DATATYPES
+from corelane.processor.wire.kserve_tensors import DATATYPES
 from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE
 from corelane.processor.wire.version_numbers import is_number, parse_version
 

@@ -10,8 +10,8 @@ from corelane.processor.channel.methods import Method
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.asking import Ask
 from corelane.processor.gateway.grpc.calls import Forwarding, Target, answering, answering_in_time, forwarding
-from corelane.processor.gateway.protocols import fixed_settings, open_inference
-from corelane.processor.gateway.protocols.model_facts import ModelFacts
+from corelane.processor.gateway.protocols import kserve, triton_settings
+from corelane.processor.gateway.protocols.triton import ModelFacts
 from corelane.processor.gateway.signatures import Signatures
 from corelane.processor.version import VERSION
 from corelane.processor.wire import messages
@@ -35,15 +35,15 @@ def handlers(
 
     def model_ready(data: bytes) -> object:
         request = messages.parse(messages.ModelReadyRequest, data)
-        return messages.ModelReadyResponse(ready=not open_inference.unready(router, request.name, request.version))
+        return messages.ModelReadyResponse(ready=not kserve.unready(router, request.name, request.version))
 
     def model_metadata(data: bytes) -> object:
         request = messages.parse(messages.ModelMetadataRequest, data)
-        return open_inference.model_metadata(router, signatures, request.name, request.version)
+        return kserve.model_metadata(router, signatures, request.name, request.version)
 
     def index(data: bytes) -> object:
         request = messages.parse(messages.RepositoryIndexRequest, data)
-        return open_inference.repository_index(router, request.ready)
+        return kserve.repository_index(router, request.ready)
 
     def load(data: bytes, timeout_s: float | None) -> object:
         request = messages.parse(messages.RepositoryModelLoadRequest, data)
@@ -68,10 +68,10 @@ def handlers(
     def trace_setting(data: bytes) -> object:
         request = messages.parse(messages.TraceSettingRequest, data)
         if request.model_name:
-            router.choose(*open_inference.target_of(request.model_name, ""), None)
+            router.choose(*kserve.target_of(request.model_name, ""), None)
         changes = {name: list(setting.value) for name, setting in request.settings.items()}
         response = messages.TraceSettingResponse()
-        for name, values in fixed_settings.trace_settings(traces, changes).items():
+        for name, values in triton_settings.trace_settings(traces, changes).items():
             response.settings[name].value.extend(values)
         return response
 
@@ -79,7 +79,7 @@ def handlers(
         request = messages.parse(messages.LogSettingsRequest, data)
         changes = {name: _log_setting(value) for name, value in request.settings.items()}
         response = messages.LogSettingsResponse()
-        for name, setting in fixed_settings.log_settings(changes).items():
+        for name, setting in triton_settings.log_settings(changes).items():
             setattr(response.settings[name], _LOG_FIELDS[type(setting)], setting)
         return response
 
@@ -89,7 +89,7 @@ def handlers(
         "ModelReady": answering(model_ready),
         "ServerMetadata": answering(
             lambda data: messages.ServerMetadataResponse(
-                name=open_inference.SERVER_NAME, version=VERSION, extensions=open_inference.EXTENSIONS
+                name=kserve.SERVER_NAME, version=VERSION, extensions=kserve.EXTENSIONS
             )
         ),
         "ModelMetadata": answering(model_metadata),
@@ -105,9 +105,9 @@ def handlers(
     return {name: grpc.unary_unary_rpc_method_handler(behave) for name, behave in behaviours.items()}
 
 
-def _log_setting(value: Any) -> fixed_settings.LogSetting | None:
+def _log_setting(value: Any) -> triton_settings.LogSetting | None:
     chosen = value.WhichOneof("parameter_choice")
-    setting: fixed_settings.LogSetting | None = None if chosen is None else getattr(value, chosen)
+    setting: triton_settings.LogSetting | None = None if chosen is None else getattr(value, chosen)
     return setting
 
 
@@ -115,4 +115,4 @@ def _target(request: bytes) -> Target:
     found = peek_infer_target(request)
     if found is None:
         raise InvalidRequest("the request is not a valid protobuf message")
-    return open_inference.target_of(*found)
+    return kserve.target_of(*found)

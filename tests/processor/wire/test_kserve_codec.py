@@ -14,7 +14,7 @@ from corelane.processor.engines import EngineOptions, load_engine
 from corelane.processor.engines.tensorflow_engine import TensorFlowEngine
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.serving.inference import Inference
-from corelane.processor.wire import inference, messages
+from corelane.processor.wire import kserve_tensors, messages
 from corelane.processor.wire.tensor_types import NUMPY_TYPES, SHORT_NAMES
 
 LIMIT = 1 << 20
@@ -45,7 +45,7 @@ def python(engine: TensorFlowEngine, request: Any) -> bytes:
 
 def arrays(source: random.Random) -> dict[str, np.ndarray]:
     found = {}
-    for name, datatype in inference.DATATYPES.items():
+    for name, datatype in kserve_tensors.DATATYPES.items():
         shape = [source.randrange(4) for _ in range(source.randrange(4))]
         count = int(np.prod(shape))
         if datatype == "BYTES":
@@ -65,12 +65,12 @@ def request_of(inputs: dict[str, np.ndarray], *, raw: bool, source: random.Rando
     request.parameters["signature_name"].string_param = "plain"
     for name in source.sample(sorted(inputs), len(inputs)):
         array = inputs[name]
-        datatype = inference.datatype_of(array, name)
+        datatype = kserve_tensors.datatype_of(array, name)
         tensor = request.inputs.add(name=name, datatype=datatype, shape=array.shape)
         if raw:
-            request.raw_input_contents.append(inference.to_raw(array))
+            request.raw_input_contents.append(kserve_tensors.to_raw(array))
         else:
-            getattr(tensor.contents, inference._CONTENTS[datatype]).extend(array.ravel().tolist())
+            getattr(tensor.contents, kserve_tensors._CONTENTS[datatype]).extend(array.ravel().tolist())
     return request
 
 
@@ -78,7 +78,7 @@ def outputs_of(answer: bytes) -> dict[str, np.ndarray]:
     response = messages.ModelInferResponse.FromString(answer)
     assert (response.model_name, response.model_version, response.id) == ("types", "300", "an id")
     return {
-        tensor.name: inference.from_raw(tensor.name, tensor.datatype, tensor.shape, raw)
+        tensor.name: kserve_tensors.from_raw(tensor.name, tensor.datatype, tensor.shape, raw)
         for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     }
 
@@ -107,7 +107,7 @@ def scalars(engine: TensorFlowEngine, **inputs: np.ndarray) -> Any:
     source = random.Random(0)
     all_inputs = {
         SHORT_NAMES[name]: np.array([b"a"], object) if datatype == "BYTES" else np.ones(1, NUMPY_TYPES[name])
-        for name, datatype in inference.DATATYPES.items()
+        for name, datatype in kserve_tensors.DATATYPES.items()
     }
     return request_of(all_inputs | inputs, raw=True, source=source)
 
@@ -266,7 +266,7 @@ def test_contents_that_do_not_fit() -> None:
         for field, values in contents.items():
             getattr(tensor.contents, field).extend(values)
         with pytest.raises(InvalidRequest, match=message):
-            inference.decode_inputs(request)
+            kserve_tensors.decode_inputs(request)
 
     check("FP32", [2], {"fp32_contents": [1.0]}, "has 1 elements; shape .2. takes 2")
     check("FP32", [1], {"fp64_contents": [1.0]}, "whose values go to fp32_contents, not to fp64_contents")

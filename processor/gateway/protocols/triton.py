@@ -14,7 +14,7 @@ from corelane.processor.control.inference_facts import (
     statistics_of,
 )
 from corelane.processor.errors import DeadlinePassed, Overloaded, Unavailable
-from corelane.processor.gateway.protocols.open_inference import Described, target_of, tensors_of
+from corelane.processor.gateway.protocols.kserve import Described, target_of, tensors_of
 from corelane.processor.gateway.router import Router
 from corelane.processor.gateway.signatures import Asks, Signatures
 from corelane.processor.wire import messages

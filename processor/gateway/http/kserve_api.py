@@ -18,24 +18,23 @@ from corelane.processor.channel.methods import Entry, Method
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.asking import Ask
 from corelane.processor.gateway.call import Call
-from corelane.processor.gateway.http import json_tensors, json_text
 from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply, naming_version, recorded
-from corelane.processor.gateway.protocols import open_inference
+from corelane.processor.gateway.protocols import json_tensors, json_text, kserve
 from corelane.processor.gateway.records.call_records import CallRecords
 from corelane.processor.gateway.router import Router
 from corelane.processor.gateway.signatures import Signatures
 from corelane.processor.version import VERSION
-from corelane.processor.wire import inference, messages
-from corelane.processor.wire.infer_parameters import check_parameters, set_parameter
+from corelane.processor.wire import kserve_tensors, messages
+from corelane.processor.wire.kserve_parameters import check_parameters, set_parameter
 from corelane.processor.wire.tensor_types import NUMPY_TYPES
 
 _SIZE = "binary_data_size"
 _HEADER_LENGTH = "inference-header-content-length"
 _DIGITS_MAX = 18  # of a length in bytes
-_DTYPES = {datatype: dtype for dtype, datatype in inference.DATATYPES.items()}
+_DTYPES = {datatype: dtype for dtype, datatype in kserve_tensors.DATATYPES.items()}
 
 
-class InferenceApi:
+class KServeApi:
     """Thread safety: its endpoints run on any thread."""
 
     def __init__(
@@ -66,13 +65,11 @@ class InferenceApi:
         return found
 
     def server_metadata(self, question: Question) -> Reply:
-        return json_reply(
-            {"name": open_inference.SERVER_NAME, "version": VERSION, "extensions": list(open_inference.EXTENSIONS)}
-        )
+        return json_reply({"name": kserve.SERVER_NAME, "version": VERSION, "extensions": list(kserve.EXTENSIONS)})
 
     def model_metadata(self, question: Question) -> Reply:
         name, version = question.path["model"], question.path.get("version", "")
-        found = open_inference.model_metadata(self._router, self._signatures, name, version)
+        found = kserve.model_metadata(self._router, self._signatures, name, version)
         tensors = {
             kind: [
                 {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in getattr(found, kind)
@@ -84,11 +81,11 @@ class InferenceApi:
 
     def model_ready(self, question: Question) -> Reply:
         name, version = question.path["model"], question.path.get("version", "")
-        return _ready(open_inference.unready(self._router, name, version))
+        return _ready(kserve.unready(self._router, name, version))
 
     def index(self, question: Question) -> Reply:
         wanted = json_text.parse(question.body) if question.body else {}
-        found = open_inference.repository_index(self._router, wanted.get("ready") is True)
+        found = kserve.repository_index(self._router, wanted.get("ready") is True)
         return json_reply([json_format.MessageToDict(one) for one in found.models])
 
     def load(self, question: Question) -> Reply:
@@ -105,7 +102,7 @@ class InferenceApi:
     def infer(self, question: Question) -> Reply:
         text, binary = _parts(question)
         document = json_text.parse(text)
-        model, version, label = open_inference.target_of(question.path["model"], question.path.get("version", ""))
+        model, version, label = kserve.target_of(question.path["model"], question.path.get("version", ""))
         key_name = self._router.sticky_key(model)
         request = _request(document, binary)
         request.model_name, request.model_version = model, question.path.get("version", "")
@@ -152,7 +149,7 @@ def _request(document: dict[str, Any], binary: bytes) -> Any:
         check_parameters(request)
         if size is None:
             array = _from_json(name, datatype, shape, tensor)
-            raw = inference.to_raw(array)
+            raw = kserve_tensors.to_raw(array)
         else:
             if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary) - position:
                 raise InvalidRequest(
@@ -180,7 +177,7 @@ def _copy_parameters(holder: str, source: dict[str, Any], target: Any, apart: st
 
 def _from_json(name: str, datatype: str, shape: list[int], tensor: dict[str, Any]) -> np.ndarray:
     """A tensor from its "data", flat or nested."""
-    inference.dtype_of(datatype, name)
+    kserve_tensors.dtype_of(datatype, name)
     if "data" not in tensor:
         raise InvalidRequest(f"input '{name}' has neither data nor a binary_data_size")
     try:
@@ -206,7 +203,7 @@ def _reply(response: Any, document: dict[str, Any]) -> Reply:
             described["parameters"] = {"binary_data_size": len(raw)}
             binary.append(raw)
         else:
-            array = inference.from_raw(tensor.name, tensor.datatype, tensor.shape, raw)
+            array = kserve_tensors.from_raw(tensor.name, tensor.datatype, tensor.shape, raw)
             described["data"] = _to_json(tensor.name, array)
         outputs.append(described)
     about = {"model_name": response.model_name, "model_version": response.model_version, "outputs": outputs}
