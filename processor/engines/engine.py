@@ -94,10 +94,10 @@ class NativeEngine(Engine):
     def run(
         self, session: ModelSession, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        found = self._run_if_covered(session, signature, inputs, outputs)
-        if found is None:
+        outputs_of_run = self._run_if_covered(session, signature, inputs, outputs)
+        if outputs_of_run is None:
             raise EngineFailed(f"{self.name} cannot take these inputs, or its outputs cannot be sent")
-        return found
+        return outputs_of_run
 
     def _run_if_covered(
         self, session: ModelSession, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]

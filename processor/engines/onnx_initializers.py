@@ -52,7 +52,7 @@ def _optional(model: Any) -> tuple[dict[str, np.ndarray], list[str]]:
     left: list[str] = []
     if model.ir_version < _IR_VERSION_MIN:
         return defaults, left
-    inputs = {one.name for one in model.graph.input}
+    inputs = {port.name for port in model.graph.input}
     room = _TOTAL_BYTES_MAX
     for tensor in model.graph.initializer:
         if tensor.name not in inputs:
@@ -76,12 +76,12 @@ def as_plain_inputs(file: Path) -> Iterator[tuple[Path, dict[str, np.ndarray]]]:
     if file.suffix == ".onnx":
         model = _read(file)
         defaults = _optional(model)[0]
-    if model is None or not defaults or any(one.data_location == _EXTERNAL for one in model.graph.initializer):
+    if model is None or not defaults or any(tensor.data_location == _EXTERNAL for tensor in model.graph.initializer):
         yield file, {}
         return
-    kept = [tensor for tensor in model.graph.initializer if tensor.name not in defaults]
+    remaining = [tensor for tensor in model.graph.initializer if tensor.name not in defaults]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(remaining)
     # In memory: a worker writes no files.
     with os.fdopen(os.memfd_create("corelane-model"), "wb") as plain:
         plain.write(model.SerializeToString())

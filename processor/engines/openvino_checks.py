@@ -34,7 +34,7 @@ def checks_of(model: Any, precision: str) -> tuple[list[Check], str]:
 
 def _narrowed(ranges: Sequence[Range | None], error: Inexact, reasons: dict[int, str]) -> list[Range | None]:
     """The ranges, narrower for the sources of an inexact op. LoadError if that does not help."""
-    found = list(ranges)
+    narrower = list(ranges)
     for number in error.sources:
         value = ranges[number]
         assert value is not None, "sources are integers"
@@ -42,11 +42,11 @@ def _narrowed(ranges: Sequence[Range | None], error: Inexact, reasons: dict[int,
         high = EXACT if most > EXACT else most // 2
         less = narrowed(value, error.allowed or [(-high, high)])
         if less != value and (error.allowed or high >= _LEAST):
-            found[number] = less
+            narrower[number] = less
             reasons[number] = error.reason
-    if found == list(ranges):
+    if narrower == list(ranges):
         raise LoadError(f"engine openvino would not be exact: {error.reason}; use engine: onnxruntime (with ONNX)")
-    return found
+    return narrower
 
 
 def _checks(model: Any, ranges: Sequence[Range | None], reasons: dict[int, str]) -> list[Check]:

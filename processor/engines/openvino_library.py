@@ -17,10 +17,10 @@ def library() -> Path:
     if spec is None or spec.submodule_search_locations is None:
         raise EngineMissing("openvino")
     folder = Path(spec.submodule_search_locations[0]) / "libs"
-    found = sorted(folder.glob("libopenvino_c.so*"))
-    if not found:
+    libraries = sorted(folder.glob("libopenvino_c.so*"))
+    if not libraries:
         raise LoadError(f"this OpenVINO has no C API: {folder}/libopenvino_c.so is missing; reinstall openvino")
-    return found[0]
+    return libraries[0]
 
 
 def properties_of(options: EngineOptions) -> dict[str, str]:

@@ -66,11 +66,11 @@ def type_range(output: Any) -> tuple[int, int] | None:
 
 def input_ranges(model: Any) -> list[Range | None]:
     """All that a model's inputs can hold, by their types."""
-    found: list[Range | None] = []
+    ranges: list[Range | None] = []
     for number, port in enumerate(model.inputs):
         ends = type_range(port)
-        found.append(None if ends is None else Range(*ends, sources=frozenset([number]), whole=True))
-    return found
+        ranges.append(None if ends is None else Range(*ends, sources=frozenset([number]), whole=True))
+    return ranges
 
 
 def name(node: Any) -> str:

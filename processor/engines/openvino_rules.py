@@ -40,15 +40,15 @@ def rule(*ops: str) -> Callable[[Rule], Rule]:
 
 def _union(operands: Sequence[Range], whole: bool) -> Range:
     made = Range(
-        min(one.low for one in operands),
-        max(one.high for one in operands),
-        max(one.origin for one in operands),
-        frozenset[int]().union(*(one.sources for one in operands)),
+        min(operandrand.low for operandrand in operands),
+        max(operandrand.high for operandrand in operands),
+        max(operandrand.origin for operandrand in operands),
+        frozenset[int]().union(*(operandrand.sources for operandrand in operands)),
     )
-    of_requests = [one for one in operands if one.origin is not Origin.CONSTANT]
-    kinds = {(one.shifts, one.wraps) for one in of_requests} or {((0,), 0)}
+    of_requests = [operandrand for operandrand in operands if operandrand.origin is not Origin.CONSTANT]
+    kinds = {(operandrand.shifts, operandrand.wraps) for operandrand in of_requests} or {((0,), 0)}
     (shifts, wraps), *others = kinds
-    if not whole or not all(one.whole for one in of_requests) or others or len(shifts) > 1:
+    if not whole or not all(operandrand.whole for operandrand in of_requests) or others or len(shifts) > 1:
         return made
     return replace(made, whole=True, shifts=shifts, wraps=wraps)
 
@@ -56,7 +56,7 @@ def _union(operands: Sequence[Range], whole: bool) -> Range:
 def _moved(walk: Walk, node: Any, data: Sequence[int], whole: bool = False) -> list[Range | None]:
     """Every output has elements of these operands, as they are."""
     operands = [walk.operand(node, index) for index in data if index < node.get_input_size()]
-    known = [one for one in operands if one is not None]
+    known = [operandrand for operandrand in operands if operandrand is not None]
     made = _union(known, whole) if known and len(known) == len(operands) else None
     return [made] * node.get_output_size()
 
@@ -143,7 +143,7 @@ def _computed(ends: Callable[..., tuple[int, int]], *ops: str, special: _Special
         if made is not None:
             return [made]
         operands = walk.operands(node)
-        known = [one for one in operands if one is not None]
+        known = [operandrand for operandrand in operands if operandrand is not None]
         if len(known) < len(operands):
             return [None]
         return [walk.bounded(node, *ends(*known), known)]
@@ -216,7 +216,7 @@ def divide(walk: Walk, node: Any) -> list[Range | None]:
 
 @rule("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual")
 def compare(walk: Walk, node: Any) -> list[Range | None]:
-    operands = [one for one in walk.operands(node) if one is not None]
+    operands = [operand for operand in walk.operands(node) if operand is not None]
     if type_range(node.input_value(0)) is None:
         return [Range(0, 1)]
     return [walk.bounded(node, 0, 1, operands)]
@@ -278,7 +278,7 @@ def shape(walk: Walk, node: Any) -> list[Range | None]:
 
 @rule("Range")
 def count(walk: Walk, node: Any) -> list[Range | None]:
-    operands = [one for one in walk.operands(node) if one is not None]
+    operands = [operand for operand in walk.operands(node) if operand is not None]
     if len(operands) < node.get_input_size():
         return [None]
     start, stop, step = operands
@@ -313,7 +313,7 @@ def non_zero(walk: Walk, node: Any) -> list[Range | None]:
 @rule("Bucketize", "SearchSorted")
 def bucketize(walk: Walk, node: Any) -> list[Range | None]:
     """As many results as bounds there are, and one more."""
-    operands = [one for one in walk.operands(node) if one is not None]
+    operands = [operand for operand in walk.operands(node) if operand is not None]
     if type_range(node.input_value(0)) is not None:
         walk.bounded(node, 0, 1, operands)
     sizes = shape_of(node.input_value(1 if node.get_type_name() == "Bucketize" else 0))

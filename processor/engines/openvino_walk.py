@@ -92,9 +92,9 @@ class Walk:
 
     def bounded(self, node: Any, low: int, high: int, operands: Sequence[Range]) -> Range | None:
         """The range of an op that computes with `operands`, maybe in float32."""
-        origin = max((one.origin for one in operands), default=Origin.CONSTANT)
-        sources = frozenset[int]().union(*(one.sources for one in operands))
-        ends = [low, high, *(end for one in operands for end in (one.low, one.high))]
+        origin = max((operand.origin for operand in operands), default=Origin.CONSTANT)
+        sources = frozenset[int]().union(*(operand.sources for operand in operands))
+        ends = [low, high, *(end for operand in operands for end in (operand.low, operand.high))]
         if origin is Origin.SIZES:
             # More than that is no size of a tensor that there could be.
             return Range(max(low, -SIZE_MAX), min(max(high, -SIZE_MAX), SIZE_MAX), origin, sources)

@@ -23,13 +23,13 @@ def is_installed(engine: str) -> bool:
     return importlib.util.find_spec(_ENGINES[engine][0]) is not None
 
 
-def choose_engine(folder: Path, wanted: str = "auto", installed: Callable[[str], bool] = is_installed) -> str:
+def choose_engine(folder: Path, engine: str = "auto", installed: Callable[[str], bool] = is_installed) -> str:
     """The engine for the version in `folder`: what the manifest wants, or what the files are made for.
 
     A fused plan goes to fused, a SavedModel to tensorflow, ONNX to onnxruntime (to openvino where only that is
     installed), OpenVINO IR to openvino. LoadError if the folder holds none of them."""
-    if wanted != "auto":
-        return wanted
+    if engine != "auto":
+        return engine
     if (folder / PLAN).exists():
         return "fused"
     if (folder / "saved_model.pb").exists() or (folder / "saved_model.pbtxt").exists():
@@ -56,7 +56,7 @@ def load_engine(engine: str, folder: Path, options: EngineOptions) -> Engine:
     return engine_class.load(folder, options)
 
 
-def the_only_file(folder: Path, pattern: str, what: str) -> Path:
+def the_only_file(folder: Path, pattern: str, content: str) -> Path:
     """The one visible file in `folder` that matches; `model.*` wins among several. LoadError otherwise."""
     files = visible_files(folder, pattern)
     if len(files) == 1:
@@ -65,5 +65,5 @@ def the_only_file(folder: Path, pattern: str, what: str) -> Path:
     if preferred:
         return preferred[0]
     if not files:
-        raise LoadError(f"{folder} holds no {what}: expected a file {pattern}")
+        raise LoadError(f"{folder} holds no {content}: expected a file {pattern}")
     raise LoadError(f"{folder} holds {len(files)} files {pattern}; keep one, or name one of them model{pattern[1:]}")

@@ -90,7 +90,7 @@ class TensorFlowEngine(NativeEngine):
         model, parsed, signatures = open_saved_model(
             folder, options.op_libraries, config, run_options, options.saved_model_tags
         )
-        outputs = sorted({spec.engine_name for one in signatures.values() for spec in one.outputs.values()})
+        outputs = sorted({spec.engine_name for signature in signatures.values() for spec in signature.outputs.values()})
         if any(signature.effect for signature in signatures.values()):
             # What a run leaves behind may be strings of its request.
             model.copy_strings()

@@ -21,30 +21,30 @@ _TOTAL_BYTES_MAX = 1 << 30
 _FLOAT = 1
 
 
-def add_frozen_graph(model: TensorFlowModel, graph_def: bytes, wanted: Sequence[str]) -> dict[str, str]:
-    """Adds the copy to the model's graph; returns where it has each of the tensors `wanted` ("operation:index").
+def add_frozen_graph(model: TensorFlowModel, graph_def: bytes, references: Sequence[str]) -> dict[str, str]:
+    """Adds the copy to the model's graph; returns where it has each of the tensors that `references` name ("operation:index").
 
     LoadError if the graph cannot be copied."""
     graph = messages.GraphDef.FromString(graph_def)
     names = {node.name for node in graph.node}
     ops = {op.name: op for op in messages.OpList.FromString(model.ops()).op}
     try:
-        inlined = inline_calls(graph, ops, wanted)
+        inlined = inline_calls(graph, ops, references)
         values = _read(model, _chosen(variables(graph, ops)))
-        found, sources = freeze(graph, values, inlined.values(), _PREFIX)
+        tensors, sources = freeze(graph, values, inlined.values(), _PREFIX)
         if inside := [source for source in sources if source not in names]:
             raise GraphError(f"a function makes a resource of its own, {inside[0]}")
         graph.ClearField("library")  # the model's graph has it
         model.extend(graph.SerializeToString(), sources)
     except (GraphError, RuntimeError) as error:
         raise LoadError(f"the graph's variables cannot be frozen, which precision: bf16 needs: {error}") from error
-    return {reference: found[now] for reference, now in inlined.items()}
+    return {reference: tensors[now] for reference, now in inlined.items()}
 
 
-def _chosen(found: Sequence[Variable]) -> list[Variable]:
+def _chosen(variables: Sequence[Variable]) -> list[Variable]:
     """Smallest first, as many as fit."""
     chosen, total = [], 0
-    for variable in sorted(found, key=lambda variable: variable.elements):
+    for variable in sorted(variables, key=lambda variable: variable.elements):
         size = 4 * variable.elements
         if variable.dtype == _FLOAT and size <= _VARIABLE_BYTES_MAX and total + size <= _TOTAL_BYTES_MAX:
             chosen.append(variable)
@@ -52,19 +52,19 @@ def _chosen(found: Sequence[Variable]) -> list[Variable]:
     return chosen
 
 
-def _read(model: TensorFlowModel, wanted: Sequence[Variable]) -> dict[str, Tensor]:
+def _read(model: TensorFlowModel, variables: Sequence[Variable]) -> dict[str, Tensor]:
     """The values of variables, which the session has restored."""
     reads = messages.GraphDef()
     fetches = []
-    for index, variable in enumerate(wanted):
+    for index, variable in enumerate(variables):
         node = _reading(f"{_READS}{index}", variable)
         reads.node.append(node)
         fetches.append(f"{node.name}:0")
-    model.extend(reads.SerializeToString(), [variable.handle for variable in wanted])
+    model.extend(reads.SerializeToString(), [variable.handle for variable in variables])
     tensors = model.fetch(fetches)
     return {
         variable.handle: Tensor(dtype=dtype, shape=tuple(shape), data=data)
-        for variable, (dtype, shape, data) in zip(wanted, tensors, strict=True)
+        for variable, (dtype, shape, data) in zip(variables, tensors, strict=True)
     }
 
 

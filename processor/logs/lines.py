@@ -56,7 +56,7 @@ class _Json(logging.Formatter):
     """An object a line: time (UTC), level, logger, message, and the record's `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        found = {
+        fields = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -65,8 +65,8 @@ class _Json(logging.Formatter):
             **{name: value for name, value in getattr(record, "fields", {}).items() if name not in _OURS},
         }
         if record.exc_info:
-            found["trace"] = _cut(self.formatException(record.exc_info), _TRACE_CHARS_MAX)
-        return json.dumps(found, default=str)
+            fields["trace"] = _cut(self.formatException(record.exc_info), _TRACE_CHARS_MAX)
+        return json.dumps(fields, default=str)
 
 
 def is_json() -> bool:
@@ -112,11 +112,11 @@ def pass_on(logger: logging.Logger, name: str, line: str) -> None:
     """Writes a line of a child's on. Of JSON, the fields stay fields."""
     if is_json() and line.startswith("{"):
         try:
-            found = json.loads(line)
-            level, message = found.pop("level").upper(), found.pop("message")
+            fields = json.loads(line)
+            level, message = fields.pop("level").upper(), fields.pop("message")
         except (ValueError, KeyError, AttributeError, RecursionError):
-            found, level, message = {}, "INFO", line
-        fields = {**found, _OWN: name}
+            fields, level, message = {}, "INFO", line
+        fields = {**fields, _OWN: name}
         logger.log(logging.getLevelNamesMapping().get(level, logging.INFO), "%s", message, extra={"fields": fields})
     elif is_json():
         logger.info("%s", line, extra={"fields": {_OWN: name}, FOREIGN: name})

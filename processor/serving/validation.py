@@ -50,24 +50,24 @@ def check_arrays(
 ) -> dict[str, np.ndarray]:
     """The signature's inputs from arrays that a request brought, as `decode_inputs` has them."""
     _check_names(signature, arrays)
-    found: dict[str, np.ndarray] = {}
+    checked: dict[str, np.ndarray] = {}
     for index, (alias, spec) in enumerate(signature.inputs.items()):
         if alias not in arrays:
             assert spec.default is not None
-            found[alias] = spec.default
+            checked[alias] = spec.default
             continue
         array = arrays[alias]
         _check_type(index, spec, tensors.type_number(wire_type(array)))
         if not any_shape:
             _check_shape(spec, array.shape)
-        found[alias] = array
-    return found
+        checked[alias] = array
+    return checked
 
 
-def choose_outputs(signature: Signature, wanted: Iterable[str]) -> list[str]:
+def choose_outputs(signature: Signature, aliases: Iterable[str]) -> list[str]:
     """The outputs to fetch: those of an `output_filter`, or all."""
     chosen: list[str] = []
-    for alias in wanted:
+    for alias in aliases:
         if alias not in signature.outputs:
             raise InvalidRequest(
                 f"output tensor alias not found in signature: {alias} "

@@ -106,11 +106,10 @@ def _sweep(parent: Path) -> None:
                 os.close(descriptor)
 
 
-def not_kept(what: str, folder: Path, error: OSError, variable: str = CACHE) -> str:
-    """That something cannot be kept, and what mends it, in a sentence."""
-    return (
-        f"{what} cannot be kept in {folder}: {error.strerror or error}; set {variable} to a folder that can be written"
-    )
+def not_kept(subject: str, folder: Path, error: OSError, variable: str = CACHE) -> str:
+    """A sentence: what cannot be kept, why, and which variable to set."""
+    reason = error.strerror or error
+    return f"{subject} cannot be kept in {folder}: {reason}; set {variable} to a folder that can be written"
 
 
 def why_unwritable(folder: Path) -> str:

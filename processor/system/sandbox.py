@@ -123,8 +123,8 @@ def contain(
             missing.append(f"{name}: {error.strerror or error}")
     if missing and mode == "required":
         raise LoadError(f"host.sandbox is required, but the kernel lacks {'; '.join(missing)}")
-    for what in missing:
-        _logger.warning("the sandbox is without %s", what)
+    for reason in missing:
+        _logger.warning("the sandbox is without %s", reason)
     return held
 
 
@@ -204,9 +204,9 @@ def _seccomp(libc: ctypes.CDLL) -> str:
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
-    found = Program(len(program) // 8, ctypes.addressof(instructions))
+    filter_program = Program(len(program) // 8, ctypes.addressof(instructions))
     # For all threads at once, those that are there already included.
-    _call(libc, _SYS_SECCOMP[machine], 1, 1, ctypes.byref(found))
+    _call(libc, _SYS_SECCOMP[machine], 1, 1, ctypes.byref(filter_program))
     return "seccomp: no sockets, no tracing, no mounting"
 
 
@@ -228,7 +228,7 @@ def _filter(machine: str) -> bytes:
     for index, number in enumerate(denied):
         body.append((equal, len(denied) - index, 0, number))
     body += [(done, 0, 0, allow), (done, 0, 0, refuse)]
-    return b"".join(struct.pack("=HBBI", *one) for one in body)
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in body)
 
 
 def _sum(rights: dict[int, int], version: int) -> int:
@@ -236,8 +236,8 @@ def _sum(rights: dict[int, int], version: int) -> int:
 
 
 def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:
-    found = int(libc.syscall(ctypes.c_long(number), *arguments))
-    if found < 0:
+    result = int(libc.syscall(ctypes.c_long(number), *arguments))
+    if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    return found
+    return result

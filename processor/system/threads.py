@@ -31,9 +31,9 @@ def end_process(reason: str, error: BaseException | None = None) -> NoReturn:
 def guard() -> None:
     """From now on an exception that ends any thread ends the process, whoever started the thread."""
 
-    def ended(found: threading.ExceptHookArgs) -> None:
-        name = "a thread" if found.thread is None else f"thread {found.thread.name}"
-        end_process(f"{name} ended by a fault", found.exc_value)
+    def ended(fault: threading.ExceptHookArgs) -> None:
+        name = "a thread" if fault.thread is None else f"thread {fault.thread.name}"
+        end_process(f"{name} ended by a fault", fault.exc_value)
 
     threading.excepthook = ended
 
