@@ -126,7 +126,7 @@ def _map(report: dict[str, Any]) -> Iterator[str]:
         ]
         yield from _wrapped(f"socket {socket} node {node}  ", groups)
     legend = [f"{letters[name]} {name}" for name in names]
-    legend += [f"{mark} {what}" for mark, what in ((_POOL, "pool"), (_RESERVE, "reserve"), (_FREE, "free"))]
+    legend += [f"{mark} {owner}" for mark, owner in ((_POOL, "pool"), (_RESERVE, "reserve"), (_FREE, "free"))]
     yield from _wrapped("", legend, "   ")
 
 

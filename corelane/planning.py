@@ -174,8 +174,8 @@ def _saved_profile(model: ModelSettings, folder: Path) -> Profile | None:
     engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries, model.saved_model_tags)
     precisions = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]
     path = profiling.path_of(cache_folder(), engine, loaded, model.threads_per_session)
-    with contextlib.closing(profiling.ProfileFile.open_to_read(path)) as kept:
+    with contextlib.closing(profiling.ProfileFile.open_to_read(path)) as file:
         for precision in precisions:
-            if (profile := kept.read(precision)) is not None:
+            if (profile := file.read(precision)) is not None:
                 return profile
     return None

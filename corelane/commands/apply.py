@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _wait_for_a_server(admin: str) -> None:
     """One that was just started takes a moment. ControlError if none answers in time."""
-    end_s, told = time.monotonic() + _START_S, False
+    end_s, announced = time.monotonic() + _START_S, False
     while True:
         try:
             call_admin(admin, "/v1/live")
@@ -75,8 +75,8 @@ def _wait_for_a_server(admin: str) -> None:
         except ControlError:
             if time.monotonic() > end_s:
                 raise
-        if not told:
-            told = True
+        if not announced:
+            announced = True
             say(f"no server answers on {admin} yet; waiting for one for {_START_S:g} s", sys.stderr)
         time.sleep(_LOOK_S)
 
@@ -85,15 +85,15 @@ def _wait(options: argparse.Namespace) -> int:
     """0 once all of it is served; 1 if a version failed, or the time is over."""
     end_s = time.monotonic() + options.timeout
     with waiting("waiting for the server") as tell:
-        told = ""
+        last_text = ""
         while True:
             status = call_admin(options.admin, "/v1/status")
             coming, failed = _coming(status)
             if not coming and status["settled"]:
                 break
             text = f"waiting for {', '.join(coming) or 'the gateways'}"
-            if text != told:
-                told = text
+            if text != last_text:
+                last_text = text
                 tell(text, 0, 0)
             if time.monotonic() > end_s:
                 raise ControlError(f"not done after {age(options.timeout)}: {', '.join(coming) or 'gateways'}")

@@ -27,11 +27,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Never:
         known: list[str] = []
         wrong = ""
-        if found := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
-            known, wrong = [*self.commands()], found[1]
+        if match := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
+            known, wrong = [*self.commands()], match[1]
             message = f"there is no command {wrong}"
-        elif found := re.search(r"unrecognized arguments: (-\S+)", message):
-            wrong = found[1].split("=")[0]
+        elif match := re.search(r"unrecognized arguments: (-\S+)", message):
+            wrong = match[1].split("=")[0]
             known = [flag for action in self._actions for flag in action.option_strings]
         near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
         super().error(f"{message}; did you mean {near[0]}?" if near else message)

@@ -46,31 +46,31 @@ def run(options: argparse.Namespace) -> int:
     took_s = time.perf_counter() - began_s
     if options.json:
         reports = [dataclasses.asdict(report) for report in result.reports]
-        found = {"out": str(options.out), "seconds": took_s, "signatures": reports}
+        document = {"out": str(options.out), "seconds": took_s, "signatures": reports}
         costs = [{**dataclasses.asdict(cost), "ratio": cost.ratio} for cost in result.costs]
-        say(json.dumps({**found, "equality": dataclasses.asdict(result.equality), "costs": costs}, indent=2))
+        say(json.dumps({**document, "equality": dataclasses.asdict(result.equality), "costs": costs}, indent=2))
         return 0
-    fused = [one for one in result.reports if one.why_not is None]
-    rows = [[one.signature, one.nodes_before, one.nodes_after, one.columns] for one in fused]
+    fused = [report for report in result.reports if report.why_not is None]
+    rows = [[report.signature, report.nodes_before, report.nodes_after, report.columns] for report in fused]
     say(table(["signature", "nodes before", "after", "columns fused"], rows))
-    for one in result.reports:
-        if one.why_not is not None:
-            say(f"\n{one.signature}: TensorFlow runs it: {one.why_not}")
-        elif one.why_tensorflow:
-            say(f"\n{one.signature}: TensorFlow runs what is behind the features: {one.why_tensorflow}")
+    for report in result.reports:
+        if report.why_not is not None:
+            say(f"\n{report.signature}: TensorFlow runs it: {report.why_not}")
+        elif report.why_tensorflow:
+            say(f"\n{report.signature}: TensorFlow runs what is behind the features: {report.why_tensorflow}")
     if options.explain:
-        for one in fused:
-            say(f"\n{one.signature}: rules used")
-            for rule, (count, nodes) in sorted(one.rules.items(), key=lambda item: -item[1][0]):
+        for report in fused:
+            say(f"\n{report.signature}: rules used")
+            for rule, (count, nodes) in sorted(report.rules.items(), key=lambda item: -item[1][0]):
                 say(f"  {count:6}  {rule}: {', '.join(nodes)}{', ...' if count > len(nodes) else ''}")
-            for name, why in one.blocked.items():
+            for name, why in report.blocked.items():
                 say(f"  input {name} is not fused: {why}")
     same = result.equality
     say(
         f"\nequal to the original within {same.difference:.1g} of the largest output on {same.accepted} requests; "
         f"{same.requests - same.accepted} are refused by both\n"
     )
-    say(table(["rows", "tensorflow ms", "fused ms", "speed-up"], [_row(one) for one in result.costs]))
+    say(table(["rows", "tensorflow ms", "fused ms", "speed-up"], [_row(report) for report in result.costs]))
     say(f"\n{options.out} written in {took_s:.1f} s")
     return 0
 

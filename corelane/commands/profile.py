@@ -84,17 +84,17 @@ def run(options: argparse.Namespace) -> int:
             1 << 30,
             on_phase=lambda phase, signature: tell(describe(phase, signature), 0, 0),
         )
-        with contextlib.closing(ProfileFile.open(cache, engine_name, folder, options.threads)) as kept:
-            found = profile(engine, folder, precision.name, options.threads, kept, on_step=tell)
-    cost = found.cost
+        with contextlib.closing(ProfileFile.open(cache, engine_name, folder, options.threads)) as file:
+            measured = profile(engine, folder, precision.name, options.threads, file, on_step=tell)
+    cost = measured.cost
     if cost is None:
         raise LoadError("the model takes no request that can be made up; add assets.extra/tf_serving_warmup_requests")
     if options.json:
         fitted = {"fixed_ms": cost.fixed_ms, "per_row_ms": cost.per_row_ms, "cv": cost.cv, "fit_error": cost.fit_error}
-        say(json.dumps({**found.to_json(), "precision_why": precision.why, "cost": fitted}, indent=2))
+        say(json.dumps({**measured.to_json(), "precision_why": precision.why, "cost": fitted}, indent=2))
         return 0
     say(f"{given}: {engine_name}, {precision.name} ({precision.why}), {options.threads} thread(s)\n")
-    rows = [[rows, f"{ms:.3f}", f"{cv:.0%}", f"{cost.ms(rows):.3f}"] for rows, ms, cv in found.points]
+    rows = [[rows, f"{ms:.3f}", f"{cv:.0%}", f"{cost.ms(rows):.3f}"] for rows, ms, cv in measured.points]
     say(table(["rows", "ms", "spread", "fitted ms"], rows))
     say(f"\n{cost.fixed_ms:.3f} ms a request and {cost.per_row_ms:.4f} ms a row, within {cost.fit_error:.0%}")
     return 0

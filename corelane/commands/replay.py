@@ -58,9 +58,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     calls = _read(options)
-    found = _replay(calls, options)
-    say(json.dumps(found, indent=2) if options.json else _render(found))
-    return 0 if found["failed"] == 0 else 1
+    summary = _replay(calls, options)
+    say(json.dumps(summary, indent=2) if options.json else _render(summary))
+    return 0 if summary["failed"] == 0 else 1
 
 
 def _read(options: argparse.Namespace) -> list[Recorded]:
@@ -147,19 +147,19 @@ def _replay(calls: list[Recorded], options: argparse.Namespace) -> dict[str, Any
     }
 
 
-def _render(found: dict[str, Any]) -> str:
+def _render(summary: dict[str, Any]) -> str:
     def ms(value: float | None) -> str | None:
         return None if value is None else f"{value:.2f}"
 
     header = ["calls", "answered", "failed", "per second", "p50 ms", "p99 ms"]
-    row = [found["calls"], found["answered"], found["failed"], f"{found['per_second']:.1f}"]
-    lines = [table(header, [[*row, ms(found["p50_ms"]), ms(found["p99_ms"])]]), ""]
-    if found["compared"]:
-        largest = found["largest_difference"]
+    row = [summary["calls"], summary["answered"], summary["failed"], f"{summary['per_second']:.1f}"]
+    lines = [table(header, [[*row, ms(summary["p50_ms"]), ms(summary["p99_ms"])]]), ""]
+    if summary["compared"]:
+        largest = summary["largest_difference"]
         lines.append(
-            f"{found['compared']} answers compared with the recorded ones: {found['equal']} equal, "
-            f"{found['unlike']} of other names, shapes or texts; largest difference of numbers "
+            f"{summary['compared']} answers compared with the recorded ones: {summary['equal']} equal, "
+            f"{summary['unlike']} of other names, shapes or texts; largest difference of numbers "
             f"{'-' if largest is None else f'{largest:.3g}'}"
         )
-    lines += [f"{count} failed with {words}" for words, count in sorted(found["errors"].items())]
+    lines += [f"{count} failed with {words}" for words, count in sorted(summary["errors"].items())]
     return "\n".join(lines)

@@ -75,7 +75,7 @@ def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], int | None]:
         status["models"] = [model for model in status["models"] if model["name"] == name]
     if version is not None:
         model = status["models"][0]
-        model["versions"] = [found for found in model["versions"] if found["version"] == version]
+        model["versions"] = [entry for entry in model["versions"] if entry["version"] == version]
         if not model["versions"]:
             raise ControlError(f"there is no version {version} of model {name}")
     return status, version
@@ -112,9 +112,9 @@ def _details(status: dict[str, Any], model: dict[str, Any], events: list[dict[st
 
 def _first_line(status: dict[str, Any]) -> str:
     ready = "ready" if status["ready"] else "not ready"
-    rest = f", REST on {status['http']}" if status["http"] else ""
+    http = f", REST on {status['http']}" if status["http"] else ""
     up = age(status["uptime_s"])
-    return f"gRPC on {status['grpc']}{rest}, {ready}, {len(status['gateways'])} gateways, up {up}"
+    return f"gRPC on {status['grpc']}{http}, {ready}, {len(status['gateways'])} gateways, up {up}"
 
 
 def _table(models: list[dict[str, Any]], wide: bool) -> RenderableType:

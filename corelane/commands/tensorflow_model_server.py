@@ -54,8 +54,8 @@ def run_import(options: argparse.Namespace) -> int:
         say(f"# {sentence}")
     for model in converted.manifest.models:
         if model.labels and model.versions.kind != "listed":
-            found = ", ".join(f"{label} for version {version}" for label, version in model.labels)
-            say(f"# labels of model {model.name} ({found}): list its versions to have them")
+            labels = ", ".join(f"{label} for version {version}" for label, version in model.labels)
+            say(f"# labels of model {model.name} ({labels}): list its versions to have them")
     if converted.poll_s:
         say(f"# {converted.config_file} was read every {converted.poll_s:g} s; this file is watched instead")
     sys.stdout.write(to_yaml(converted.manifest))

@@ -72,7 +72,7 @@ class _View:
                         **_now(version, planned.get((model["name"], version["version"]))),
                     }
                 )
-        busy = {f"gateway {one['pid']}": {"cpu_s": one["cpu_s"]} for one in status["gateways"]}
+        busy = {f"gateway {gateway['pid']}": {"cpu_s": gateway["cpu_s"]} for gateway in status["gateways"]}
         gateways = sum(self._rate(name, "cpu_s", now["cpu_s"], took_s) or 0.0 for name, now in busy.items())
         self._last, self._last_s = {**counts, **busy}, now_s
         rows.sort(key=lambda row: (-(row["rate"] or 0.0), row["name"]))

@@ -97,19 +97,19 @@ def share_argument(text: str) -> tuple[int, float]:
 def _send(options: argparse.Namespace, body: dict[str, Any]) -> int:
     """Says which labels will move before they do, and at the end what is so."""
     body["by"] = who()
-    told: list[str] = []
+    announced: list[str] = []
     if options.dry_run or not options.json:
         preview = call_admin(options.admin, "/v1/traffic", {**body, "dry_run": True})
         if options.dry_run:
             text = "\n".join(["This would be so; nothing was changed:", *(f"  {line}" for line in preview["said"])])
             say(json.dumps(preview, indent=2) if options.json else text)
             return 0
-        told = [sentence for sentence in preview["said"] if sentence.startswith("label ")]
-        for sentence in told:
+        announced = [sentence for sentence in preview["said"] if sentence.startswith("label ")]
+        for sentence in announced:
             say(sentence)
     answer = call_admin(options.admin, "/v1/traffic", body)
-    rest = [sentence for sentence in answer["said"] if sentence not in told]
-    say(json.dumps(answer, indent=2) if options.json else "\n".join(rest))
+    others = [sentence for sentence in answer["said"] if sentence not in announced]
+    say(json.dumps(answer, indent=2) if options.json else "\n".join(others))
     return 0
 
 
