@@ -14,12 +14,12 @@ from corelane.processor.manifest.text.files import read_text
 from corelane.terminal import age, say, waiting
 
 _DESCRIPTION = """\
-Makes a running server match a manifest: loads what is new, drains what is gone, and leaves alone what did not change;
-prints what differs. An invalid manifest changes nothing (exit 2). listen and host need a restart.
+Makes a running server match a manifest. It loads new versions, drains removed ones, leaves unchanged ones alone, and
+prints the changes. An invalid manifest changes nothing (exit 2). Changes of listen and host need a restart.
 
   corelane apply manifest.yaml
-  corelane apply manifest.yaml --dry-run   only say what would change
-  corelane apply manifest.yaml --wait      until it is so; exit 1 if a version of it cannot be loaded
+  corelane apply manifest.yaml --dry-run   only print the changes
+  corelane apply manifest.yaml --wait      wait until all is served; exit 1 if a version cannot be loaded
 """
 _LOOK_S = 0.3
 _START_S = 20.0
@@ -28,12 +28,10 @@ _START_S = 20.0
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, "apply", run, "make a running server match a manifest", _DESCRIPTION)
     parser.add_argument("manifest", type=Path, metavar="MANIFEST")
-    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the changes without making them")
     parser.add_argument("--wait", action="store_true", help="wait until every version is available or has failed")
-    parser.add_argument(
-        "--timeout", type=float, default=600.0, metavar="SECONDS", help="for --wait, at most (default: 600)"
-    )
-    parser.add_argument("--yes", action="store_true", help="even if that unloads every model that is served")
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="longest --wait (default: 600)")
+    parser.add_argument("--yes", action="store_true", help="apply even if this unloads every served model")
     add_admin(parser)
     add_json(parser)
 
@@ -66,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _wait_for_a_server(admin: str) -> None:
-    """One that was just started takes a moment. ControlError if none answers in time."""
+    """Waits for a server that was just started. ControlError if none answers in time."""
     end_s, announced = time.monotonic() + _START_S, False
     while True:
         try:
@@ -82,7 +80,7 @@ def _wait_for_a_server(admin: str) -> None:
 
 
 def _wait(options: argparse.Namespace) -> int:
-    """0 once all of it is served; 1 if a version failed, or the time is over."""
+    """0 once every version is served, 1 if one failed. ControlError when the time is over."""
     end_s = time.monotonic() + options.timeout
     with waiting("waiting for the server") as tell:
         last_text = ""
@@ -106,7 +104,7 @@ def _wait(options: argparse.Namespace) -> int:
 
 
 def _coming(status: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What is on its way, and what has failed, in words."""
+    """The versions that are still loading, and those that failed, in words."""
     coming, failed = [], []
     for model in status["models"]:
         for version in model["versions"]:

@@ -13,10 +13,10 @@ from corelane.processor.plans.speed import Cost
 from corelane.terminal import say, table, waiting
 
 _DESCRIPTION = """\
-Makes a fused plan of a SavedModel: features by native kernels, the rest by OpenVINO, or by TensorFlow where OpenVINO
-cannot run it. The plan is compared with the
-original on recorded requests and on inputs made to tell them apart, and is written only if they agree. It can be
-served as a version: copy OUT to MODEL/NUMBER, or leave it to `engine: fused`, which compiles at the first load.
+Makes a fused plan of a SavedModel. Native kernels run its features, OpenVINO runs the dense part, and TensorFlow runs
+the ops that OpenVINO cannot run. The plan is compared with the original on recorded and generated requests, and is
+written only if they agree. To serve it, copy OUT to MODEL/NUMBER; or set `engine: fused`, which compiles at the first
+load.
 
   corelane compile models/ctr/3 plans/ctr/3
   corelane compile models/ctr/3 plans/ctr/3 --explain
@@ -26,12 +26,14 @@ served as a version: copy OUT to MODEL/NUMBER, or leave it to `engine: fused`, w
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, "compile", run, "make a fused plan of a SavedModel", _DESCRIPTION)
     parser.add_argument("saved_model", type=Path, metavar="SAVED_MODEL", help="a version's folder, or a model's")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the plan; must not be there")
-    parser.add_argument("--explain", action="store_true", help="which rules were used, and what is not fused and why")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the plan; must not exist")
     parser.add_argument(
-        "--stop-after", type=int, metavar="N", help="use no more than N rules, to find one that goes wrong"
+        "--explain",
+        action="store_true",
+        help="print the rules used, and the ops that are not fused, with reasons",
     )
-    parser.add_argument("--saved-model-tags", default="serve", metavar="TAG,...", help="of the graph to compile")
+    parser.add_argument("--stop-after", type=int, metavar="N", help="use at most N rules, to find a wrong one")
+    parser.add_argument("--saved-model-tags", default="serve", metavar="TAG,...", help="tags of the graph to compile")
     add_json(parser)
 
 

@@ -21,9 +21,9 @@ from corelane.processor.worker.allocator import worker_environment
 from corelane.terminal import say, table, waiting
 
 _DESCRIPTION = """\
-Measures a model in this process: milliseconds of CPU per request by batch size, for the threads and the precision
-given, and the line that the scheduler makes of them. PATH is a version's folder, or a model's: then its highest one.
-The profile is kept (CORELANE_CACHE) for `corelane serve` and `corelane plan`.
+Measures a model in this process: milliseconds of CPU per request by batch size, for the given threads and precision,
+and the line that the scheduler fits to them. PATH is a version's folder, or a model's folder for its highest version.
+The profile is kept in CORELANE_CACHE for `corelane serve` and `corelane plan`.
 
   corelane profile models/ctr
   corelane profile models/ctr/3 --threads 2 --precision fp32
@@ -31,10 +31,10 @@ The profile is kept (CORELANE_CACHE) for `corelane serve` and `corelane plan`.
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "profile", run, "measure what a request costs", _DESCRIPTION)
+    parser = add_command(commands, "profile", run, "measure the cost of a request", _DESCRIPTION)
     parser.add_argument("path", type=Path, metavar="PATH")
     parser.add_argument("--engine", default="auto", choices=["auto", "tensorflow", "onnxruntime", "openvino", "fused"])
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that one request may use")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="number of threads for one request")
     parser.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16", "int8"])
     bound = DivergenceSettings()
     for name, default in (("relative", bound.relative), ("absolute", bound.absolute)):
@@ -45,7 +45,12 @@ def add_parser(commands: Any) -> None:
             metavar="X",
             help=f"max_divergence.{name} of the manifest, for --precision auto (default: %(default)g)",
         )
-    parser.add_argument("--saved-model-tags", default="serve", metavar="TAG,...", help="as in the manifest")
+    parser.add_argument(
+        "--saved-model-tags",
+        default="serve",
+        metavar="TAG,...",
+        help="saved_model_tags of the manifest",
+    )
     add_json(parser)
 
 

@@ -21,8 +21,8 @@ from corelane.processor.wire.prediction_log import read_logs
 from corelane.terminal import say, table
 
 _DESCRIPTION = """\
-Sends recorded calls to a server again and compares the answers with the recorded ones. Files are TFRecords of
-PredictionLogs: the request log's (`request_log` in the manifest), TensorFlow Serving's, or a warm-up file.
+Sends recorded calls to a server again, and compares the answers with the recorded ones. Files are TFRecords of
+PredictionLogs: from the request log (`request_log` in the manifest), from TensorFlow Serving, or a warm-up file.
 
   corelane replay logs/ctr-*.tfrecord
   corelane replay logs/ctr-*.tfrecord --version 4 --rate 200 --repeat 10
@@ -45,13 +45,24 @@ def add_parser(commands: Any) -> None:
     add_server(parser)
     parser.add_argument("--model", help="send them to this model (default: as recorded)")
     parser.add_argument(
-        "--version", type=version_argument, help="send them to this version (default: any, whatever was recorded)"
+        "--version", type=version_argument, help="send them to this version (default: the server chooses)"
     )
-    parser.add_argument("--rate", type=float, metavar="PER_SECOND", help="even arrivals (default: as fast as it goes)")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="send everything N times")
-    parser.add_argument("--callers", type=int, default=4, metavar="N", help="calls under way (default: %(default)s)")
     parser.add_argument(
-        "--timeout", type=float, default=10.0, metavar="SECONDS", help="of a call (default: %(default)s)"
+        "--rate",
+        type=float,
+        metavar="PER_SECOND",
+        help="calls a second, evenly spaced (default: as many as possible)",
+    )
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="send everything N times")
+    parser.add_argument(
+        "--callers",
+        type=int,
+        default=4,
+        metavar="N",
+        help="number of calls under way (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, metavar="SECONDS", help="timeout of a call (default: %(default)s)"
     )
     add_json(parser)
 

@@ -27,11 +27,11 @@ from corelane.scheduler.numbers import figure, percent
 from corelane.terminal import Column, age, clock, grid, plain, repeat, say, show, state_style
 
 _DESCRIPTION = """\
-Lists the versions of a running server: state, share of the calls, what became of its calls, latency, age; and below
-what is wrong, and since when. With a model (or a version, as ctr/3), all that is known of it, and why.
+Lists the versions of a running server with state, share of the calls, outcome of its calls, latency and age. Problems
+follow below the table, each with its time. With a model or a version, such as ctr/3, prints every detail and reason.
 
-States: WAITING for its files, QUEUED to be loaded, LOADING (and what the load is at), AVAILABLE, UNLOADING, RESTARTING
-after a crash, FAILED to load, RETIRED (it served, and is wanted no more).
+States: WAITING for its files, QUEUED to be loaded, LOADING (with the phase), AVAILABLE, UNLOADING, RESTARTING after a
+crash, FAILED to load, RETIRED (it was served, and the manifest no longer asks for it).
 
   corelane status
   corelane status ctr/3

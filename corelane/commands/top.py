@@ -13,20 +13,24 @@ from corelane.scheduler.numbers import amount, figure
 from corelane.terminal import Column, grid, repeat, show, state_style
 
 _DESCRIPTION = """\
-A live view of a running server: rates, latency, queues and cores of every version, the busiest first, until Ctrl-C.
+Shows rates, latency, queues and cores of every version of a running server, the busiest first, until Ctrl-C.
 
   corelane top
   corelane top --interval 5
-  corelane top --once -o wide            one picture, after one interval
+  corelane top --once -o wide            one picture after one interval
 """
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "top", run, "live rates, latency, queues and cores", _DESCRIPTION)
+    parser = add_command(commands, "top", run, "show live rates, latency, queues and cores", _DESCRIPTION)
     parser.add_argument(
-        "--interval", type=seconds_argument, default=2.0, metavar="SECONDS", help="between two pictures (default: 2)"
+        "--interval",
+        type=seconds_argument,
+        default=2.0,
+        metavar="SECONDS",
+        help="time between two pictures (default: 2)",
     )
-    parser.add_argument("--once", action="store_true", help="draw one picture and end")
+    parser.add_argument("--once", action="store_true", help="draw one picture and exit")
     add_wide(parser)
     add_admin(parser)
 
@@ -43,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _View:
-    """Rates come from what was counted between two looks."""
+    """Rates come from the counters' differences between two pictures."""
 
     def __init__(self, admin: str, wide: bool) -> None:
         self._admin = admin
