@@ -5,7 +5,7 @@ import corelane
 client = corelane.Client("127.0.0.1:8500")
 outputs = client.predict("ctr", {"user_id": ["u1", "u2"], "price": [9.5, 3.0]})
 
-The client is imported when it is first named, because a server's processes import this package, too.
+The client is imported on first use, because a server's processes import this package, too.
 """
 
 from importlib import import_module

@@ -1,9 +1,9 @@
-"""The command line, as `corelane` and as `python -m corelane`. What it needs comes with an extra, which this tells."""
+"""The command line, as `corelane` and as `python -m corelane`. It names the extra to install if modules are missing."""
 
 import sys
 from importlib.util import find_spec
 
-# The modules that the extra `server` brings, beside those that the client needs, too.
+# The modules of the extra `server` that the client does not need.
 SERVER_MODULES = (
     *("argcomplete", "google_crc32c", "grpc_health", "grpc_reflection", "httptools", "orjson", "prometheus_client"),
     *("psutil", "pydantic", "rich", "ruamel.yaml", "starlette", "uvicorn", "uvloop", "yaml", "zstandard"),
@@ -18,13 +18,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"corelane: {problem}")
     try:
         from corelane.commands.main import main as run
-    except KeyboardInterrupt:  # while all of it is being imported
+    except KeyboardInterrupt:  # during the imports
         sys.exit(130)
     run(arguments)
 
 
 def _missing() -> str:
-    """Why there are no commands here; empty if there are."""
+    """Why commands cannot run; empty if they can."""
     if not all(_is_there(name) for name in NATIVE_MODULES):
         return "this installation has the client only, as on every system but Linux: serve on Linux"
     missing = [name for name in SERVER_MODULES if not _is_there(name)]
@@ -36,7 +36,7 @@ def _missing() -> str:
 def _is_there(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # the package that it would be in
+    except ModuleNotFoundError:  # its package is missing
         return False
 
 

@@ -1,4 +1,4 @@
-"""The core-allocation report for people: as text, and as one self-contained page."""
+"""The core-allocation report as text, and as a self-contained page."""
 
 import html
 import time
@@ -18,13 +18,13 @@ _EVENTS = 10
 
 
 def as_text(report: dict[str, Any], wide: bool = True) -> str:
-    """For a terminal; unless it is `wide`, with a table of the columns that fit 80 characters."""
+    """The report for a terminal. Unless `wide`, its table has only the columns that fit 80 characters."""
     host = report["host"]
     lines = [f"{host['cores']} {'core' if host['cores'] == 1 else 'cores'} to use: {host['description']}", ""]
     lines += [_table(report, wide), "", *_notes(report), "", *_map(report), ""]
     lines += [f"problem: {problem}" for problem in report["problems"]]
     lines += [f"{entry['model']}/{entry['version']}: {entry['why']}" for entry in report["versions"]]
-    lines += _of_all(report)
+    lines += _common_reasons(report)
     if report["events"]:
         lines += ["", "changes:"]
         lines += [f"  {_clock(event['at_s'])}  {event['reason']}" for event in report["events"][-_EVENTS:]]
@@ -67,7 +67,7 @@ def _name(entry: dict[str, Any]) -> str:
 
 
 def _notes(report: dict[str, Any]) -> Iterator[str]:
-    """What the table's times include, and what it does without."""
+    """Notes: what the table's times include, and the versions that it leaves out."""
     if report["predicts"] == "client":
         yield (
             "predicted: what a client on the host's network sees: gateway, channel, queue and run; the network and the "
@@ -79,8 +79,8 @@ def _notes(report: dict[str, Any]) -> Iterator[str]:
         yield f"not planned, so its load is not counted: {_name(entry)}: {entry['why']}; to mend it: {entry['mend']}"
 
 
-def _of_all(report: dict[str, Any]) -> list[str]:
-    """A sentence each for what is no version's."""
+def _common_reasons(report: dict[str, Any]) -> list[str]:
+    """A sentence each for gateways, pool and reserve."""
     lines = [f"gateways: {report['gateways']['why']}"] if report["gateways"] else []
     return lines + [f"{name}: {report[name]['why']}" for name in ("pool", "reserve") if report[name]["why"]]
 
@@ -126,7 +126,7 @@ def _map(report: dict[str, Any]) -> Iterator[str]:
         ]
         yield from _wrapped(f"socket {socket} node {node}  ", groups)
     legend = [f"{letters[name]} {name}" for name in names]
-    legend += [f"{mark} {what}" for mark, what in ((_POOL, "pool"), (_RESERVE, "reserve"), (_FREE, "free"))]
+    legend += [f"{mark} {owner}" for mark, owner in ((_POOL, "pool"), (_RESERVE, "reserve"), (_FREE, "free"))]
     yield from _wrapped("", legend, "   ")
 
 
@@ -144,14 +144,14 @@ def _clock(at_s: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at_s))
 
 
-_SERIES = 10  # colours that the styles have for versions
+_SERIES = 10  # the styles' number of colours for versions
 
 
 def as_page(report: dict[str, Any]) -> str:
-    """HTML with everything in it, which looks as the admin port's page does."""
+    """A self-contained HTML page in the style of the admin port's page."""
     host = report["host"]
     reasons = [f"{entry['model']}/{entry['version']}: {entry['why']}" for entry in report["versions"]]
-    reasons += _of_all(report)
+    reasons += _common_reasons(report)
     events = [f"{_clock(event['at_s'])} {event['reason']}" for event in reversed(report["events"])]
     name = f" on {host['name']}" if host.get("name") else ""
     return "".join(

@@ -1,4 +1,4 @@
-"""What calls raise. Every RequestError has a `grpc_code` and an `http_status`; the tree stands in docs/client.md."""
+"""Errors that calls raise. Every RequestError has a `grpc_code` and an `http_status`; docs/client.md lists them."""
 
 from corelane.processor.errors import (
     Cancelled,

@@ -1,4 +1,4 @@
-"""What a manifest would ask of a host: its versions' demands by the profiles that are kept, and what is not known."""
+"""The demands of a manifest's versions on a host, from kept profiles, and the versions without a profile."""
 
 import contextlib
 import difflib
@@ -22,7 +22,7 @@ _SLO_MS_MIN = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unplanned:
-    """A version that nothing can be said of; `version` is None where a model has none."""
+    """A version without a known demand; `version` is None if the model has no version."""
 
     model: str
     version: int | None
@@ -35,8 +35,8 @@ class Unplanned:
 
 
 @dataclass(slots=True)
-class Asked:
-    """`precisions` by version; `notes` are sentences on what is assumed."""
+class Demands:
+    """The demands of a manifest. `precisions` are by version; `notes` are sentences about assumptions."""
 
     demands: list[Demand] = field(default_factory=list)
     unplanned: list[Unplanned] = field(default_factory=list)
@@ -46,8 +46,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhatIf:
-    """What is asked instead of what the manifest says: requests a second by model or version, `scale` times each, and
-    p99 objectives in ms by model. Requests have `rows` rows."""
+    """Assumptions that replace the manifest's: requests a second by model or version, a `scale` for all rates, and p99
+    objectives in ms by model. Requests have `rows` rows."""
 
     rates: Mapping[str, float] = field(default_factory=dict)
     scale: float = 1.0
@@ -55,19 +55,19 @@ class WhatIf:
     rows: int = 1
 
 
-def ask(manifest: Manifest, what_if: WhatIf) -> Asked:
-    """ControlError for a rate or an objective of what the manifest does not serve."""
-    asked = Asked()
+def demands_of(manifest: Manifest, what_if: WhatIf) -> Demands:
+    """The demands. ControlError for a rate or an objective of an unknown model or version."""
+    demands = Demands()
     names: list[str] = []
     for model in manifest.models:
-        names += [model.name, *_ask_model(model, what_if, asked)]
+        names += [model.name, *_add_model(model, what_if, demands)]
     _check_known("--rate", what_if.rates, names)
     _check_known("--slo", what_if.slos, [model.name for model in manifest.models])
-    return asked
+    return demands
 
 
 def amounts(option: str, texts: Sequence[str], form: str) -> dict[str, float]:
-    """NAME=NUMBER, by name. ControlError for what is none, or stands twice."""
+    """The numbers of NAME=NUMBER texts by name. ControlError for another form, or for a name that occurs twice."""
     values: dict[str, float] = {}
     for text in texts:
         name, _, written = text.rpartition("=")
@@ -90,12 +90,12 @@ def _check_known(option: str, given: Mapping[str, float], names: Sequence[str]) 
         raise ControlError(f"{option} {name}: the manifest serves no such model or version; {hint}")
 
 
-def _ask_model(model: ModelSettings, what_if: WhatIf, asked: Asked) -> list[str]:
+def _add_model(model: ModelSettings, what_if: WhatIf, demands: Demands) -> list[str]:
     """Adds a model's versions, and returns their names."""
-    there = _folders(model)
-    versions = _wanted(model, there)
+    folders = _folders(model)
+    versions = _served_versions(model, folders)
     if not versions:
-        asked.unplanned.append(
+        demands.unplanned.append(
             Unplanned(
                 model=model.name,
                 version=None,
@@ -117,14 +117,14 @@ def _ask_model(model: ModelSettings, what_if: WhatIf, asked: Asked) -> list[str]
         shadow = model.settings_of(version).shadow
         own = total * (share / (sum(shares) or 1.0) if shadow is None else shadow / 100)
         rate = what_if.rates.get(name, own) * what_if.scale
-        profile = _profile(model, version, there, asked)
+        profile = _profile(model, version, folders, demands)
         if profile is None:
             continue
         demand = demand_of(model, version, profile, rate)
-        asked.demands.append(replace(demand, batches=((float(what_if.rows), 1.0),)))
-        asked.precisions[name] = profile.precision
+        demands.demands.append(replace(demand, batches=((float(what_if.rows), 1.0),)))
+        demands.precisions[name] = profile.precision
         if profile.cost is None:
-            asked.notes.append(
+            demands.notes.append(
                 f"{name} could not be measured, since it takes no request that can be made up; "
                 f"{demand.cost.fixed_ms:g} ms a request is assumed: add assets.extra/tf_serving_warmup_requests"
             )
@@ -138,18 +138,18 @@ def _folders(model: ModelSettings) -> dict[int, Path]:
         raise LoadError(f"{model.path} cannot be read: {error.strerror}") from error
 
 
-def _wanted(model: ModelSettings, there: Mapping[int, Path]) -> list[int]:
+def _served_versions(model: ModelSettings, folders: Mapping[int, Path]) -> list[int]:
     """The versions that the manifest would serve."""
     if model.versions.kind == "listed":
         return [entry.version for entry in model.versions.listed]
-    return sorted(there)[-model.versions.latest :] if model.versions.kind == "latest" else sorted(there)
+    return sorted(folders)[-model.versions.latest :] if model.versions.kind == "latest" else sorted(folders)
 
 
-def _profile(model: ModelSettings, version: int, there: Mapping[int, Path], asked: Asked) -> Profile | None:
-    """What was measured of a version; None, and a row that says so, if nothing was."""
+def _profile(model: ModelSettings, version: int, folders: Mapping[int, Path], demands: Demands) -> Profile | None:
+    """The profile of a version; without one, None, and an entry in `unplanned` with the remedy."""
     why, mend = f"{model.path / str(version)} is not there", "put its folder there"
-    if version in there:
-        folder = there[version].resolve()
+    if version in folders:
+        folder = folders[version].resolve()
         try:
             profile = _saved_profile(model, folder)
         except LoadError as error:
@@ -164,7 +164,7 @@ def _profile(model: ModelSettings, version: int, there: Mapping[int, Path], aske
                 "it was never profiled on this machine",
                 f"corelane profile {folder}{engine}{threads}{precision}",
             )
-    asked.unplanned.append(Unplanned(model=model.name, version=version, why=why, mend=mend))
+    demands.unplanned.append(Unplanned(model=model.name, version=version, why=why, mend=mend))
     return None
 
 
@@ -174,8 +174,8 @@ def _saved_profile(model: ModelSettings, folder: Path) -> Profile | None:
     engine, loaded = chosen_before(folder, model.engine, cache_folder(), model.op_libraries, model.saved_model_tags)
     precisions = ["bf16", "fp32"] if model.precision == "auto" else [model.precision]
     path = profiling.path_of(cache_folder(), engine, loaded, model.threads_per_session)
-    with contextlib.closing(profiling.ProfileFile.open_to_read(path)) as kept:
+    with contextlib.closing(profiling.ProfileFile.open_to_read(path)) as file:
         for precision in precisions:
-            if (profile := kept.read(precision)) is not None:
+            if (profile := file.read(precision)) is not None:
                 return profile
     return None

@@ -1,4 +1,4 @@
-"""What commands print: tables as wide as the terminal, colours where one looks, plain text where a program does."""
+"""Output of commands: tables as wide as the terminal and colours for people, plain text for programs."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ from corelane.processor.loading.phases import OnStep
 from corelane.processor.logs.lines import escaped
 
 _NAME_MIN = 12  # columns of a name, however narrow the terminal is
-_UNBOUNDED = 10_000  # columns, for whoever is no terminal
+_UNBOUNDED = 10_000  # columns, if the output is no terminal
 _STYLES = {
     "AVAILABLE": "green",
     **dict.fromkeys(("WAITING", "QUEUED", "LOADING", "RESTARTING", "UNLOADING"), "yellow"),
@@ -28,7 +28,7 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`wide`: only where there is room, or it is asked for."""
+    """A column of a table; a `wide` one only appears in wide tables."""
 
     title: str
     cell: Callable[[Any], Any]
@@ -37,14 +37,14 @@ class Column:
 
 
 def console(file: TextIO | None = None) -> Console:
-    """The standard output's, or another file's. One that is no terminal gets no colours and no line ends of ours."""
+    """A console for a file, by default standard output. Without a terminal it has no colours and breaks no lines."""
     file = file or sys.stdout
     width = None if file.isatty() else _UNBOUNDED
     return Console(file=file, width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def grid(columns: Sequence[Column], rows: Iterable[Any], wide: bool = True) -> Table:
-    """A table of `rows`; numbers to the right."""
+    """A table of `rows`, with numbers right-aligned."""
     rows = list(rows)
     shown = [column for column in columns if wide or not column.wide]
     cells = [[_text(column.cell(row)) for column in shown] for row in rows]
@@ -55,7 +55,7 @@ def grid(columns: Sequence[Column], rows: Iterable[Any], wide: bool = True) -> T
         table.add_column(
             column.title,
             justify="right" if number else "left",
-            # Where there is no room, names are cut.
+            # On a narrow terminal names are cut.
             no_wrap=index > 0 or wide,
             min_width=min(widest, _NAME_MIN) if index == 0 and not wide else widest,
         )
@@ -70,13 +70,13 @@ def grid(columns: Sequence[Column], rows: Iterable[Any], wide: bool = True) -> T
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Aligned columns as plain text, however wide; numbers to the right."""
+    """A table as plain text of any width, with numbers right-aligned."""
     columns = [Column(title, itemgetter(index)) for index, title in enumerate(header)]
     return plain(grid(columns, rows))
 
 
 def show(*parts: RenderableType) -> None:
-    """Prints to the standard output."""
+    """Prints to standard output."""
     output = console()
     if output.is_terminal:
         output.print(*parts, sep="\n", soft_wrap=True)
@@ -85,14 +85,14 @@ def show(*parts: RenderableType) -> None:
 
 
 def plain(*parts: RenderableType) -> str:
-    """As text, without colours."""
+    """The parts as text without colours."""
     with StringIO() as file:
         console(file).print(*parts, sep="\n", soft_wrap=True)
         return "\n".join(line.rstrip() for line in file.getvalue().rstrip("\n").split("\n"))
 
 
 def say(text: object, file: TextIO | None = None) -> None:
-    """Prints lines of text that may come from anywhere: names, paths, and what models wrote."""
+    """Prints text from any source (names, paths, output of models) with control characters escaped."""
     print("\n".join(escaped(line) for line in str(text).split("\n")), file=file, flush=file is not None)
 
 
@@ -101,7 +101,7 @@ def state_style(state: str) -> str:
 
 
 def age(seconds: float | None) -> str | None:
-    """As kubectl writes it: 45s, 12m, 3h12m, 5d."""
+    """A duration in kubectl's form: 45s, 12m, 3h12m, 5d."""
     if seconds is None:
         return None
     minutes, hours, days = (int(seconds / unit) for unit in (60, 3600, 86400))
@@ -113,7 +113,7 @@ def age(seconds: float | None) -> str | None:
 
 
 def clock(at_s: float) -> str:
-    """The time of day; with the date, if that is not today's."""
+    """The time of day, with the date unless it is today."""
     when, today = time.localtime(at_s), time.localtime()
     same = (when.tm_year, when.tm_yday) == (today.tm_year, today.tm_yday)
     return time.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M:%S", when)
@@ -121,9 +121,8 @@ def clock(at_s: float) -> str:
 
 @contextmanager
 def waiting(text: str) -> Iterator[OnStep]:
-    """Says on the standard error what is waited for: on one line, with the seconds that passed and, where it is known
-    how much there is to do, those that are left, if it is a terminal; else a line for each thing. What it gives changes
-    the text."""
+    """Shows progress on standard error; yields a function that changes the text. A terminal gets one line with the
+    seconds passed and, if the amount of work is known, the seconds left. Otherwise each text is a line of its own."""
     error = console(sys.stderr)
     if not error.is_terminal:
         last = text
@@ -153,7 +152,8 @@ def waiting(text: str) -> Iterator[OnStep]:
 
 
 def repeat(interval_s: float, draw: Callable[[], RenderableType]) -> None:
-    """Draws anew every `interval_s` until Ctrl-C, which is a clean end. To what is no terminal, one after the other."""
+    """Redraws every `interval_s` until Ctrl-C, which is a clean end. Without a terminal it prints one after the
+    other."""
     from rich.live import Live
 
     output = console()

@@ -27,6 +27,7 @@ LINES_MAX = 400
 LONG = {
     "bench/chaos/faults.py": "a catalogue with a function for each fault",
     "processor/engines/openvino_rules.py": "a table of rules, one for each op",
+    "processor/manifest/schema.py": "the keys of the manifest, each with its description",
     "processor/manifest/tensorflow_flags.py": "a table with an entry for each flag",
     "processor/native/codec/tensor_codec.cc": "both directions of one message, type by type",
     "processor/native/engines/openvino_model.cc": "one model over OpenVINO's C API, all of whose errors end there",

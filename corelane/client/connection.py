@@ -104,11 +104,11 @@ def checked_address(address: str) -> str:
         raise InvalidAddress(f'a server\'s address is "host:port", such as "127.0.0.1:8500", not {address!r}')
     if address.startswith(_SCHEMES_OF_GRPC):
         return address
-    scheme, separator, rest = address.partition("://")
+    scheme, separator, location = address.partition("://")
     if separator:
         raise InvalidAddress(
             f'{address!r} is a URL; the client speaks gRPC: write "host:port" without {scheme}://, such as '
-            f'"{rest.partition("/")[0].partition(":")[0] or "127.0.0.1"}:8500" (the port of `listen.grpc`)'
+            f'"{location.partition("/")[0].partition(":")[0] or "127.0.0.1"}:8500" (the port of `listen.grpc`)'
             + ("; for TLS, name the authority with ca=" if scheme == "https" else "")
         )
     if "/" in address:

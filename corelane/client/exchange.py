@@ -211,14 +211,14 @@ class Exchange:
         response = yield from self._call(METADATA, request, sending)
         definitions = messages.SignatureDefMap()
         response.metadata["signature_def"].Unpack(definitions)
-        found = {
+        specs = {
             name: {"inputs": _describe(definition.inputs), "outputs": _describe(definition.outputs)}
             for name, definition in sorted(definitions.signature_def.items())
         }
         if len(self._signatures) >= _SIGNATURES_MAX:
             self._signatures = {}
-        self._signatures[target] = found
-        return found
+        self._signatures[target] = specs
+        return specs
 
     def _sending(self, timeout_s: float | None, metadata: Metadata, key: str | int | None = None) -> _Sending:
         pairs = self.connection.metadata + metadata_pairs(metadata)

@@ -141,7 +141,7 @@ def _numbers(value: Any, to: Input) -> np.ndarray:
 
 def _from_objects(array: np.ndarray, dtype: np.dtype, to: Input) -> np.ndarray:
     """Each element by itself: Python's numbers are of any size."""
-    found = np.empty(array.size, dtype)
+    numbers = np.empty(array.size, dtype)
     for index, item in enumerate(array.ravel().tolist()):
         if isinstance(item, str | bytes) or (
             not hasattr(item, "__complex__") and not hasattr(item, "__float__") and (not isinstance(item, int))
@@ -149,12 +149,12 @@ def _from_objects(array: np.ndarray, dtype: np.dtype, to: Input) -> np.ndarray:
             raise _refusal(to, f"{item!r} is {type(item).__name__}, the model takes {SHORT_NAMES[to.dtype]}")
         try:
             if isinstance(item, int) and not isinstance(item, bool):
-                found[index] = _cast_integer(item, dtype)
+                numbers[index] = _cast_integer(item, dtype)
             else:
-                found[index] = _cast(np.asarray(item if isinstance(item, complex) else float(item)), dtype, to)
+                numbers[index] = _cast(np.asarray(item if isinstance(item, complex) else float(item)), dtype, to)
         except (OverflowError, ValueError):
             raise _refusal(to, f"{item!s} is no {SHORT_NAMES[to.dtype]}, which the model takes, without loss") from None
-    return found.reshape(array.shape)
+    return numbers.reshape(array.shape)
 
 
 def _cast_integer(item: int, dtype: np.dtype) -> Any:

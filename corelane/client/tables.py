@@ -22,12 +22,12 @@ def columns_of(inputs: Any) -> dict[str, Any]:
             "inputs are {name: values}, a list of rows that are dicts, or a frame of pandas or polars, "
             f"not {_shown(inputs)}"
         )
-    found = {}
+    named = {}
     for name, values in columns:
         if not isinstance(name, str):
             raise InvalidRequest(f"inputs have names that are text, not {name!r}")
-        found[name] = _column(name, values)
-    return found
+        named[name] = _column(name, values)
+    return named
 
 
 def _unique(names: Iterable[Any]) -> list[Any]:

@@ -14,12 +14,12 @@ from corelane.processor.manifest.text.files import read_text
 from corelane.terminal import age, say, waiting
 
 _DESCRIPTION = """\
-Makes a running server match a manifest: loads what is new, drains what is gone, and leaves alone what did not change;
-prints what differs. An invalid manifest changes nothing (exit 2). listen and host need a restart.
+Makes a running server match a manifest. It loads new versions, drains removed ones, leaves unchanged ones alone, and
+prints the changes. An invalid manifest changes nothing (exit 2). Changes of listen and host need a restart.
 
   corelane apply manifest.yaml
-  corelane apply manifest.yaml --dry-run   only say what would change
-  corelane apply manifest.yaml --wait      until it is so; exit 1 if a version of it cannot be loaded
+  corelane apply manifest.yaml --dry-run   only print the changes
+  corelane apply manifest.yaml --wait      wait until all is served; exit 1 if a version cannot be loaded
 """
 _LOOK_S = 0.3
 _START_S = 20.0
@@ -28,12 +28,10 @@ _START_S = 20.0
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, "apply", run, "make a running server match a manifest", _DESCRIPTION)
     parser.add_argument("manifest", type=Path, metavar="MANIFEST")
-    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the changes without making them")
     parser.add_argument("--wait", action="store_true", help="wait until every version is available or has failed")
-    parser.add_argument(
-        "--timeout", type=float, default=600.0, metavar="SECONDS", help="for --wait, at most (default: 600)"
-    )
-    parser.add_argument("--yes", action="store_true", help="even if that unloads every model that is served")
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="longest --wait (default: 600)")
+    parser.add_argument("--yes", action="store_true", help="apply even if this unloads every served model")
     add_admin(parser)
     add_json(parser)
 
@@ -66,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _wait_for_a_server(admin: str) -> None:
-    """One that was just started takes a moment. ControlError if none answers in time."""
-    end_s, told = time.monotonic() + _START_S, False
+    """Waits for a server that was just started. ControlError if none answers in time."""
+    end_s, announced = time.monotonic() + _START_S, False
     while True:
         try:
             call_admin(admin, "/v1/live")
@@ -75,25 +73,25 @@ def _wait_for_a_server(admin: str) -> None:
         except ControlError:
             if time.monotonic() > end_s:
                 raise
-        if not told:
-            told = True
+        if not announced:
+            announced = True
             say(f"no server answers on {admin} yet; waiting for one for {_START_S:g} s", sys.stderr)
         time.sleep(_LOOK_S)
 
 
 def _wait(options: argparse.Namespace) -> int:
-    """0 once all of it is served; 1 if a version failed, or the time is over."""
+    """0 once every version is served, 1 if one failed. ControlError when the time is over."""
     end_s = time.monotonic() + options.timeout
     with waiting("waiting for the server") as tell:
-        told = ""
+        last_text = ""
         while True:
             status = call_admin(options.admin, "/v1/status")
             coming, failed = _coming(status)
             if not coming and status["settled"]:
                 break
             text = f"waiting for {', '.join(coming) or 'the gateways'}"
-            if text != told:
-                told = text
+            if text != last_text:
+                last_text = text
                 tell(text, 0, 0)
             if time.monotonic() > end_s:
                 raise ControlError(f"not done after {age(options.timeout)}: {', '.join(coming) or 'gateways'}")
@@ -106,7 +104,7 @@ def _wait(options: argparse.Namespace) -> int:
 
 
 def _coming(status: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What is on its way, and what has failed, in words."""
+    """The versions that are still loading, and those that failed, in words."""
     coming, failed = [], []
     for model in status["models"]:
         for version in model["versions"]:

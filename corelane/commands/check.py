@@ -12,10 +12,10 @@ from corelane.processor.manifest.examination import Examination, examine
 from corelane.terminal import say
 
 _DESCRIPTION = """\
-Validates a manifest, and looks at the folders that it names. Prints each error as file:line:column with what would be
-right, and exits 2: keys and values, a path that is a file or one version's folder, a port that stands twice. Warns of
-what is valid but may surprise: a folder or a listed version that is not there yet, two version folders of one number, a
-name that REST cannot carry.
+Validates a manifest and the folders that it names. Prints each error as file:line:column with a correction, and exits 2
+if there is one: a wrong key or value, a path that is a file or a single version's folder, a port used twice. Warns of
+valid but surprising parts: a folder or a listed version that does not exist yet, two version folders with one number,
+a name that REST cannot carry.
 
   corelane check manifest.yaml
   corelane check manifest.yaml --json | jq '.details[] | {line, column, key, message}'
@@ -30,31 +30,31 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     try:
-        seen = examine(options.manifest)
+        examination = examine(options.manifest)
     except ManifestError as error:
-        seen = Examination(problems=error.faults)
+        examination = Examination(problems=error.faults)
     if options.json:
-        say(json.dumps(_as_json(seen), indent=2))
+        say(json.dumps(_as_json(examination), indent=2))
     else:
-        for fault in seen.problems:
+        for fault in examination.problems:
             _show(fault, str(fault))
-        for fault in seen.warnings:
+        for fault in examination.warnings:
             _show(fault, f"{fault.place}: warning: {fault.sentence}")
-        if not seen.problems:
-            say(f"{options.manifest}: valid, {seen.models} {'model' if seen.models == 1 else 'models'}")
-    return 2 if seen.problems else 0
+        if not examination.problems:
+            say(f"{options.manifest}: valid, {examination.models} {'model' if examination.models == 1 else 'models'}")
+    return 2 if examination.problems else 0
 
 
 def _show(fault: ManifestProblem, line: str) -> None:
     say(f"{line}\n{fault.excerpt}" if fault.excerpt else line, file=sys.stderr)
 
 
-def _as_json(seen: Examination) -> dict[str, Any]:
-    """`details` has what is in `problems` and `warnings` by its parts."""
+def _as_json(examination: Examination) -> dict[str, Any]:
+    """`details` has the parts of each problem and warning."""
     return {
-        "valid": not seen.problems,
-        "problems": [str(fault) for fault in seen.problems],
-        "warnings": [fault.sentence for fault in seen.warnings],
+        "valid": not examination.problems,
+        "problems": [str(fault) for fault in examination.problems],
+        "warnings": [fault.sentence for fault in examination.warnings],
         "details": [
             {
                 "severity": severity,
@@ -63,7 +63,7 @@ def _as_json(seen: Examination) -> dict[str, Any]:
                 "key": fault.key,
                 "message": fault.sentence,
             }
-            for severity, faults in (("error", seen.problems), ("warning", seen.warnings))
+            for severity, faults in (("error", examination.problems), ("warning", examination.warnings))
             for fault in faults
         ],
     }

@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Arguments, help and admin calls that several commands share."""
 
 import argparse
 import difflib
@@ -22,22 +22,22 @@ _COMPLETION_TIMEOUT_S = 1
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what may have been meant, of commands and of flags."""
+    """Suggests the nearest command or flag for an unknown one."""
 
     def error(self, message: str) -> Never:
         known: list[str] = []
         wrong = ""
-        if found := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
-            known, wrong = [*self.commands()], found[1]
+        if match := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
+            known, wrong = [*self.commands()], match[1]
             message = f"there is no command {wrong}"
-        elif found := re.search(r"unrecognized arguments: (-\S+)", message):
-            wrong = found[1].split("=")[0]
+        elif match := re.search(r"unrecognized arguments: (-\S+)", message):
+            wrong = match[1].split("=")[0]
             known = [flag for action in self._actions for flag in action.option_strings]
         near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
         super().error(f"{message}; did you mean {near[0]}?" if near else message)
 
     def commands(self) -> dict[str, argparse.ArgumentParser]:
-        """By name, of a parser that has any."""
+        """The subcommands by name; empty if the parser has none."""
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 return dict(action.choices)
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
-    """Paragraphs as wide as the terminal; lines that are set in, which are examples, as they are."""
+    """Fills paragraphs to the terminal's width; keeps indented lines, which are examples."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = []
@@ -58,7 +58,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str, description: str
 ) -> argparse.ArgumentParser:
-    """A subcommand whose --help is `description`, examples and all."""
+    """Adds a subcommand; `description` is its --help, with examples."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -104,7 +104,7 @@ def _server_address(text: str) -> str:
 
 def add_wide(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-o", "--output", choices=("wide",), help="wide: all columns, and not just those that fit 80 characters"
+        "-o", "--output", choices=("wide",), help="wide: all columns, not only those that fit 80 characters"
     )
 
 
@@ -116,18 +116,18 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
         const=2.0,
         type=seconds_argument,
         metavar="SECONDS",
-        help="draw it anew every 2 seconds, or as many as given, until Ctrl-C",
+        help="redraw every SECONDS (default: 2) until Ctrl-C",
     )
 
 
 def add_model(parser: argparse.ArgumentParser, *, version: bool = False) -> None:
-    """An argument that names one of the server's models, and perhaps a version of it; shells complete it."""
+    """Adds an argument that names a model of the server, with `version` perhaps a version; shells complete it."""
     metavar = "MODEL[/VERSION]" if version else "MODEL"
-    parser.add_argument("model", nargs="?", metavar=metavar, help="only of this one").completer = complete_models  # type: ignore[attr-defined]
+    parser.add_argument("model", nargs="?", metavar=metavar, help="only this one").completer = complete_models  # type: ignore[attr-defined]
 
 
 def seconds_argument(text: str) -> float:
-    """The type of an argument that is a time."""
+    """The type of an argument in seconds."""
     try:
         value = float(text)
     except ValueError:
@@ -146,8 +146,7 @@ def version_argument(text: str) -> int:
 
 
 def model_and_version(text: str | None, models: list[str]) -> tuple[str, int | None]:
-    """What MODEL[/VERSION] names, of these models; ("", None) for no text. ControlError for a model that is not one of
-    them."""
+    """Splits MODEL[/VERSION], for one of these models; ("", None) for no text. ControlError for another model."""
     if text is None:
         return "", None
     if text in models:
@@ -162,25 +161,30 @@ def model_and_version(text: str | None, models: list[str]) -> tuple[str, int | N
 
 
 def add_newest(parser: argparse.ArgumentParser, limit: int) -> None:
-    """What `newest` reads."""
+    """Adds the arguments that `newest` reads."""
     add_model(parser, version=True)
     parser.add_argument(
-        "-n", "--limit", type=int, default=limit, metavar="N", help="as many, the newest (default: %(default)s)"
+        "-n",
+        "--limit",
+        type=int,
+        default=limit,
+        metavar="N",
+        help="number of entries, the newest (default: %(default)s)",
     )
-    parser.add_argument("-f", "--follow", action="store_true", help="print what comes from now on, too, until Ctrl-C")
+    parser.add_argument("-f", "--follow", action="store_true", help="also print new entries until Ctrl-C")
     add_admin(parser)
     add_json(parser)
 
 
 def newest(options: argparse.Namespace) -> dict[str, Any]:
-    """What to ask the admin API for: the model, the version and the limit that were given."""
+    """The parameters for the admin API: model, version and limit."""
     names = [model["name"] for model in call_admin(options.admin, "/v1/status")["models"]] if options.model else []
     model, version = model_and_version(options.model, names)
     return {"model": model or None, "version": version, "limit": max(0, options.limit)}
 
 
 def complete_models(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
-    """The names of the models that a server has, for shells; none if it does not answer at once."""
+    """The names of the server's models, for shells; none if it does not answer at once."""
     try:
         status = call_admin(parsed_args.admin, "/v1/status", timeout_s=_COMPLETION_TIMEOUT_S)
     except ControlError:
@@ -189,7 +193,7 @@ def complete_models(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> l
 
 
 def who() -> str:
-    """Whoever runs this command, for the server's events."""
+    """The user of this command, for the server's events."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user without a name
@@ -197,7 +201,7 @@ def who() -> str:
 
 
 def query(path: str, **values: object) -> str:
-    """A path with those values that are not None."""
+    """A path with a query of the values that are not None."""
     given = {key: str(value) for key, value in values.items() if value is not None}
     return f"{path}?{urllib.parse.urlencode(given, errors='surrogateescape')}" if given else path
 

@@ -7,7 +7,7 @@ from typing import Any
 from corelane.commands.common import add_command
 
 _DESCRIPTION = """\
-Prints what has a shell complete commands, flags, and the names of the server's models.
+Prints a script that makes your shell complete commands, flags, and the names of the server's models.
 
   eval "$(corelane completion bash)"      also in ~/.bashrc
   eval "$(corelane completion zsh)"

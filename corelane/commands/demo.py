@@ -7,15 +7,16 @@ from typing import Any
 from corelane.commands.common import add_command
 
 _DESCRIPTION = """\
-Shows the whole thing on generated clicks: trains six small models (one to three minutes, once), serves them, and tells
-a story with real calls over gRPC: a canary at 5 %, promoted and rolled back; a worker killed and back; a version
-replaced; an A/B version in overload beside a baseline, with and without the scheduler. Then it checks every version's
-answers against its engine in this process, and prints who has which cores, and how many calls failed.
+Shows Corelane on generated clicks. It trains six small models (one to three minutes, once) and serves them. Then it
+makes real calls over gRPC: a canary at 5 % is promoted and rolled back; a killed worker comes back; a version is
+replaced; an A/B version in overload runs beside a baseline, with and without the scheduler. At the end it compares
+every version's answers with its engine in this process, and prints the owner of each core and the number of failed
+calls.
 
   corelane demo
-  corelane demo --short         fewer clicks and shorter acts: a check that all of it works
-  corelane demo --keep          stays up after its calls: try `corelane status` and `corelane predict` beside it
-  corelane demo --port 9500     gRPC there, REST and the admin port on the two after it
+  corelane demo --short         fewer clicks and shorter acts, to check that it works
+  corelane demo --keep          keeps serving after its calls: try `corelane status` and `corelane predict` beside it
+  corelane demo --port 9500     gRPC on this port, REST and admin on the next two
 """
 
 
@@ -25,18 +26,23 @@ def add_parser(commands: Any) -> None:
         "--folder",
         type=Path,
         metavar="DIR",
-        help="where configs/demo.yaml and the models are or go (default: here, if it has configs/, else corelane-demo)",
+        help="folder of configs/demo.yaml and the models (default: this one, if it has configs/, else corelane-demo)",
     )
     parser.add_argument(
         "--port",
         type=_port,
         metavar="N",
-        help="of gRPC; REST and admin have the next two; 0: any (default: 8500, any where those are taken)",
+        help="gRPC port; REST and admin have the next two; 0: any free ports (default: 8500, or any if taken)",
     )
-    parser.add_argument("--seconds", type=float, metavar="S", help="calls after each change (default: 3, short: 1)")
-    parser.add_argument("--short", action="store_true", help="train on fewer clicks, and call for a second at a time")
-    parser.add_argument("--retrain", action="store_true", help="train even if the models are there")
-    parser.add_argument("--keep", action="store_true", help="serve on after the calls until Ctrl-C")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="seconds of calls after each change (default: 3, short: 1)",
+    )
+    parser.add_argument("--short", action="store_true", help="train on fewer clicks, and call for one second at a time")
+    parser.add_argument("--retrain", action="store_true", help="train even if the models exist")
+    parser.add_argument("--keep", action="store_true", help="keep serving after the calls until Ctrl-C")
 
 
 def run(options: argparse.Namespace) -> int:

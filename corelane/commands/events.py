@@ -13,8 +13,8 @@ from corelane.processor.logs.lines import escaped
 from corelane.terminal import clock, say, show
 
 _DESCRIPTION = """\
-What happened: loads, failures and why, crashes, restarts, promotions and by whom, splits, changed cores. The newest
-1,000 are kept, over restarts of the server, too (in CORELANE_STATE).
+Lists events: loads, failures with reasons, crashes, restarts, promotions with their users, splits, changed cores. The
+server keeps the newest 1,000 in CORELANE_STATE, over restarts.
 
   corelane events
   corelane events ctr/3 --limit 20
@@ -27,7 +27,9 @@ _STYLES = {"failed": "bold red", "crashed": "bold red", "refused": "red", "gatew
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "events", run, "what happened, and by whom", _DESCRIPTION)
+    parser = add_command(
+        commands, "events", run, "list events: loads, crashes, promotions and their users", _DESCRIPTION
+    )
     add_newest(parser, _LIMIT)
 
 

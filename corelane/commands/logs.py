@@ -9,8 +9,8 @@ from corelane.commands.common import add_command, add_newest, call_admin, newest
 from corelane.terminal import clock, say
 
 _DESCRIPTION = """\
-The newest lines of a running server's log, which it keeps in memory (5,000 of them) beside writing them to its standard
-error; of one model or version, its worker's own lines included.
+Prints the newest lines of a running server's log. The server writes its log to standard error, and keeps 5,000 lines in
+memory. With a model or version, only its lines are printed, including its worker's own.
 
   corelane logs
   corelane logs ctr/3 --follow
@@ -20,7 +20,7 @@ _LOOK_S = 0.5
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "logs", run, "the log's newest lines, of a model or version", _DESCRIPTION)
+    parser = add_command(commands, "logs", run, "print the newest log lines", _DESCRIPTION)
     add_newest(parser, _LIMIT)
 
 

@@ -32,24 +32,24 @@ from corelane.processor.version import VERSION
 from corelane.terminal import say
 
 _EPILOG = """\
-exit codes: 0 fine, 1 failed, 2 bad usage or a bad manifest
+exit codes: 0 success, 1 failure, 2 a wrong command line or manifest
 
 a first look:
   corelane demo                          train small models, serve them, call them, report
 from TensorFlow Serving:
-  corelane tensorflow_model_server ...   its own flags; corelane import prints them as a manifest
+  corelane tensorflow_model_server ...   takes its flags; corelane import prints them as a manifest
 a server of your own:
-  corelane check manifest.yaml           is it right? each error names its line
+  corelane check manifest.yaml           prints each error with its line
   corelane serve manifest.yaml           in the foreground; Ctrl-C drains and ends it
-  corelane status                        who serves what, from another terminal
+  corelane status                        models, versions and states, from another terminal
   corelane top                           live: rates, latency, queues, cores
-  corelane events; corelane logs ctr     what happened, and what was logged
-  corelane report                        who has which cores, and why
+  corelane events; corelane logs ctr     events and log lines
+  corelane report                        the owner of each core, and why
   corelane promote ctr 4                 all calls to version 4; corelane rollback ctr undoes it
-  corelane compile models/ctr plan       a SavedModel, made faster
+  corelane compile models/ctr plan       makes a SavedModel faster
   corelane predict ctr --inputs '{"x": [1.0]}'
 
-corelane COMMAND --help says more of each, with examples.
+corelane COMMAND --help explains a command, with examples.
 """
 
 # In the order of their help.
@@ -63,7 +63,7 @@ _COMMANDS = (
 def parser_of_all() -> Parser:
     parser = Parser(
         prog="corelane",
-        description="Serves many recommendation models from one CPU host, over TensorFlow Serving's gRPC API.",
+        description="Serves many recommendation models from one CPU host, by TensorFlow Serving's and KServe's APIs.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

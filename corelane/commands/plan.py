@@ -10,7 +10,7 @@ from typing import Any
 
 from corelane.commands.common import add_command, add_json, add_wide, call_admin
 from corelane.commands.report import add_html, show
-from corelane.planning import RATE_PER_S, Asked, Unplanned, WhatIf, amounts, ask
+from corelane.planning import RATE_PER_S, Demands, Unplanned, WhatIf, amounts, demands_of
 from corelane.processor.errors import ControlError
 from corelane.processor.manifest import Manifest, load_manifest
 from corelane.scheduler import Host, uniform_host
@@ -20,19 +20,19 @@ from corelane.scheduler.report import Measured, forecast_report
 from corelane.terminal import say
 
 _DESCRIPTION = f"""\
-The core allocation that a manifest would get on a host that isn't here, gateways included, and what clients would see,
-from the profiles that `corelane serve` and `corelane profile` have kept.
+Forecasts the core allocation of a manifest on another host, with its gateways and the latency that clients would see.
+It uses the profiles that `corelane serve` and `corelane profile` keep.
 
   corelane plan manifest.yaml --cores 128 --sockets 2 --threads 2 --rate ctr=4000 --rate cvr/7=250
-  corelane plan manifest.yaml --cores 32 --scale 2               twice the rates
-  corelane plan manifest.yaml --cores 32 --slo ctr=5             if its p99 should be 5 ms
-  corelane plan manifest.yaml --cores 32 --gateways 12           if host.gateways were 12
+  corelane plan manifest.yaml --cores 32 --scale 2               with twice the rates
+  corelane plan manifest.yaml --cores 32 --slo ctr=5             with a p99 objective of 5 ms
+  corelane plan manifest.yaml --cores 32 --gateways 12           with host.gateways: 12
   corelane plan manifest.yaml --find-smallest --rate ctr=4000    the fewest cores that meet every SLO, and why not fewer
-  corelane plan manifest.yaml --cores 32 --like 127.0.0.1:8502   with a gateway's CPU a call as measured there
+  corelane plan manifest.yaml --cores 32 --like 127.0.0.1:8502   with the CPU per call measured by that server
 
-Without a --rate a model gets {RATE_PER_S:g} requests a second. A model's rate is split over its versions by `traffic`,
-evenly where the manifest has none. A call takes {CALL_MS:g} ms of a gateway's CPU, as small calls do over gRPC;
---gateway-ms or --like says what it is for yours. A version without a profile is named with what to do, and not counted.
+Without --rate a model gets {RATE_PER_S:g} requests a second. `traffic` splits a model's rate over its versions; without
+it the split is even. A call takes {CALL_MS:g} ms of a gateway's CPU, which fits small gRPC calls; --gateway-ms or
+--like sets another figure. A version without a profile is named with the remedy, and not counted.
 
 Exits 0 if a version could be planned, 1 if none could, or if no host that --find-smallest tries is enough.
 """
@@ -42,31 +42,35 @@ _CALLS_MIN = 10_000  # of a running server, for its gateways' start to count for
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "plan", run, "the report for a host that isn't here", _DESCRIPTION)
+    parser = add_command(commands, "plan", run, "forecast the core allocation for another host", _DESCRIPTION)
     parser.add_argument("manifest", type=Path, metavar="MANIFEST")
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--cores", type=int, metavar="N", help="hardware threads of the host")
-    size.add_argument("--find-smallest", action="store_true", help="the fewest cores on which every SLO is met")
-    parser.add_argument("--sockets", type=int, default=1, metavar="N", help="a NUMA node each (default 1)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="hardware threads a core (default 1)")
+    size.add_argument("--find-smallest", action="store_true", help="find the fewest cores that meet every SLO")
+    parser.add_argument("--sockets", type=int, default=1, metavar="N", help="sockets, each a NUMA node (default 1)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="hardware threads per core (default 1)")
     parser.add_argument(
         "--rate", action="append", default=[], metavar="MODEL[/VERSION]=R", help="requests a second; may be repeated"
     )
-    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="times every rate (default 1)")
+    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="multiply every rate by X (default 1)")
     parser.add_argument(
-        "--slo", action="append", default=[], metavar="MODEL=MS", help="instead of its slo_p99_ms; may be repeated"
+        "--slo", action="append", default=[], metavar="MODEL=MS", help="replace its slo_p99_ms; may be repeated"
     )
-    parser.add_argument("--rows", type=int, default=1, metavar="N", help="rows of a request (default 1)")
-    parser.add_argument("--gateways", type=int, metavar="N", help="instead of host.gateways")
+    parser.add_argument("--rows", type=int, default=1, metavar="N", help="rows per request (default 1)")
+    parser.add_argument("--gateways", type=int, metavar="N", help="replace host.gateways")
     call = parser.add_mutually_exclusive_group()
     call.add_argument(
         "--gateway-ms",
         type=float,
         default=CALL_MS,
         metavar="MS",
-        help="a gateway's CPU for a call (default %(default)g)",
+        help="a gateway's CPU time per call (default %(default)g)",
     )
-    call.add_argument("--like", metavar="HOST:PORT", help="that of the running server with this admin address")
+    call.add_argument(
+        "--like",
+        metavar="HOST:PORT",
+        help="use the CPU time per call of the running server with this admin address",
+    )
     add_json(parser)
     add_wide(parser)
     add_html(parser)
@@ -87,21 +91,21 @@ def run(options: argparse.Namespace) -> int:
         smt=manifest.host.smt,
         call_ms=measured_call_ms(options.like) if options.like else options.gateway_ms,
     )
-    asked = ask(manifest, what_if)
-    if not asked.demands:
-        raise ControlError("\n".join(["nothing can be planned:", *_reasons(manifest, asked)]))
+    demands = demands_of(manifest, what_if)
+    if not demands.demands:
+        raise ControlError("\n".join(["nothing can be planned:", *_reasons(manifest, demands)]))
     if options.find_smallest:
-        return _find_smallest(asked, circumstances, options)
-    _show(forecast(_host(options.cores, options), asked.demands, circumstances), asked, {}, options)
+        return _find_smallest(demands, circumstances, options)
+    _show(forecast(_host(options.cores, options), demands.demands, circumstances), demands, {}, options)
     return 0
 
 
 def measured_call_ms(address: str) -> float:
-    """A gateway's CPU for a call, by what a running server has counted. ControlError before there is enough."""
+    """A gateway's CPU time per call, from a running server's counters. ControlError if it has too few calls."""
     status = call_admin(address, "/v1/status")
     cpu_s = status["gateway_cpu_s"]
     assigned = [version.get("assigned") or {} for model in status["models"] for version in model["versions"]]
-    # A shadow's copy is no call of a client: what it costs a gateway is part of the call that it is a copy of.
+    # A copy for a shadow is no call of a client; its cost is part of the call that was copied.
     calls = sum(count for counts in assigned for why, count in counts.items() if why != "shadowed")
     if calls < _CALLS_MIN or cpu_s <= 0:
         raise ControlError(
@@ -112,7 +116,7 @@ def measured_call_ms(address: str) -> float:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """ControlError for numbers that no host and no request has."""
+    """ControlError for numbers that no host or request can have."""
     for name in ("cores", "sockets", "threads", "rows", "gateways"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -136,17 +140,17 @@ def _host(cores: int, options: argparse.Namespace) -> Host:
         raise ControlError(str(error)) from error
 
 
-def _reasons(manifest: Manifest, asked: Asked) -> list[str]:
+def _reasons(manifest: Manifest, demands: Demands) -> list[str]:
     if not manifest.models:
         return ["the manifest lists no models"]
-    return [f"{entry.name}: {entry.why}; to mend it: {entry.mend}" for entry in asked.unplanned]
+    return [f"{entry.name}: {entry.why}; to mend it: {entry.mend}" for entry in demands.unplanned]
 
 
-def _find_smallest(asked: Asked, circumstances: Circumstances, options: argparse.Namespace) -> int:
+def _find_smallest(demands: Demands, circumstances: Circumstances, options: argparse.Namespace) -> int:
     step, on_try = options.sockets * options.threads, slow_search(time.monotonic)
 
     def search_with(circumstances: Circumstances) -> Search:
-        return smallest(lambda cores: _host(cores, options), step, asked.demands, circumstances, on_try)
+        return smallest(lambda cores: _host(cores, options), step, demands.demands, circumstances, on_try)
 
     search = search_with(circumstances)
     limits = [*search.limits, *_with_more_gateways(search, circumstances, search_with)]
@@ -156,15 +160,15 @@ def _find_smallest(asked: Asked, circumstances: Circumstances, options: argparse
         "limits": limits,
     }
     if not options.json:
-        say(f"{_told(search, limits, asked)}\n")
-    _show(search.forecast, asked, {"smallest": smallest_host}, options)
+        say(f"{_summary(search, limits, demands)}\n")
+    _show(search.forecast, demands, {"smallest": smallest_host}, options)
     return 0 if search.is_enough else 1
 
 
 def _with_more_gateways(
     search: Search, circumstances: Circumstances, search_with: Callable[[Circumstances], Search]
 ) -> list[str]:
-    """A sentence, if it is the number of gateways that a smaller host fails by."""
+    """A sentence if more gateways would make a smaller host enough."""
     short = search.smaller if search.is_enough else search.forecast
     if short is None or short.gateways.bound != "processes":
         return []
@@ -176,7 +180,7 @@ def _with_more_gateways(
 
 
 def slow_search(clock_s: Callable[[], float]) -> Callable[[int], None]:
-    """Says on the standard error which hosts are tried, once that takes over two seconds."""
+    """Prints the hosts that are tried to standard error once the search takes over two seconds."""
     begin_s = clock_s()
 
     def on_try(cores: int) -> None:
@@ -186,10 +190,10 @@ def slow_search(clock_s: Callable[[], float]) -> Callable[[int], None]:
     return on_try
 
 
-def _told(search: Search, limits: Sequence[str], asked: Asked) -> str:
+def _summary(search: Search, limits: Sequence[str], demands: Demands) -> str:
     goal = (
         "every SLO is met"
-        if any(demand.slo_p99_ms for demand in asked.demands)
+        if any(demand.slo_p99_ms for demand in demands.demands)
         else "everything keeps up (no SLO is set)"
     )
     cores = search.forecast.host.cores
@@ -202,10 +206,10 @@ def _told(search: Search, limits: Sequence[str], asked: Asked) -> str:
     return "\n".join(lines)
 
 
-def _show(seen: Forecast, asked: Asked, more: dict[str, Any], options: argparse.Namespace) -> None:
-    measured = {name: Measured(precision=precision) for name, precision in asked.precisions.items()}
-    report = forecast_report(seen, measured, [_as_json(entry) for entry in asked.unplanned])
-    report["problems"] += asked.notes
+def _show(seen: Forecast, demands: Demands, more: dict[str, Any], options: argparse.Namespace) -> None:
+    measured = {name: Measured(precision=precision) for name, precision in demands.precisions.items()}
+    report = forecast_report(seen, measured, [_as_json(entry) for entry in demands.unplanned])
+    report["problems"] += demands.notes
     show({**report, **more}, options)
 
 

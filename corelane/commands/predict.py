@@ -15,8 +15,8 @@ from corelane.processor.knobs import API_KEY, value
 from corelane.terminal import say
 
 _DESCRIPTION = """\
-Makes one prediction call. Inputs are JSON ({"name": nested lists}) or an .npz file of arrays; JSON values are fitted
-to the types and ranks that the model's signature asks for. Without inputs, prints the model's signatures.
+Makes one prediction call. Inputs are JSON ({"name": nested lists}) or an .npz file of arrays; JSON values are
+converted to the types and ranks of the model's signature. Without inputs, prints the model's signatures.
 
   corelane predict ctr
   corelane predict ctr --inputs '{"user_id": ["u1"], "price": [9.5]}'
@@ -32,14 +32,22 @@ def add_parser(commands: Any) -> None:
     )
     add_server(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--version", type=version_argument, help="ask this version")
-    which.add_argument("--label", help="ask the version with this label")
-    parser.add_argument("--ca", metavar="FILE", help="call by TLS; the authority that signed the server's certificate")
-    parser.add_argument("--cert", metavar="FILE", help="this client's certificate, for mutual TLS; with --key")
-    parser.add_argument("--key", metavar="FILE", help="its private key")
+    which.add_argument("--version", type=version_argument, help="call this version")
+    which.add_argument("--label", help="call the version with this label")
+    parser.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="PEM file of the authority that signed the server's certificate; turns TLS on",
+    )
+    parser.add_argument(
+        "--cert",
+        metavar="FILE",
+        help="PEM file of the client's certificate, for mutual TLS; needs --key",
+    )
+    parser.add_argument("--key", metavar="FILE", help="PEM file of the client's private key")
     parser.add_argument("--api-key", default=value(API_KEY) or None, help="key or JWT (default: $CORELANE_API_KEY)")
-    parser.add_argument("--signature", default="", help="default: serving_default")
-    parser.add_argument("--outputs", default="", metavar="A,B", help="only these outputs")
+    parser.add_argument("--signature", default="", help="name of the signature (default: serving_default)")
+    parser.add_argument("--outputs", default="", metavar="A,B", help="return only these outputs")
     parser.add_argument(
         "--timeout", type=float, default=10.0, metavar="SECONDS", help="deadline (default: %(default)s)"
     )

@@ -21,9 +21,9 @@ from corelane.processor.worker.allocator import worker_environment
 from corelane.terminal import say, table, waiting
 
 _DESCRIPTION = """\
-Measures a model in this process: milliseconds of CPU per request by batch size, for the threads and the precision
-given, and the line that the scheduler makes of them. PATH is a version's folder, or a model's: then its highest one.
-The profile is kept (CORELANE_CACHE) for `corelane serve` and `corelane plan`.
+Measures a model in this process: milliseconds of CPU per request by batch size, for the given threads and precision,
+and the line that the scheduler fits to them. PATH is a version's folder, or a model's folder for its highest version.
+The profile is kept in CORELANE_CACHE for `corelane serve` and `corelane plan`.
 
   corelane profile models/ctr
   corelane profile models/ctr/3 --threads 2 --precision fp32
@@ -31,10 +31,10 @@ The profile is kept (CORELANE_CACHE) for `corelane serve` and `corelane plan`.
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "profile", run, "measure what a request costs", _DESCRIPTION)
+    parser = add_command(commands, "profile", run, "measure the cost of a request", _DESCRIPTION)
     parser.add_argument("path", type=Path, metavar="PATH")
     parser.add_argument("--engine", default="auto", choices=["auto", "tensorflow", "onnxruntime", "openvino", "fused"])
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that one request may use")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="number of threads for one request")
     parser.add_argument("--precision", default="fp32", choices=["auto", "fp32", "bf16", "int8"])
     bound = DivergenceSettings()
     for name, default in (("relative", bound.relative), ("absolute", bound.absolute)):
@@ -45,7 +45,12 @@ def add_parser(commands: Any) -> None:
             metavar="X",
             help=f"max_divergence.{name} of the manifest, for --precision auto (default: %(default)g)",
         )
-    parser.add_argument("--saved-model-tags", default="serve", metavar="TAG,...", help="as in the manifest")
+    parser.add_argument(
+        "--saved-model-tags",
+        default="serve",
+        metavar="TAG,...",
+        help="saved_model_tags of the manifest",
+    )
     add_json(parser)
 
 
@@ -84,17 +89,17 @@ def run(options: argparse.Namespace) -> int:
             1 << 30,
             on_phase=lambda phase, signature: tell(describe(phase, signature), 0, 0),
         )
-        with contextlib.closing(ProfileFile.open(cache, engine_name, folder, options.threads)) as kept:
-            found = profile(engine, folder, precision.name, options.threads, kept, on_step=tell)
-    cost = found.cost
+        with contextlib.closing(ProfileFile.open(cache, engine_name, folder, options.threads)) as file:
+            measured = profile(engine, folder, precision.name, options.threads, file, on_step=tell)
+    cost = measured.cost
     if cost is None:
         raise LoadError("the model takes no request that can be made up; add assets.extra/tf_serving_warmup_requests")
     if options.json:
         fitted = {"fixed_ms": cost.fixed_ms, "per_row_ms": cost.per_row_ms, "cv": cost.cv, "fit_error": cost.fit_error}
-        say(json.dumps({**found.to_json(), "precision_why": precision.why, "cost": fitted}, indent=2))
+        say(json.dumps({**measured.to_json(), "precision_why": precision.why, "cost": fitted}, indent=2))
         return 0
     say(f"{given}: {engine_name}, {precision.name} ({precision.why}), {options.threads} thread(s)\n")
-    rows = [[rows, f"{ms:.3f}", f"{cv:.0%}", f"{cost.ms(rows):.3f}"] for rows, ms, cv in found.points]
+    rows = [[rows, f"{ms:.3f}", f"{cv:.0%}", f"{cost.ms(rows):.3f}"] for rows, ms, cv in measured.points]
     say(table(["rows", "ms", "spread", "fitted ms"], rows))
     say(f"\n{cost.fixed_ms:.3f} ms a request and {cost.per_row_ms:.4f} ms a row, within {cost.fit_error:.0%}")
     return 0

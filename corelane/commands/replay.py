@@ -21,8 +21,8 @@ from corelane.processor.wire.prediction_log import read_logs
 from corelane.terminal import say, table
 
 _DESCRIPTION = """\
-Sends recorded calls to a server again and compares the answers with the recorded ones. Files are TFRecords of
-PredictionLogs: the request log's (`request_log` in the manifest), TensorFlow Serving's, or a warm-up file.
+Sends recorded calls to a server again, and compares the answers with the recorded ones. Files are TFRecords of
+PredictionLogs: from the request log (`request_log` in the manifest), from TensorFlow Serving, or a warm-up file.
 
   corelane replay logs/ctr-*.tfrecord
   corelane replay logs/ctr-*.tfrecord --version 4 --rate 200 --repeat 10
@@ -45,22 +45,33 @@ def add_parser(commands: Any) -> None:
     add_server(parser)
     parser.add_argument("--model", help="send them to this model (default: as recorded)")
     parser.add_argument(
-        "--version", type=version_argument, help="send them to this version (default: any, whatever was recorded)"
+        "--version", type=version_argument, help="send them to this version (default: the server chooses)"
     )
-    parser.add_argument("--rate", type=float, metavar="PER_SECOND", help="even arrivals (default: as fast as it goes)")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="send everything N times")
-    parser.add_argument("--callers", type=int, default=4, metavar="N", help="calls under way (default: %(default)s)")
     parser.add_argument(
-        "--timeout", type=float, default=10.0, metavar="SECONDS", help="of a call (default: %(default)s)"
+        "--rate",
+        type=float,
+        metavar="PER_SECOND",
+        help="calls a second, evenly spaced (default: as many as possible)",
+    )
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="send everything N times")
+    parser.add_argument(
+        "--callers",
+        type=int,
+        default=4,
+        metavar="N",
+        help="number of calls under way (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, metavar="SECONDS", help="timeout of a call (default: %(default)s)"
     )
     add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     calls = _read(options)
-    found = _replay(calls, options)
-    say(json.dumps(found, indent=2) if options.json else _render(found))
-    return 0 if found["failed"] == 0 else 1
+    summary = _replay(calls, options)
+    say(json.dumps(summary, indent=2) if options.json else _render(summary))
+    return 0 if summary["failed"] == 0 else 1
 
 
 def _read(options: argparse.Namespace) -> list[Recorded]:
@@ -147,19 +158,19 @@ def _replay(calls: list[Recorded], options: argparse.Namespace) -> dict[str, Any
     }
 
 
-def _render(found: dict[str, Any]) -> str:
+def _render(summary: dict[str, Any]) -> str:
     def ms(value: float | None) -> str | None:
         return None if value is None else f"{value:.2f}"
 
     header = ["calls", "answered", "failed", "per second", "p50 ms", "p99 ms"]
-    row = [found["calls"], found["answered"], found["failed"], f"{found['per_second']:.1f}"]
-    lines = [table(header, [[*row, ms(found["p50_ms"]), ms(found["p99_ms"])]]), ""]
-    if found["compared"]:
-        largest = found["largest_difference"]
+    row = [summary["calls"], summary["answered"], summary["failed"], f"{summary['per_second']:.1f}"]
+    lines = [table(header, [[*row, ms(summary["p50_ms"]), ms(summary["p99_ms"])]]), ""]
+    if summary["compared"]:
+        largest = summary["largest_difference"]
         lines.append(
-            f"{found['compared']} answers compared with the recorded ones: {found['equal']} equal, "
-            f"{found['unlike']} of other names, shapes or texts; largest difference of numbers "
+            f"{summary['compared']} answers compared with the recorded ones: {summary['equal']} equal, "
+            f"{summary['unlike']} of other names, shapes or texts; largest difference of numbers "
             f"{'-' if largest is None else f'{largest:.3g}'}"
         )
-    lines += [f"{count} failed with {words}" for words, count in sorted(found["errors"].items())]
+    lines += [f"{count} failed with {words}" for words, count in sorted(summary["errors"].items())]
     return "\n".join(lines)

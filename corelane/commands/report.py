@@ -11,20 +11,20 @@ from corelane.processor.errors import ControlError
 from corelane.terminal import say
 
 _DESCRIPTION = """\
-Who has which cores of a running server, and why: a row for every version with what is predicted and what was
-measured, a map of the cores, a sentence for each decision, and the last changes.
+Shows the core allocation of a running server: a row for every version with predicted and measured latencies, a map of
+the cores, a sentence for each decision, and the last changes.
 
   corelane report
   corelane report -o wide                all columns: role, sessions, p50, precision, memory
   corelane report --json | jq '.versions[] | {model, version, cpus, why}'
-  corelane report --html cores.html      one page with everything in it, the core map drawn
+  corelane report --html cores.html      a self-contained page with a drawn map of the cores
 
-The JSON is described in docs/api.md; the number of its form is in `schema`.
+docs/api.md describes the JSON; `schema` is the number of its form.
 """
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "report", run, "who has which cores, and why", _DESCRIPTION)
+    parser = add_command(commands, "report", run, "show the owner of each core, and why", _DESCRIPTION)
     add_admin(parser)
     add_json(parser)
     add_wide(parser)
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def show(report: dict[str, Any], options: argparse.Namespace) -> None:
-    """Prints the report as the options say, and writes the page."""
+    """Prints the report by the options, and writes the page."""
     if options.html is not None:
         try:
             options.html.write_text(as_page(report))

@@ -9,9 +9,9 @@ from corelane.commands.common import add_command
 _DESCRIPTION = """\
 Serves the models of a manifest, in the foreground.
 
-Logs `ready` once every model has a version available or has failed for good; `corelane status` says which. The file is
-watched: a valid change is applied, an invalid one is logged and changes nothing (SIGHUP looks at once). SIGTERM or
-Ctrl-C takes no more calls, answers those accepted, and exits 0; a second one ends at once.
+Logs `ready` once every model has an available version or has failed for good; `corelane status` shows which. The server
+watches the file: it applies a valid change; it logs an invalid one and changes nothing (SIGHUP looks at once). On
+SIGTERM or Ctrl-C it accepts no more calls, answers the accepted ones, and exits 0; a second signal ends it at once.
 
   corelane serve configs/demo.yaml
 """

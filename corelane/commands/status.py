@@ -27,11 +27,11 @@ from corelane.scheduler.numbers import figure, percent
 from corelane.terminal import Column, age, clock, grid, plain, repeat, say, show, state_style
 
 _DESCRIPTION = """\
-Lists the versions of a running server: state, share of the calls, what became of its calls, latency, age; and below
-what is wrong, and since when. With a model (or a version, as ctr/3), all that is known of it, and why.
+Lists the versions of a running server with state, share of the calls, outcome of its calls, latency and age. Problems
+follow below the table, each with its time. With a model or a version, such as ctr/3, prints every detail and reason.
 
-States: WAITING for its files, QUEUED to be loaded, LOADING (and what the load is at), AVAILABLE, UNLOADING, RESTARTING
-after a crash, FAILED to load, RETIRED (it served, and is wanted no more).
+States: WAITING for its files, QUEUED to be loaded, LOADING (with the phase), AVAILABLE, UNLOADING, RESTARTING after a
+crash, FAILED to load, RETIRED (it was served, and the manifest no longer asks for it).
 
   corelane status
   corelane status ctr/3
@@ -75,7 +75,7 @@ def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], int | None]:
         status["models"] = [model for model in status["models"] if model["name"] == name]
     if version is not None:
         model = status["models"][0]
-        model["versions"] = [found for found in model["versions"] if found["version"] == version]
+        model["versions"] = [entry for entry in model["versions"] if entry["version"] == version]
         if not model["versions"]:
             raise ControlError(f"there is no version {version} of model {name}")
     return status, version
@@ -112,9 +112,9 @@ def _details(status: dict[str, Any], model: dict[str, Any], events: list[dict[st
 
 def _first_line(status: dict[str, Any]) -> str:
     ready = "ready" if status["ready"] else "not ready"
-    rest = f", REST on {status['http']}" if status["http"] else ""
+    http = f", REST on {status['http']}" if status["http"] else ""
     up = age(status["uptime_s"])
-    return f"gRPC on {status['grpc']}{rest}, {ready}, {len(status['gateways'])} gateways, up {up}"
+    return f"gRPC on {status['grpc']}{http}, {ready}, {len(status['gateways'])} gateways, up {up}"
 
 
 def _table(models: list[dict[str, Any]], wide: bool) -> RenderableType:

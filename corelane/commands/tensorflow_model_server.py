@@ -13,10 +13,10 @@ from corelane.processor.version import VERSION
 from corelane.terminal import say
 
 _SERVER = """\
-Takes the flags of TensorFlow Serving's tensorflow_model_server, and serves as it does: on all addresses, messages of up
-to 2 GiB, files of configuration as they are; its ports open when the models are loaded. Flags that change no answer are
-named in one warning; those that decide what is served, or who may call, and cannot be had are refused. In a container,
-MODEL_NAME and MODEL_BASE_PATH stand for flags as they do in its image.
+Takes the flags of TensorFlow Serving's tensorflow_model_server and serves as it does: on all addresses, with messages
+of up to 2 GiB, and with the same configuration files. Ports open when the models are loaded. One warning names the
+flags that change no answer. Unsupported flags that decide what is served, or who may call, are refused. In a container,
+MODEL_NAME and MODEL_BASE_PATH work as in TensorFlow Serving's image.
 
   corelane tensorflow_model_server --rest_api_port=8501 --model_name=ctr --model_base_path=/models/ctr
   corelane tensorflow_model_server --model_config_file=models.config --model_config_file_poll_wait_seconds=60
@@ -53,8 +53,8 @@ def run_import(options: argparse.Namespace) -> int:
         say(f"# {sentence}")
     for model in converted.manifest.models:
         if model.labels and model.versions.kind != "listed":
-            found = ", ".join(f"{label} for version {version}" for label, version in model.labels)
-            say(f"# labels of model {model.name} ({found}): list its versions to have them")
+            labels = ", ".join(f"{label} for version {version}" for label, version in model.labels)
+            say(f"# labels of model {model.name} ({labels}): list its versions to have them")
     if converted.poll_s:
         say(f"# {converted.config_file} was read every {converted.poll_s:g} s; this file is watched instead")
     sys.stdout.write(to_yaml(converted.manifest))

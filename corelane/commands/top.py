@@ -13,20 +13,24 @@ from corelane.scheduler.numbers import amount, figure
 from corelane.terminal import Column, grid, repeat, show, state_style
 
 _DESCRIPTION = """\
-A live view of a running server: rates, latency, queues and cores of every version, the busiest first, until Ctrl-C.
+Shows rates, latency, queues and cores of every version of a running server, the busiest first, until Ctrl-C.
 
   corelane top
   corelane top --interval 5
-  corelane top --once -o wide            one picture, after one interval
+  corelane top --once -o wide            one picture after one interval
 """
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "top", run, "live rates, latency, queues and cores", _DESCRIPTION)
+    parser = add_command(commands, "top", run, "show live rates, latency, queues and cores", _DESCRIPTION)
     parser.add_argument(
-        "--interval", type=seconds_argument, default=2.0, metavar="SECONDS", help="between two pictures (default: 2)"
+        "--interval",
+        type=seconds_argument,
+        default=2.0,
+        metavar="SECONDS",
+        help="time between two pictures (default: 2)",
     )
-    parser.add_argument("--once", action="store_true", help="draw one picture and end")
+    parser.add_argument("--once", action="store_true", help="draw one picture and exit")
     add_wide(parser)
     add_admin(parser)
 
@@ -43,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _View:
-    """Rates come from what was counted between two looks."""
+    """Rates come from the counters' differences between two pictures."""
 
     def __init__(self, admin: str, wide: bool) -> None:
         self._admin = admin
@@ -72,7 +76,7 @@ class _View:
                         **_now(version, planned.get((model["name"], version["version"]))),
                     }
                 )
-        busy = {f"gateway {one['pid']}": {"cpu_s": one["cpu_s"]} for one in status["gateways"]}
+        busy = {f"gateway {gateway['pid']}": {"cpu_s": gateway["cpu_s"]} for gateway in status["gateways"]}
         gateways = sum(self._rate(name, "cpu_s", now["cpu_s"], took_s) or 0.0 for name, now in busy.items())
         self._last, self._last_s = {**counts, **busy}, now_s
         rows.sort(key=lambda row: (-(row["rate"] or 0.0), row["name"]))

@@ -22,25 +22,25 @@ from corelane.scheduler.numbers import percent
 from corelane.terminal import Column, clock, grid, say, show
 
 _PROMOTE = """\
-Gives all calls of a model to one of its versions, at once and without a failed request. It takes over role and label of
-the version that had the most (its cores, that is, and who asks for "stable"); that one stays loaded without calls, so
-that `corelane rollback` is as quick. Says first which labels move. The manifest's file is changed as well, where it can
-be written; the model's versions must be a list there.
+Gives all calls of a model to one of its versions, at once and without a failed request. The version takes over role and
+label of the version with the most calls, and so its cores and the calls for "stable". That version stays loaded without
+calls, so that `corelane rollback` is as quick. The command first prints the labels that move. It also changes the
+manifest's file, if it can be written; the model's versions must be a list there.
 
   corelane promote ctr 4
   corelane promote ctr 4 --dry-run
 """
 _ROLLBACK = """\
-Undoes the last promote or traffic of a model, one after the other; or goes back to any of the last fifty splits, which
-are kept over restarts. Says where calls go then.
+Undoes the last promote or traffic of a model; each further call undoes one more. Or it returns to any of the last fifty
+splits, which are kept over restarts. It prints where calls go afterwards.
 
   corelane rollback ctr
-  corelane rollback ctr --list           the splits that were, and until when
-  corelane rollback ctr --to 3           to the third of them
+  corelane rollback ctr --list           list earlier splits with their end
+  corelane rollback ctr --to 3           return to the third of them
 """
 _TRAFFIC = """\
-Splits the calls of a model that name no version. Percentages add up to 100; versions that are not named get none. With
-sticky_key in the manifest, an arm that grows keeps those that it has.
+Splits the calls of a model that name no version. Percentages add up to 100; versions without one get no calls. With
+sticky_key in the manifest, a growing arm keeps its clients.
 
   corelane traffic ctr 3=90 4=10
 """
@@ -57,11 +57,11 @@ def add_parser(commands: Any) -> None:
         parser.add_argument("model", metavar="MODEL").completer = complete_models  # type: ignore[attr-defined]
     promote.add_argument("version", type=version_argument, metavar="VERSION")
     traffic.add_argument("shares", nargs="+", type=share_argument, metavar="VERSION=PERCENT")
-    rollback.add_argument("--list", action="store_true", help="only list what can be gone back to")
+    rollback.add_argument("--list", action="store_true", help="list earlier splits")
     add_wide(rollback)
-    rollback.add_argument("--to", type=int, metavar="N", help="the N-th of that list")
+    rollback.add_argument("--to", type=int, metavar="N", help="return to the N-th split of the list")
     for parser in (promote, rollback, traffic):
-        parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+        parser.add_argument("--dry-run", action="store_true", help="print the changes without making them")
         add_admin(parser)
         add_json(parser)
 
@@ -86,7 +86,7 @@ def run_traffic(options: argparse.Namespace) -> int:
 
 
 def share_argument(text: str) -> tuple[int, float]:
-    """The type of an argument that gives a version its percentage."""
+    """The type of an argument VERSION=PERCENT."""
     name, _, share = text.partition("=")
     version = version_number(name)
     if version is None or not _PERCENTAGE.fullmatch(share):
@@ -95,21 +95,21 @@ def share_argument(text: str) -> tuple[int, float]:
 
 
 def _send(options: argparse.Namespace, body: dict[str, Any]) -> int:
-    """Says which labels will move before they do, and at the end what is so."""
+    """Prints the labels that will move, makes the change, and prints the result."""
     body["by"] = who()
-    told: list[str] = []
+    announced: list[str] = []
     if options.dry_run or not options.json:
         preview = call_admin(options.admin, "/v1/traffic", {**body, "dry_run": True})
         if options.dry_run:
             text = "\n".join(["This would be so; nothing was changed:", *(f"  {line}" for line in preview["said"])])
             say(json.dumps(preview, indent=2) if options.json else text)
             return 0
-        told = [sentence for sentence in preview["said"] if sentence.startswith("label ")]
-        for sentence in told:
+        announced = [sentence for sentence in preview["said"] if sentence.startswith("label ")]
+        for sentence in announced:
             say(sentence)
     answer = call_admin(options.admin, "/v1/traffic", body)
-    rest = [sentence for sentence in answer["said"] if sentence not in told]
-    say(json.dumps(answer, indent=2) if options.json else "\n".join(rest))
+    others = [sentence for sentence in answer["said"] if sentence not in announced]
+    say(json.dumps(answer, indent=2) if options.json else "\n".join(others))
     return 0
 
 

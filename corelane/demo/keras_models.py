@@ -29,7 +29,7 @@ class _Embeddings(keras.layers.Layer):
             for name, size in _BUCKETS.items()
         }
 
-    def one(self, name: str, ids: Any) -> Any:
+    def vectors_of(self, name: str, ids: Any) -> Any:
         """[rows] or [rows, length] strings to their vectors."""
         return self.tables[name](self.hashes[name](ids))
 
@@ -42,7 +42,7 @@ class _Embeddings(keras.layers.Layer):
         """[rows] of separated strings to vectors [rows, length, dimension] and which are there [rows, length, 1]."""
         split = tf.strings.split(lists, clicks.SEPARATOR)
         ids = split.to_tensor(default_value="", shape=[None, clicks.HISTORY_MAX])
-        return self.one(name, ids), tf.cast(ids != "", tf.float32)[:, :, None]
+        return self.vectors_of(name, ids), tf.cast(ids != "", tf.float32)[:, :, None]
 
 
 def _numbers(inputs: dict[str, Any]) -> Any:
@@ -60,7 +60,7 @@ class DeepFM(keras.Model):
 
     def call(self, inputs: dict[str, Any]) -> Any:
         def fields(embeddings: _Embeddings) -> Any:
-            singles = [embeddings.one(name, inputs[name]) for name in ("user_id", "item_id", "category", "city")]
+            singles = [embeddings.vectors_of(name, inputs[name]) for name in ("user_id", "item_id", "category", "city")]
             history = embeddings.mean("item_id", inputs["history"])
             return tf.stack([*singles, embeddings.mean("tags", inputs["tags"]), history], axis=1)
 
@@ -81,12 +81,12 @@ class DIN(keras.Model):
         self.out = keras.layers.Dense(1)
 
     def call(self, inputs: dict[str, Any]) -> Any:
-        item = self.fields.one("item_id", inputs["item_id"])
+        item = self.fields.vectors_of("item_id", inputs["item_id"])
         past, present = self.fields.sequence("item_id", inputs["history"])
         target = tf.broadcast_to(item[:, None, :], tf.shape(past))
         weights = self.attention(tf.concat([past, target, past - target, past * target], 2)) * present
         interest = tf.reduce_sum(past * weights, 1)
-        singles = [self.fields.one(name, inputs[name]) for name in ("user_id", "category", "city")]
+        singles = [self.fields.vectors_of(name, inputs[name]) for name in ("user_id", "category", "city")]
         deep = [*singles, item, interest, interest * item, self.fields.mean("tags", inputs["tags"]), _numbers(inputs)]
         return tf.sigmoid(self.out(self.deep(tf.concat(deep, 1)))[:, 0])
 

@@ -51,10 +51,10 @@ def manifest_of(folder: Path, port: int | None) -> dict[str, Any]:
 def _addresses(port: int | None) -> list[str]:
     first = PORT if port is None else port
     if first:
-        wanted = [first, first + 1, first + 2]
-        taken = [number for number in wanted if not _is_free(number)]
+        ports = [first, first + 1, first + 2]
+        taken = [number for number in ports if not _is_free(number)]
         if not taken:
-            return [f"127.0.0.1:{number}" for number in wanted]
+            return [f"127.0.0.1:{number}" for number in ports]
         if port is not None:
             raise DemoFailed(f"port {taken[0]} is taken: choose another --port, or 0 for any that are free")
     with contextlib.ExitStack() as held:

@@ -30,14 +30,20 @@ def main(folder: Path, *, short: bool) -> None:
     from corelane.demo import id_models, keras_models, wide_deep
 
     jobs: list[tuple[str, str, Callable[[Clicks, Clicks, Path, int, int], float], int, int]] = [
-        ("Wide & Deep, half the data", "ctr/1", lambda d, *rest: wide_deep.train(d.rows(0, rows // 2), *rest), 2, 1),
+        (
+            "Wide & Deep, half the data",
+            "ctr/1",
+            lambda d, *options: wide_deep.train(d.rows(0, rows // 2), *options),
+            2,
+            1,
+        ),
         ("Wide & Deep", "ctr/2", wide_deep.train, 3, 2),
         ("DeepFM", "ctr/3", lambda *job: keras_models.train(keras_models.DeepFM(), *job), 3, 3),
         ("DIN", "ctr/4", lambda *job: keras_models.train(keras_models.DIN(), *job), 3, 4),
         ("DLRM, ONNX", "ctr_dlrm/1", id_models.train_dlrm, 4, 5),
         ("DCN, OpenVINO IR", "ctr_dcn/1", id_models.train_dcn, 4, 6),
     ]
-    for number, (what, version, train, epochs, seed) in enumerate(jobs, 1):
+    for number, (title, version, train, epochs, seed) in enumerate(jobs, 1):
         job_s = time.monotonic()
         # A version appears whole: it is written beside its place and moved there.
         target, unfinished = folder / version, folder / "unfinished"
@@ -46,7 +52,7 @@ def main(folder: Path, *, short: bool) -> None:
         result = train(data, held_out, unfinished, epochs, seed)
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished.rename(target)
-        _say(f"{number}/{len(jobs)} {version:<11} {what:<27} AUC {result:.3f}  {time.monotonic() - job_s:4.1f} s")
+        _say(f"{number}/{len(jobs)} {version:<11} {title:<27} AUC {result:.3f}  {time.monotonic() - job_s:4.1f} s")
     _say(f"trained in {time.monotonic() - started_s:.0f} s")
 
 

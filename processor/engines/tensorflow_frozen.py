@@ -22,7 +22,8 @@ _FLOAT = 1
 
 
 def add_frozen_graph(model: TensorFlowModel, graph_def: bytes, references: Sequence[str]) -> dict[str, str]:
-    """Adds the copy to the model's graph; returns where it has each of the tensors that `references` name ("operation:index").
+    """Adds the copy to the model's graph; returns where it has the tensors of
+    `references` ("operation:index").
 
     LoadError if the graph cannot be copied."""
     graph = messages.GraphDef.FromString(graph_def)

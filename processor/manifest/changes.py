@@ -13,19 +13,19 @@ _ENTRY_KEYS = ("role", "label", "traffic", "shadow")
 
 def changes(before: Manifest, after: Manifest) -> list[str]:
     """A sentence for each difference, by model; empty if there is none."""
-    found = []
+    sentences = []
     for section in ("listen", "host"):
-        found += [f"{section}.{text}" for text in _differences(getattr(before, section), getattr(after, section))]
+        sentences += [f"{section}.{text}" for text in _differences(getattr(before, section), getattr(after, section))]
     old = {model.name: model for model in before.models}
     new = {model.name: model for model in after.models}
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in new:
-            found.append(f"{name} is removed: its versions are unloaded")
+            sentences.append(f"{name} is removed: its versions are unloaded")
         elif name not in old:
-            found.append(f"{name} is added: {new[name].path}, {_policy(new[name])}")
+            sentences.append(f"{name} is added: {new[name].path}, {_policy(new[name])}")
         else:
-            found += [f"{name}: {text}" for text in _of_model(old[name], new[name])]
-    return found
+            sentences += [f"{name}: {text}" for text in _of_model(old[name], new[name])]
+    return sentences
 
 
 def check_applicable(before: Manifest, after: Manifest) -> None:
@@ -72,8 +72,8 @@ def _of_model(before: ModelSettings, after: ModelSettings) -> Iterator[str]:
             differing = list(_differences(entries[entry.version], entry))
             if differing:
                 yield f"version {entry.version}: {', '.join(differing)}"
-    kept = {entry.version for entry in new.listed}
-    yield from (f"version {version} is removed: it is unloaded" for version in entries if version not in kept)
+    remaining = {entry.version for entry in new.listed}
+    yield from (f"version {version} is removed: it is unloaded" for version in entries if version not in remaining)
 
 
 def _differences(before: Any, after: Any, prefix: str = "") -> Iterator[str]:

@@ -67,9 +67,9 @@ def _reading(source: Source, text: str, base: Path) -> Reading:
     try:
         validated = schema.Document.model_validate(document)
     except ValidationError as error:
-        told = {(problem.line, problem.column) for problem in tree.problems}
+        reported = {(problem.line, problem.column) for problem in tree.problems}
         explained = [_explained(item, tree) for item in error.errors()]
-        problems += [problem for problem in explained if (problem.line, problem.column) not in told]
+        problems += [problem for problem in explained if (problem.line, problem.column) not in reported]
     problems += conflicts.problems(tree)
     if problems or validated is None:
         models = document.get("models")

@@ -1,6 +1,6 @@
-"""The manifest as people write it: every key, its type, default and meaning. Unknown keys are errors.
+"""The manifest's schema: every key with its type, default and meaning. Unknown keys are errors.
 
-The table of keys in docs/manifest.md is checked against this module.
+docs/manifest.md has its table of keys from here, which a test checks.
 """
 
 from pathlib import Path
@@ -33,10 +33,12 @@ from corelane.processor.manifest.values import Address, AutoOrCount, LocalPath, 
 
 
 class Tls(Strict):
-    certificate: LocalPath = Field(description="the server's certificate and those that lead to its authority, in PEM")
-    key: LocalPath = Field(description="its private key, in PEM")
+    certificate: LocalPath = Field(description="PEM file of the server's certificate and its chain")
+    key: LocalPath = Field(description="PEM file of the certificate's private key")
     client_ca: LocalPath | None = Field(
-        default=None, description="mutual TLS: clients need a certificate that this authority signed; none: anybody"
+        default=None,
+        description="PEM file of an authority: clients need a certificate signed by it (mutual TLS); none: any "
+        "client may connect",
     )
 
     def to_settings(self, base: Path) -> TlsSettings:
@@ -48,19 +50,19 @@ class Tls(Strict):
 
 
 class Jwt(Strict):
-    key: LocalPath = Field(description="file of the public key in PEM, or of the shared secret")
-    algorithms: list[str] = Field(default=["RS256"], min_length=1, description="that tokens may be signed with")
-    issuer: str | None = Field(default=None, description="who must have made them")
-    audience: str | None = Field(default=None, description="whom they must be for")
+    key: LocalPath = Field(description="file with the public key (PEM) or the shared secret")
+    algorithms: list[str] = Field(default=["RS256"], min_length=1, description="the accepted signature algorithms")
+    issuer: str | None = Field(default=None, description="the required issuer of tokens")
+    audience: str | None = Field(default=None, description="the required audience of tokens")
 
 
 class Auth(Strict):
     api_keys: LocalPath | None = Field(
         default=None,
-        description="a file: on each line a client and its key, or sha256:DIGEST; read when it changes",
+        description="a file with a client and its key (or sha256:DIGEST) on each line; read again when it changes",
     )
-    jwt: Jwt | None = Field(default=None, description="JSON Web Tokens; the subject is the client")
-    managers: list[str] = Field(default_factory=list, description="clients that may load, unload and reload models")
+    jwt: Jwt | None = Field(default=None, description="accept JSON Web Tokens; the token's subject names the client")
+    managers: list[str] = Field(default_factory=list, description="the clients that may load, unload and reload models")
 
     @model_validator(mode="after")
     def _knows_clients(self) -> "Auth":
@@ -83,70 +85,81 @@ class Auth(Strict):
 
 class Traces(Strict):
     endpoint: Annotated[str, AfterValidator(values.web_address)] = Field(
-        description="an OpenTelemetry collector, such as http://host:4318/v1/traces"
+        description="URL of an OpenTelemetry collector, such as http://host:4318/v1/traces"
     )
-    percent: float = Field(default=1.0, ge=0, le=100, description="of the calls whose client does not say")
+    percent: float = Field(
+        default=1.0, ge=0, le=100, description="percentage of calls to trace, unless the client decides for its call"
+    )
 
 
 class Limits(Strict):
     requests_per_s: float | None = Field(
-        default=None, gt=0, le=1e9, description="of one client at one gateway; none: any"
+        default=None, gt=0, le=1e9, description="most requests a second of a client at each gateway; none: unlimited"
     )
-    in_flight: int | None = Field(default=None, ge=1, description="of one client at one gateway; none: any")
+    in_flight: int | None = Field(
+        default=None, ge=1, description="most requests under way of a client at each gateway; none: unlimited"
+    )
 
 
 class Listen(Strict):
-    grpc: Address = Field(default=ListenSettings().grpc, description="where clients call")
+    grpc: Address = Field(default=ListenSettings().grpc, description="address for gRPC clients")
     grpc_socket: LocalPath | None = Field(
-        default=None, description="a Unix socket where clients call, too; none: no such"
+        default=None, description="also listen for gRPC on this Unix socket; none: off"
     )
     http: Annotated[str | None, BeforeValidator(values.address_or_none)] = Field(
-        default=ListenSettings().http, description="where clients call by REST; none: nowhere"
+        default=ListenSettings().http, description="address for REST clients; none: REST is off"
     )
     admin: Address = Field(
-        default=ListenSettings().admin, description="where `status` and `apply` call; keep it on loopback"
+        default=ListenSettings().admin,
+        description="address of the admin port, for `status`, `apply` and the page; keep it on loopback",
     )
     page_actions: bool = Field(
         default=False,
-        description="true: the page of the admin port promotes, splits and rolls back, too; with auth for managers by "
-        "their key or token, without only where admin is on loopback",
+        description="true: the admin port's page may promote, split and roll back; with auth it asks for a "
+        "manager's key "
+        "or token, without auth it needs admin on loopback",
     )
     message_bytes_max: int = Field(
         default=ListenSettings().message_bytes_max,
         ge=1024,
         le=MESSAGE_BYTES_MAX,
-        description="largest request or response",
+        description="size of the largest request or response",
     )
     connections_max: AutoOrCount = Field(
-        default=None, description="clients' connections to each gateway; auto: by the descriptors that it may have"
+        default=None, description="most client connections to each gateway; auto: by its limit of file descriptors"
     )
     http_idle_s: float = Field(
         default=ListenSettings().http_idle_s,
         ge=1,
         le=SECONDS_MAX,
-        description="how long a REST connection without a request stays open; longer than a load balancer keeps it",
+        description="seconds that an idle REST connection stays open; choose it longer than your load balancer does",
     )
     grpc_ping_interval_s: float = Field(
         default=ListenSettings().grpc_ping_interval_s,
         ge=0.1,
         le=SECONDS_MAX,
-        description="how often a gRPC client may send keepalive pings, with or without calls; one that does so more "
-        "often is disconnected",
+        description="shortest interval between a gRPC client's keepalive pings, with or without calls; a client "
+        "that pings "
+        "more often is disconnected",
     )
     grpc_compression: Literal["none", "gzip", "deflate"] = Field(
-        default="none", description="of answers; requests may come compressed in any case"
+        default="none", description="compression of gRPC answers; requests may always be compressed"
     )
     metrics_path: Annotated[str | None, BeforeValidator(values.url_path_or_none)] = Field(
         default=ListenSettings().metrics_path,
-        description="where Prometheus reads on the REST port; none: on the admin port only",
+        description="path of the metrics on the REST port; none: only the admin port has metrics",
     )
     access_log: Literal["none", "errors", "all"] = Field(
-        default="none", description="a line for each call, or for each that failed, with its x-request-id"
+        default="none", description="log a line with the x-request-id for each call (all) or each failed call (errors)"
     )
-    traces: Traces | None = Field(default=None, description="OpenTelemetry, a span a call; none: off, and free")
-    tls: Tls | None = Field(default=None, description="for gRPC and REST, files read again when they change; none: off")
-    auth: Auth | None = Field(default=None, description="who may call; none: anybody")
-    limits: Limits | None = Field(default=None, description="how much one client may call; none: any")
+    traces: Traces | None = Field(
+        default=None, description="send an OpenTelemetry span for each call; none: off, at no cost"
+    )
+    tls: Tls | None = Field(
+        default=None, description="TLS for gRPC and REST; files are read again when they change; none: off"
+    )
+    auth: Auth | None = Field(default=None, description="the clients that may call; none: every client")
+    limits: Limits | None = Field(default=None, description="limits for each client; none: unlimited")
 
     def to_settings(self, base: Path) -> ListenSettings:
         apart = ("grpc_socket", "traces", "tls", "auth", "limits")
@@ -161,39 +174,44 @@ class Listen(Strict):
 
 
 class Host(Strict):
-    cores: AutoOrCount = Field(default=None, description="cores to use; auto: all the process may use")
+    cores: AutoOrCount = Field(default=None, description="number of cores to use; auto: all that the process may use")
     reserved_cores: AutoOrCount = Field(
-        default=None, description="cores for gateways and the system; auto: one in eight, more as they need"
+        default=None, description="cores for gateways and the system; auto: one in eight, more if gateways need more"
     )
     smt: Literal["together", "free"] = Field(
         default="together",
-        description="together: sessions run on all hardware threads of a core; free: on the first, its siblings idle",
+        description="together: sessions run on all hardware threads of a core; free: only on the first, and its "
+        "siblings stay idle",
     )
     scheduler: Literal["auto", "disabled"] = Field(
         default="auto", description="auto: versions get cores by cost and traffic; disabled: sessions run on any core"
     )
     gateways: Annotated[AutoOrCount, AfterValidator(values.thread_count)] = Field(
-        default=None, description="gateway processes; auto: one for every 8 cores, two at least"
+        default=None,
+        description="number of gateway processes for gRPC, and for REST; auto: one for every 8 cores, at least two",
     )
     drain_s: float = Field(
         default=HostSettings().drain_s,
         gt=0,
         le=SECONDS_MAX,
-        description="longest wait for accepted requests at a stop",
+        description="seconds that a stop waits for accepted requests",
     )
     # YAML 1.1 reads a bare off as false.
     sandbox: Annotated[
         Literal["auto", "off", "required"], BeforeValidator(lambda value: "off" if value is False else value)
     ] = Field(
-        default="auto", description="of workers: what the kernel has; off: none; required: no load without all of it"
+        default="auto",
+        description="containment of workers; auto: every layer that the kernel has; off: none; required: a load "
+        "fails unless the kernel has every layer",
     )
     worker_user: Annotated[str | None, BeforeValidator(values.user)] = Field(
-        default=None, description="workers run as this user; only where the server runs as root; none: as the server"
+        default=None, description="user of the workers, if the server runs as root; none: the server's user"
     )
     ready: Literal["all", "any"] = Field(
         default="all",
-        description="when probes hear that the server is ready: once all models have a version that answers, or any "
-        "has one and nothing is on its way",
+        description="when probes report the server as ready; all: every model has a version that answers; any: "
+        "one model "
+        "has, and no load is under way",
     )
 
 
@@ -202,29 +220,33 @@ class Queue(Strict):
         default=QueueSettings().capacity,
         ge=1,
         le=QUEUE_CAPACITY_MAX,
-        description="requests that may wait for one version",
+        description="number of requests that may wait for one version",
     )
     timeout_ms: float = Field(
         default=QueueSettings().timeout_ms,
         gt=0,
         le=SECONDS_MAX * 1000,
-        description="longest a request may wait to run",
+        description="longest wait of a request before it runs",
     )
 
 
 class RequestLog(Strict):
-    folder: Annotated[LocalPath, Field(min_length=1)] = Field(description="where files go; relative to the manifest")
-    percent: float = Field(default=1.0, gt=0, le=100, description="of the model's answered calls")
-    bytes_max: int = Field(default=1 << 30, ge=1 << 20, description="that the model's files take; the oldest go")
+    folder: Annotated[LocalPath, Field(min_length=1)] = Field(
+        description="folder of the log files, relative to the manifest"
+    )
+    percent: float = Field(default=1.0, gt=0, le=100, description="percentage of the model's answered calls to keep")
+    bytes_max: int = Field(
+        default=1 << 30, ge=1 << 20, description="most bytes that the model's files take; the oldest are deleted"
+    )
 
 
 class Batching(Strict):
-    max_rows: int = Field(ge=2, le=1 << 20, description="rows that run together at most, over all requests")
+    max_rows: int = Field(ge=2, le=1 << 20, description="most rows in a run, over all its requests")
     max_wait_us: float = Field(
         default=0.0,
         ge=0,
         le=1e6,
-        description="how long the first request waits for more; 0: only for what waits already",
+        description="longest wait of the first request for others; 0: it takes only requests that wait already",
     )
 
 
@@ -239,95 +261,101 @@ def _divergence(value: Any) -> Any:
 
 class MaxDivergence(Strict):
     relative: float = Field(
-        default=DivergenceSettings().relative, ge=0, lt=1, description="share of the fp32 value that it may move by"
+        default=DivergenceSettings().relative, ge=0, lt=1, description="largest difference as a share of the fp32 value"
     )
     absolute: float = Field(
-        default=DivergenceSettings().absolute, ge=0, description="what it may move by besides, for values near 0"
+        default=DivergenceSettings().absolute, ge=0, description="largest additional difference, for values near 0"
     )
 
 
 class Model(Strict):
-    name: Annotated[str, AfterValidator(values.model_name)] = Field(description="what requests call it")
-    path: LocalPath = Field(min_length=1, description="folder of numbered version folders; relative to the manifest")
+    name: Annotated[str, AfterValidator(values.model_name)] = Field(description="the model's name in requests")
+    path: LocalPath = Field(
+        min_length=1, description="folder of the numbered version folders, relative to the manifest"
+    )
     engine: Literal["auto", "tensorflow", "onnxruntime", "openvino", "fused"] = Field(
-        default="auto", description="what runs it; auto: read from the files"
+        default="auto", description="the engine; auto: chosen by the model's files"
     )
     versions: Annotated[VersionPolicy, BeforeValidator(version_policy)] = Field(
-        default=VersionPolicy(), description="which versions to serve"
+        default=VersionPolicy(), description="the versions to serve"
     )
     role: Literal["baseline", "ab"] = Field(
         default="baseline",
-        description="role of the versions, but of those whose entry has one: baseline has cores of its own, ab shares "
-        "the pool",
+        description="role of versions whose entry has none; baseline: cores of its own; ab: shares the pool",
     )
     slo_p99_ms: float | None = Field(
         default=None,
         gt=0,
         le=SECONDS_MAX * 1000,
-        description="latency objective; baselines get the cores that it takes",
+        description="objective for the p99 latency; a baseline gets as many cores as it needs for this",
     )
     sticky_key: Annotated[str | None, BeforeValidator(values.metadata_key)] = Field(
         default=None,
-        description="request metadata (REST: header) that a split is sticky by, such as user-id; none: calls are drawn",
+        description="request metadata (REST: header) such as user-id; calls with equal values go to the same "
+        "version; none: calls are drawn at random",
     )
     missing_arm: Literal["fail", "others"] | None = Field(
         default=None,
-        description="calls of a version with traffic or a label that is not available: fail, or go to the others; "
-        "none: those of a label fail, those of a split go to the others, and `status` says so",
+        description="calls for an unavailable version that has traffic or a label; fail: they fail; others: "
+        "other versions "
+        "take them; none: calls by label fail, calls by split go to others, and `status` says so",
     )
     pool_weight: float = Field(
-        default=1.0, ge=0.01, le=1000, description="share of the pool of each `ab` version, beside the others'"
+        default=1.0, ge=0.01, le=1000, description="weight of each `ab` version's share of the pool"
     )
     sessions: Annotated[AutoOrCount, AfterValidator(values.thread_count)] = Field(
-        default=None, description="session threads of a version; auto: one for each core that it gets"
+        default=None, description="session threads of a version; auto: one for each of its cores"
     )
-    threads_per_session: int = Field(default=1, ge=1, le=256, description="threads that one request may use")
+    threads_per_session: int = Field(default=1, ge=1, le=256, description="number of threads for one request")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
         default="fp32",
-        description="fp32, bf16, int8 (tables of fused plans, the rest in fp32), or auto: bf16 where the processor has "
-        "it and max_divergence holds on a thousand rows",
+        description="fp32; bf16; int8: tables of fused plans in int8, all else in fp32; auto: bf16 if the "
+        "processor has "
+        "it and outputs stay within max_divergence on a thousand rows",
     )
     max_divergence: Annotated[MaxDivergence, BeforeValidator(_divergence)] = Field(
         default_factory=MaxDivergence,
-        description="{relative, absolute}: how far outputs may be from fp32 with which auto takes bf16",
+        description="{relative, absolute}: how far bf16 outputs may be from fp32 for auto to choose bf16",
     )
-    queue: Queue = Field(default_factory=Queue, description="the requests that wait")
+    queue: Queue = Field(default_factory=Queue, description="{capacity, timeout_ms}: the queue of each version")
     dispatch: Literal["shared_queue", "round_robin"] = Field(
-        default="shared_queue", description="idle sessions pull, or requests are dealt out"
+        default="shared_queue",
+        description="shared_queue: idle sessions take the next request; round_robin: each session gets requests "
+        "in turn",
     )
     batching: Batching | None = Field(
         default=None, description="{max_rows, max_wait_us}: run queued requests of one signature together; none: off"
     )
     tensor_content: bool = Field(
-        default=False, description="numbers in answers as tensor_content, which costs less than *_val"
+        default=False, description="true: answers have numbers as tensor_content, which costs less than *_val"
     )
     request_log: RequestLog | None = Field(
-        default=None, description="{folder, percent, bytes_max}: keep sampled calls as TFRecords; none: off"
+        default=None, description="{folder, percent, bytes_max}: keep a sample of calls as TFRecords; none: off"
     )
-    op_libraries: list[LocalPath] = Field(default_factory=list, description="TensorFlow custom-op libraries")
+    op_libraries: list[LocalPath] = Field(default_factory=list, description="paths of TensorFlow custom-op libraries")
     saved_model_tags: Annotated[list[Name], Field(min_length=1)] = Field(
-        default=["serve"], description="the tags of the graph to load, of those that a SavedModel has"
+        default=["serve"], description="tags of the SavedModel's graph to load"
     )
     signature_method_name_check: bool = Field(
-        default=False, description="true: Classify and Regress only by signatures whose `method_name` says so"
+        default=False, description="true: Classify and Regress need a signature with the matching `method_name`"
     )
     load_timeout_s: float = Field(
-        default=600.0, gt=0, le=SECONDS_MAX, description="a load that takes longer has failed"
+        default=600.0, gt=0, le=SECONDS_MAX, description="seconds after which a load counts as failed"
     )
     run_timeout_s: float = Field(
         default=30.0,
         gt=0,
         le=SECONDS_MAX,
-        description="a request that runs for longer is taken for one that never ends: its worker is restarted",
+        description="seconds after which a run counts as endless, and its worker is restarted",
     )
     memory_bytes_max: int | None = Field(
-        default=None, ge=64 * 1024 * 1024, description="most memory a worker may allocate; none: no limit"
+        default=None, ge=64 * 1024 * 1024, description="most memory that a worker may allocate; none: no limit"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _hand_down_the_role(cls, value: Any) -> Any:
-        """To the listed versions that have none of their own."""
+        """Listed versions without a role get the model's."""
         if not isinstance(value, dict) or value.get("role") != "ab" or not isinstance(value.get("versions"), list):
             return value
         entries = [{"role": "ab", **entry} if isinstance(entry, dict) else entry for entry in value["versions"]]

@@ -164,8 +164,8 @@ def _parse(flags: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
                 raise StartError(f"--{name} is not offered: {reason}")
         elif name not in _GIVEN:
             raise StartError(f"--{name} is not a flag of TensorFlow Serving's tensorflow_model_server")
-    told = [f"these flags have no meaning here: {', '.join(sorted(meaningless))}"] if meaningless else []
-    return values, told
+    sentences = [f"these flags have no meaning here: {', '.join(sorted(meaningless))}"] if meaningless else []
+    return values, sentences
 
 
 def _value(name: str, default: Any, text: str | None) -> Any:
@@ -190,14 +190,14 @@ def _template(chosen: Mapping[str, Any], not_carried: list[str]) -> ModelSetting
     if chosen["batching_parameters_file"] and not chosen["enable_batching"]:
         raise StartError("--batching_parameters_file needs --enable_batching")
     if chosen["enable_batching"]:
-        found = messages.BatchingParameters()
+        parameters = messages.BatchingParameters()
         if chosen["batching_parameters_file"]:
-            found = _read(chosen["batching_parameters_file"], messages.BatchingParameters)
-        rows = found.max_batch_size.value if found.HasField("max_batch_size") else 1000
-        batching = BatchingSettings(max_rows=rows, max_wait_us=float(found.batch_timeout_micros.value))
+            parameters = _read(chosen["batching_parameters_file"], messages.BatchingParameters)
+        rows = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else 1000
+        batching = BatchingSettings(max_rows=rows, max_wait_us=float(parameters.batch_timeout_micros.value))
         lost = [
             field.name
-            for field, _ in found.ListFields()
+            for field, _ in parameters.ListFields()
             if field.name not in ("max_batch_size", "batch_timeout_micros", "thread_pool_name")
         ]
         if lost:
@@ -259,15 +259,15 @@ def _absolute(path: str) -> Path:
         raise StartError(f"{path} should be an absolute path: the current folder is gone") from None
 
 
-def _tls(found: Any, cache: Path) -> TlsSettings:
+def _tls(config: Any, cache: Path) -> TlsSettings:
     """The contents as files, which is what TLS takes; for nobody else to read."""
-    if not found.server_key or not found.server_cert:
+    if not config.server_key or not config.server_cert:
         raise StartError("--ssl_config_file needs server_key and server_cert")
-    if found.client_verify and not found.custom_ca:
+    if config.client_verify and not config.custom_ca:
         raise StartError("--ssl_config_file: client_verify needs custom_ca")
-    digest = hashlib.sha256(found.SerializeToString()).hexdigest()[:16]
+    digest = hashlib.sha256(config.SerializeToString()).hexdigest()[:16]
     folder = cache / "tls" / digest
-    contents = (("key", found.server_key), ("certificate", found.server_cert), ("client_ca", found.custom_ca))
+    contents = (("key", config.server_key), ("certificate", config.server_cert), ("client_ca", config.custom_ca))
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, text in contents:
@@ -278,7 +278,7 @@ def _tls(found: Any, cache: Path) -> TlsSettings:
     return TlsSettings(
         key=written["key"],
         certificate=written["certificate"],
-        client_ca=written["client_ca"] if found.client_verify else None,
+        client_ca=written["client_ca"] if config.client_verify else None,
     )
 
 
@@ -290,14 +290,14 @@ def _cores(chosen: Mapping[str, Any], not_carried: list[str]) -> int | None:
             "either --tensorflow_session_parallelism, or --tensorflow_intra_op_parallelism and "
             "--tensorflow_inter_op_parallelism: not all of them"
         )
-    wanted = max(chosen["tensorflow_session_parallelism"], chosen["tensorflow_intra_op_parallelism"])
-    if wanted <= 0:
+    threads = max(chosen["tensorflow_session_parallelism"], chosen["tensorflow_intra_op_parallelism"])
+    if threads <= 0:
         return None
     not_carried.append(
-        f"TensorFlow's {wanted} threads for all models became host.cores: {wanted}; threads_per_session is what one "
+        f"TensorFlow's {threads} threads for all models became host.cores: {threads}; threads_per_session is what one "
         "request may use"
     )
-    return int(wanted)
+    return int(threads)
 
 
 def _models(
@@ -313,11 +313,11 @@ def _models(
 
 
 def _from_config(file: Path, template: ModelSettings, not_carried: list[str]) -> tuple[ModelSettings, ...]:
-    found = _read(str(file), messages.ModelServerConfig)
-    if found.WhichOneof("config") != "model_config_list":
+    document = _read(str(file), messages.ModelServerConfig)
+    if document.WhichOneof("config") != "model_config_list":
         raise StartError(f"{file} should have a model_config_list")
     models: list[ModelSettings] = []
-    for config in found.model_config_list.config:
+    for config in document.model_config_list.config:
         if not config.name or not config.base_path:
             raise StartError(f"{file}: every model needs a name and a base_path")
         if config.model_platform not in ("", _PLATFORM) or config.model_type > 1:
@@ -375,7 +375,7 @@ def policy_of(policy: Any, model: ModelSettings) -> VersionPolicy:
 
 def _with_labels(policy: VersionPolicy, labels: Sequence[tuple[str, int]]) -> VersionPolicy:
     by_version = {version: label for label, version in labels}
-    listed = tuple(dataclasses.replace(one, label=by_version.get(one.version)) for one in policy.listed)
+    listed = tuple(dataclasses.replace(entry, label=by_version.get(entry.version)) for entry in policy.listed)
     return dataclasses.replace(policy, listed=listed)
 
 
@@ -398,11 +398,11 @@ def _watch_s(seconds: int) -> float:
 def _read(path: str, message: Callable[[], Any]) -> Any:
     """A message from its text. StartError for one that TensorFlow Serving would not read: what is misspelt must not be
     passed over."""
-    found = message()
+    parsed = message()
     try:
-        return text_format.Parse(read_text(Path(path)), found)
+        return text_format.Parse(read_text(Path(path)), parsed)
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"{path} cannot be read: {error}") from error
     except text_format.ParseError as error:
-        name = found.DESCRIPTOR.full_name
+        name = parsed.DESCRIPTOR.full_name
         raise StartError(f"{path}: Error parsing text-format {name}: {error}") from error

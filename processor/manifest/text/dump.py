@@ -11,11 +11,11 @@ from corelane.processor.manifest.settings import HostSettings, ListenSettings, M
 
 def to_yaml(manifest: Manifest) -> str:
     document: dict[str, Any] = {}
-    for name, found, default in (
+    for name, settings, default in (
         ("listen", manifest.listen, ListenSettings()),
         ("host", manifest.host, HostSettings()),
     ):
-        if changed := _changed(found, default):
+        if changed := _changed(settings, default):
             document[name] = changed
     document["models"] = [_model(model) for model in manifest.models]
     text: str = yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110)
@@ -35,14 +35,14 @@ def _versions(policy: VersionPolicy) -> Any:
         return {"latest": policy.latest}
     if policy.kind == "all":
         return {"all": True}
-    return [{name: value for name, value in _plain(one).items() if value is not None} for one in policy.listed]
+    return [{name: value for name, value in _plain(entry).items() if value is not None} for entry in policy.listed]
 
 
-def _changed(found: Any, default: Any) -> dict[str, Any]:
+def _changed(settings: Any, default: Any) -> dict[str, Any]:
     changed = {
-        field.name: _plain(getattr(found, field.name))
-        for field in dataclasses.fields(found)
-        if getattr(found, field.name) != getattr(default, field.name)
+        field.name: _plain(getattr(settings, field.name))
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) != getattr(default, field.name)
     }
     # Where none is not the default, it has to be said.
     return {name: "none" if value is None else value for name, value in changed.items()}

@@ -57,10 +57,10 @@ def write_versions(path: Path, model: ModelSettings, turn: Turn | None = None) -
     offset = len(dashes[1]) if dashes else 0
     yaml.indent(mapping=2, sequence=offset + 2, offset=offset)
     document = yaml.load(old_text)
-    entry = next((one for one in document.get("models", ()) if one.get("name") == model.name), None)
+    entry = next((item for item in document.get("models", ()) if item.get("name") == model.name), None)
     if entry is None or not isinstance(entry.get("versions"), list):
         raise ValueError(f"{path} has no list of versions of model {model.name}")
-    old = {one["version"]: one for one in entry["versions"]}
+    old = {item["version"]: item for item in entry["versions"]}
     for settings in model.versions.listed:
         if settings.version not in old:
             raise ValueError(f"{path} does not list version {settings.version} of model {model.name}")
