@@ -173,7 +173,8 @@ def test_no_path_of_a_machine_is_written_down() -> None:
     found = [
         f"{name}:{number}"
         for name in tracked
-        if name != "LICENSE"
+        if (ROOT / name).is_file()
+        and name != "LICENSE"
         and "/corpus/" not in name
         and (ROOT / name).suffix in {".py", ".md", ".cc", ".h", ".yaml", ".toml", ""}
         for number, line in enumerate((ROOT / name).read_text().splitlines(), 1)
