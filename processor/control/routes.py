@@ -4,7 +4,6 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from corelane.processor.channel.methods import Assignment
 from corelane.processor.errors import InvalidRequest, ModelNotFound, Unavailable
@@ -144,37 +143,3 @@ def _split(serving: list[VersionRoute], draw: Callable[[], float], sticky: bool)
         if point < 0:
             return route, assignment
     return serving[weights.index(max(weights))], assignment
-
-
-def to_message(models: list[ModelRoute]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": model.name,
-            "labels": model.labels,
-            "sticky_key": model.sticky_key,
-            "missing_arm": model.missing_arm,
-            "problem": model.problem,
-            "loading": model.loading,
-            "log": model.log and {name: getattr(model.log, name) for name in LogRoute.__dataclass_fields__},
-            "versions": [
-                {name: getattr(route, name) for name in VersionRoute.__dataclass_fields__} for route in model.versions
-            ],
-        }
-        for model in models
-    ]
-
-
-def from_message(models: list[dict[str, Any]]) -> dict[str, ModelRoute]:
-    return {
-        model["name"]: ModelRoute(
-            name=model["name"],
-            labels=tuple((label, version) for label, version in model["labels"]),
-            sticky_key=model["sticky_key"],
-            missing_arm=model["missing_arm"],
-            problem=model["problem"],
-            loading=model["loading"],
-            log=model["log"] and LogRoute(**model["log"]),
-            versions=tuple(VersionRoute(**route) for route in model["versions"]),
-        )
-        for model in models
-    }

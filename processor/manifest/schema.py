@@ -8,24 +8,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
+from corelane.processor.control.gateway_settings import (
+    AuthSettings,
+    JwtSettings,
+    LimitsSettings,
+    TlsSettings,
+    TracesSettings,
+)
 from corelane.processor.manifest import values
 from corelane.processor.manifest.listed_versions import ListedVersion, version_policy
 from corelane.processor.manifest.settings import (
     MESSAGE_BYTES_MAX,
     QUEUE_CAPACITY_MAX,
     SECONDS_MAX,
-    AuthSettings,
     BatchingSettings,
     DivergenceSettings,
     HostSettings,
-    JwtSettings,
-    LimitsSettings,
     ListenSettings,
     ModelSettings,
     QueueSettings,
     RequestLogSettings,
-    TlsSettings,
-    TracesSettings,
     VersionPolicy,
 )
 from corelane.processor.manifest.values import Address, AutoOrCount, LocalPath, Name, Strict

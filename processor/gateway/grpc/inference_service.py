@@ -1,12 +1,13 @@
 """inference.GRPCInferenceService: KServe's Open Inference Protocol beside TensorFlow Serving's, on the same port."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from corelane.processor._native import peek_infer_target
 from corelane.processor.channel.methods import Method
+from corelane.processor.control.gateway_settings import TracesSettings
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.asking import Ask
 from corelane.processor.gateway.grpc.calls import Forwarding, Target, answering, answering_in_time, forwarding
@@ -27,7 +28,7 @@ def handlers(
     facts: ModelFacts,
     ask: Ask,
     unready: Callable[[], str],
-    traces: Mapping[str, Any] | None,
+    traces: TracesSettings | None,
 ) -> dict[str, grpc.RpcMethodHandler]:
     """The service's methods, without (de)serializers: requests and responses are bytes. `unready` says why the server
     is not ready; `traces` is `listen.traces`."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from corelane.processor import control
+from corelane.processor.control.questions import Inquiry, Response
 from corelane.processor.errors import ControlError, InvalidRequest, ModelNotFound, ModelsNotAvailable, RequestError
 from corelane.processor.manifest import ModelSettings, advice
 from corelane.processor.supervisor.api import inference_answers
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-async def answer(supervisor: Supervisor, gateway: Child, message: control.Message) -> None:
+async def answer(supervisor: Supervisor, gateway: Child, message: Inquiry) -> None:
     """Carries a gateway's question out, and answers it."""
     code, body = 0, ""
     try:
-        body = await _QUESTIONS[message["what"]](supervisor, message["body"])
+        body = await _QUESTIONS[message.subject](supervisor, message.body)
     except (RequestError, ControlError) as error:
         code, body = number_of(error), str(error)
     except Exception as error:
         # Whoever asked waits for an answer.
-        _logger.critical("a client's %s failed by a fault of ours", message["what"], exc_info=error)
+        _logger.critical("a client's %s failed by a fault of ours", message.subject, exc_info=error)
         code, body = number_of(error), f"the server failed to do this: {type(error).__name__}; its log says more"
-    gateway.send({"type": "answer", "id": message["id"], "code": code, "body": body})
+    gateway.send(Response(number=message.number, code=code, body=body))
 
 
 async def _reload(supervisor: Supervisor, body: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ async def signatures(supervisor: Supervisor, body: str) -> str:
     worker = _worker(supervisor, body)
     if not worker.signatures:
         raise FailedPrecondition("its signatures take too much room for REST and KServe's metadata; call it by gRPC")
-    return worker.signatures
+    return base64.b64encode(worker.signatures).decode()
 
 
 async def configuration(supervisor: Supervisor, body: str) -> str:
@@ -40,7 +41,7 @@ async def configuration(supervisor: Supervisor, body: str) -> str:
     return encode(
         VersionConfiguration(
             engine=worker.engine,
-            sessions=len(worker.placed["sessions"]) if worker.placed else spec.sessions,
+            sessions=len(worker.placed.sessions) if worker.placed else spec.sessions,
             batch_rows_max=0 if worker.engine == "onnxruntime" else spec.batch_rows_max,  # it runs each by itself
             batch_wait_us=spec.batch_wait_us,
             policy=policy.kind,
