@@ -408,8 +408,8 @@ class Supervisor:
         async with self._changed:
             await self._changed.wait_for(condition)
 
-    def _on_ask(self, gateway: Child, message: Inquiry) -> None:
-        self._spawn(answer(self, gateway, message), f"a client's {message.subject}")
+    def _on_ask(self, gateway: Child, inquiry: Inquiry) -> None:
+        self._spawn(answer(self, gateway, inquiry), f"a client's {inquiry.question.subject}")
 
     # Reconciliation
 

@@ -8,6 +8,7 @@ import grpc
 from corelane.processor._native import peek_infer_target
 from corelane.processor.channel.methods import Method
 from corelane.processor.control.gateway_settings import TracesSettings
+from corelane.processor.control.questions import LoadQuestion, UnloadQuestion
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.asking import Ask
 from corelane.processor.gateway.grpc.calls import Forwarding, Target, answering, answering_in_time, forwarding
@@ -50,12 +51,12 @@ def handlers(
         request = messages.parse(messages.RepositoryModelLoadRequest, data)
         if request.parameters:
             raise InvalidRequest("loads with parameters are not offered; the manifest configures models")
-        ask("load", request.model_name, timeout_s)
+        ask(LoadQuestion(model=request.model_name), timeout_s)
         return messages.RepositoryModelLoadResponse()
 
     def unload(data: bytes, timeout_s: float | None) -> object:
         request = messages.parse(messages.RepositoryModelUnloadRequest, data)
-        ask("unload", request.model_name, timeout_s)
+        ask(UnloadQuestion(model=request.model_name), timeout_s)
         return messages.RepositoryModelUnloadResponse()
 
     def model_config(data: bytes) -> object:

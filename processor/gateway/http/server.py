@@ -23,6 +23,7 @@ from starlette.routing import Route
 from corelane.processor import control, logs
 from corelane.processor.control.gateway_messages import GatewayStart, Ready
 from corelane.processor.control.gateway_settings import TlsSettings
+from corelane.processor.control.questions import MetricsQuestion
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
 from corelane.processor.gateway.http.inference_api import InferenceApi
@@ -128,7 +129,7 @@ class HttpGateway(Gateway):
         path = self.settings.metrics_path
 
         def answer(question: Question) -> Reply:
-            return Reply(body=self.ask("metrics", "").encode(), headers={"content-type": _METRICS_TYPE})
+            return Reply(body=self.ask(MetricsQuestion()).text.encode(), headers={"content-type": _METRICS_TYPE})
 
         return [] if path is None else [Route(path, exchanges.endpoint(answer), methods=["GET"])]
 
