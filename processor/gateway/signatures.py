@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from corelane.processor.channel.methods import Assignment
 from corelane.processor.control.questions import Question, SignaturesQuestion
 from corelane.processor.control.routes import VersionRoute
-from corelane.processor.errors import DeadlinePassed, ModelNotFound, Unavailable
+from corelane.processor.errors import DeadlinePassed, NotFound, Unavailable
 from corelane.processor.gateway.router import Router
 from corelane.processor.serving.served import UNSERVED_SIGNATURES, served_name
 from corelane.processor.wire import messages
@@ -78,7 +78,7 @@ class Signatures:
     def _signatures(self, instance: int) -> VersionSignatures:
         try:
             answer = self._ask(SignaturesQuestion(instance=instance), min(self._timeout_s, _ANSWER_S))
-        except ModelNotFound as error:
+        except NotFound as error:  # a refusal keeps its code, not its class
             raise _WorkerGone from error
         except DeadlinePassed:
             raise Unavailable(

@@ -10,11 +10,12 @@ import pytest
 from corelane.processor import control
 from corelane.processor.control.questions import EncodedSignatures, SignaturesQuestion
 from corelane.processor.control.routes import ModelRoute, VersionRoute
-from corelane.processor.errors import FailedPrecondition, ModelNotFound, Unavailable
+from corelane.processor.errors import FailedPrecondition, ModelNotFound, RequestError, Unavailable
 from corelane.processor.gateway.router import Router
 from corelane.processor.gateway.signatures import Signatures
 from corelane.processor.supervisor.api import inference_answers
 from corelane.processor.wire import messages
+from corelane.processor.wire.status import error_of_number, number_of
 from corelane.processor.worker import process
 
 
@@ -48,6 +49,11 @@ def gateway(answer: Callable[[int], bytes], instance: int = 1) -> tuple[Signatur
     return Signatures(router, ask, 5.0), router, asked
 
 
+def gone() -> RequestError:
+    """The supervisor's ModelNotFound as a gateway raises it."""
+    return error_of_number(number_of(ModelNotFound("its worker has ended")), "its worker has ended")
+
+
 def test_a_worker_is_asked_about_once() -> None:
     signatures, router, asked = gateway(lambda instance: described(f"s{instance}"))
     for _ in range(2):
@@ -62,7 +68,7 @@ def test_a_worker_that_ended_meanwhile_is_not_the_answer() -> None:
     def answer(instance: int) -> bytes:
         if instance == 1:
             router.replace(table(2))
-            raise ModelNotFound("its worker has ended")
+            raise gone()
         return described("s")
 
     signatures, router, asked = gateway(answer)
@@ -74,7 +80,7 @@ def test_a_worker_that_ended_meanwhile_is_not_the_answer() -> None:
 def test_a_version_whose_worker_ended_restarts(next_instance: int | None) -> None:
     def answer(instance: int) -> bytes:
         router.replace(table(next_instance))
-        raise ModelNotFound("its worker has ended")
+        raise gone()
 
     signatures, router, _ = gateway(answer)
     with pytest.raises(Unavailable, match="is restarting"):
