@@ -1,7 +1,8 @@
 """The control connection between the supervisor and each of its processes: a line of JSON a message.
 
-The child holds one end as an inherited file descriptor. Its end of file means that the supervisor is gone, and the
-child ends itself at once. The supervisor kills a child that closes its end, or says what is no message.
+The child inherits one end as a file descriptor. End of file there means that the supervisor is gone: the child ends at
+once. The supervisor kills a child that closes its end or sends a line that is no message; a child that reads such a
+line ends, with the reason in its log.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ from corelane.processor.control.messages import Message, decode, encode, not_und
 from corelane.processor.errors import StartError, TooLarge
 from corelane.processor.system import threads
 
-MESSAGE_BYTES_MAX = 1 << 24  # of what a child says; it takes what it hears whole
+MESSAGE_BYTES_MAX = 1 << 24  # from a child; messages to a child have no bound
 _PR_SET_PDEATHSIG = 1
 
 _First = TypeVar("_First")
@@ -31,7 +32,7 @@ class ControlClient:
         self._lock = threading.Lock()
 
     def receive(self) -> Message | None:
-        """The next message, or None when the supervisor has gone. InvalidMessage if what it says is none."""
+        """The next message, or None when the supervisor has gone. InvalidMessage for a line that is none."""
         try:
             line = self._lines.readline()
         except OSError:
@@ -39,8 +40,8 @@ class ControlClient:
         return decode(line) if line.endswith(b"\n") else None
 
     def send(self, message: Message) -> None:
-        """Sends, or drops the message if the supervisor has gone: then `receive` ends, and so does the process.
-        TooLarge, and nothing is sent, for one over MESSAGE_BYTES_MAX."""
+        """Sends a message. If the supervisor has gone, drops it: `receive` ends then, and the process with it.
+        TooLarge, and nothing is sent, for a message over MESSAGE_BYTES_MAX."""
         data = encode(message)
         if len(data) > MESSAGE_BYTES_MAX:
             raise TooLarge(
@@ -53,7 +54,7 @@ class ControlClient:
                 return
 
     def serve(self, handle: Callable[[Message], None]) -> None:
-        """Handles messages on this thread until the supervisor goes; then ends the process, as an exception does."""
+        """Handles messages on this thread until the supervisor goes, then ends the process, as an exception does."""
         try:
             while (message := self.receive()) is not None:
                 handle(message)
@@ -63,7 +64,7 @@ class ControlClient:
 
 
 def die_with_parent(parent: int) -> None:
-    """Has the kernel kill this process when the one that started it ends, however it ends."""
+    """Has the kernel kill this process when its parent ends, however that ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise StartError(f"prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}")
