@@ -5,6 +5,7 @@
     ├── LoadError             a model version cannot be loaded
     │   └── EngineMissing     ... because its engine is not installed
     ├── StartError            the server cannot start: a port in use, a folder it may not write
+    ├── InvalidMessage        a process of the server says to another what is no message
     ├── InvalidAddress        a client is to call what is no address
     ├── ClientClosed          a client is to call after it was closed
     ├── ControlError          the running server cannot be reached, or refused an operator's command
@@ -92,6 +93,10 @@ class EngineMissing(LoadError):
 
 class StartError(CorelaneError):
     """The server cannot start."""
+
+
+class InvalidMessage(CorelaneError):
+    """A process of the server says to another what is no message, or has no meaning there."""
 
 
 class InvalidAddress(CorelaneError, ValueError):

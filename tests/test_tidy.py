@@ -133,6 +133,56 @@ def test_imports_make_no_circle() -> None:
     assert circles({module: imported(path) & rest.keys() for module, path in rest.items()}) == []
 
 
+# Modules that read "type" of what is no message between processes.
+OTHER_TYPES = {
+    "processor/gateway/http/exchange.py",  # ASGI's events
+    "processor/supervisor/api/admin.py",
+}
+
+
+def untyped_messages(text: str) -> list[str]:
+    """Places where source reads a message as a dict with string keys, or sends one."""
+    places = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            name = ast.unparse(node.value).rpartition(".")[2]
+            is_read = node.slice.value == "type" or name in {"message", "first", "settings"}
+            if is_read and isinstance(node.slice.value, str):
+                places.append(f"{node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            reads = node.func.attr == "get" and node.args and ast.unparse(node.args[0]) == "'type'"
+            sends = node.func.attr == "send" and node.args and isinstance(node.args[0], ast.Dict)
+            if reads or sends:
+                places.append(f"{node.lineno}: {ast.unparse(node)}")
+    return places
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("message['type']", 1),
+        ("self.settings['tls']", 1),
+        ("first['spec']", 1),
+        ("event.get('type', 0)", 1),
+        ("child.send({'type': 'drain'})", 1),
+        ("child.send(Drain()); rows[0]; settings[name]; table['rows']", 0),
+    ],
+)
+def test_untyped_messages_are_found(text: str, count: int) -> None:
+    assert len(untyped_messages(text)) == count
+
+
+def test_processes_speak_in_types() -> None:
+    rooms = [ROOT / "processor" / room for room in ("gateway", "loading", "supervisor", "system", "worker")]
+    untyped = {
+        str(path.relative_to(ROOT)): places
+        for room in rooms
+        for path in sorted(room.rglob("*.py"))
+        if (places := untyped_messages(path.read_text()))
+    }
+    assert untyped.keys() == OTHER_TYPES, untyped
+
+
 def test_a_gateway_imports_no_engine() -> None:
     code = (
         "import sys, corelane.processor.gateway.grpc.server, corelane.processor.gateway.http.server\n"

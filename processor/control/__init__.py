@@ -1,5 +1,6 @@
-"""How the supervisor and its processes talk."""
+"""How the supervisor and its processes talk: `messages` has the kinds of messages, `connection` carries them."""
 
-from corelane.processor.control.connection import MESSAGE_BYTES_MAX, ControlClient, Message, connect, encode
+from corelane.processor.control.connection import MESSAGE_BYTES_MAX, ControlClient, connect
+from corelane.processor.control.messages import Message, decode, encode
 
-__all__ = ["MESSAGE_BYTES_MAX", "ControlClient", "Message", "connect", "encode"]
+__all__ = ["MESSAGE_BYTES_MAX", "ControlClient", "Message", "connect", "decode", "encode"]

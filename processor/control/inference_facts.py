@@ -1,15 +1,12 @@
-"""What the supervisor tells gateways of versions for KServe's protocol: configurations and statistics, and how these
-travel."""
+"""Facts about versions for KServe's protocol, from the supervisor to gateways: configurations and statistics."""
 
-import dataclasses
-import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duration:
-    """How often something took time, and how much together."""
+    """`count` runs that took `ns` together."""
 
     count: int = 0
     ns: int = 0
@@ -17,8 +14,8 @@ class Duration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionStatistics:
-    """Of one version since the server started, over all its workers. Inferences are all calls that run a signature,
-    shadows' copies among them.
+    """Statistics of one version since the server started, over all its workers. Inferences are all calls that run a
+    signature, shadows' copies among them.
 
     `last_ms` is when the last inference ended, in milliseconds since 1970; 0 without any. `queue` is of everything that
     a session took. `compute_input` and `compute_output` are what reading and writing tensors took, of requests that
@@ -45,36 +42,6 @@ class VersionConfiguration:
     sessions: int
     batch_rows_max: int
     batch_wait_us: float
-    policy: str
+    policy: Literal["latest", "all", "listed"]
     latest: int
     listed: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatisticsQuestion:
-    """Of all models, of one, or of one version."""
-
-    model: str | None = None
-    version: int | None = None
-
-
-def encode(fact: Any) -> str:
-    """One of this module's values as text, or a list of them."""
-    return json.dumps([dataclasses.asdict(one) for one in fact] if isinstance(fact, list) else dataclasses.asdict(fact))
-
-
-def configuration_of(text: str) -> VersionConfiguration:
-    plain = json.loads(text)
-    return VersionConfiguration(**{**plain, "listed": tuple(plain["listed"])})
-
-
-def question_of(text: str) -> StatisticsQuestion:
-    return StatisticsQuestion(**json.loads(text))
-
-
-def statistics_of(text: str) -> list[VersionStatistics]:
-    return [VersionStatistics(**{name: _value(value) for name, value in plain.items()}) for plain in json.loads(text)]
-
-
-def _value(value: Any) -> Any:
-    return Duration(**value) if isinstance(value, dict) else value

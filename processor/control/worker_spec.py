@@ -1,11 +1,11 @@
-"""What a worker is told."""
+"""The version that a worker serves, and what its sessions should be."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """All that a worker is told at its start; two equal specs are the same worker."""
+    """A version and how it is served. Workers with equal specs are interchangeable."""
 
     model: str
     version: int
@@ -29,7 +29,7 @@ class WorkerSpec:
     batch_wait_us: float = 0.0
     pool_weight: float = 1.0
     run_timeout_s: float = 30.0  # of one request
-    profile_folder: str = ""  # where profiles are kept; empty: nowhere
+    profile_folder: str = ""  # profiles are kept here; empty: nowhere
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class WorkerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPlacement:
-    """What a session should be: pinned to `cpus` (empty: wherever the process may run), and taking requests or not."""
+    """A session is pinned to `cpus` (empty: it runs wherever the process may), and takes requests unless `paused`."""
 
     cpus: tuple[int, ...] = ()
     paused: bool = False

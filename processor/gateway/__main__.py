@@ -3,9 +3,10 @@
 import gc
 import os
 import sys
-from typing import Any
 
 from corelane.processor import control, logs
+from corelane.processor.control.gateway_messages import GatewayStart
+from corelane.processor.control.messages import Failed
 from corelane.processor.errors import StartError
 from corelane.processor.gateway.process import Gateway
 from corelane.processor.system import descriptors, threads
@@ -14,12 +15,13 @@ from corelane.processor.system import descriptors, threads
 def main(arguments: list[str]) -> None:
     """Arguments as `control.connect` has them."""
     logs.configure_child()
-    client, settings = control.connect(arguments)
+    client, start = control.connect(arguments, GatewayStart)
     try:
-        gateway = _make(client, settings)
+        gateway = _make(client, start)
     except (RuntimeError, OSError, ValueError, StartError) as error:
-        reason = str(error) if isinstance(error, StartError) else f"cannot listen on {settings['address']}: {error}"
-        client.send({"type": "failed", "error": reason})
+        address = start.settings.address
+        reason = str(error) if isinstance(error, StartError) else f"cannot listen on {address}: {error}"
+        client.send(Failed(error=reason))
         logs.flush()
         os._exit(3)
     first = client.receive()
@@ -34,15 +36,15 @@ def main(arguments: list[str]) -> None:
     client.serve(gateway.handle)
 
 
-def _make(client: control.ControlClient, settings: dict[str, Any]) -> Gateway:
+def _make(client: control.ControlClient, start: GatewayStart) -> Gateway:
     # Each protocol's imports are its own process's.
-    if settings["protocol"] == "http":
+    if start.settings.protocol == "http":
         from corelane.processor.gateway.http.server import HttpGateway
 
-        return HttpGateway(client, settings)
+        return HttpGateway(client, start)
     from corelane.processor.gateway.grpc.server import GrpcGateway
 
-    return GrpcGateway(client, settings)
+    return GrpcGateway(client, start)
 
 
 threads.run(main, sys.argv[1:])

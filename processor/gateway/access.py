@@ -8,11 +8,11 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from corelane.processor.control.gateway_settings import AuthSettings, JwtSettings, LimitsSettings
 from corelane.processor.errors import Overloaded, PermissionRefused, StartError, Unauthenticated
 from corelane.processor.system import descriptors
 
@@ -37,14 +37,19 @@ class _Client:
 class Access:
     """Thread safety: every method from any thread."""
 
-    def __init__(self, settings: Mapping[str, Any], clock_s: Callable[[], float] = time.monotonic) -> None:
-        """`settings` are `listen.auth` and `listen.limits`, either of which may be None."""
-        auth, limits = settings.get("auth") or {}, settings.get("limits") or {}
-        self._keys = _Keys(Path(auth["api_keys"])) if auth.get("api_keys") else None
-        self._tokens = _Tokens(auth["jwt"]) if auth.get("jwt") else None
-        self._managers = frozenset(auth.get("managers") or ())
-        self._per_s: float | None = limits.get("requests_per_s")
-        self._in_flight_max: int | None = limits.get("in_flight")
+    def __init__(
+        self,
+        auth: AuthSettings | None = None,
+        limits: LimitsSettings | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """By `listen.auth` and `listen.limits`. StartError if keys cannot be read."""
+        auth, limits = auth or AuthSettings(), limits or LimitsSettings()
+        self._keys = _Keys(auth.api_keys) if auth.api_keys is not None else None
+        self._tokens = _Tokens(auth.jwt) if auth.jwt is not None else None
+        self._managers = frozenset(auth.managers)
+        self._per_s = limits.requests_per_s
+        self._in_flight_max = limits.in_flight
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._clients: dict[str, _Client] = {}
@@ -165,7 +170,7 @@ class _Keys:
 class _Tokens:
     """JSON Web Tokens, signed by who is trusted; the subject is the client."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: JwtSettings) -> None:
         try:
             import jwt
         except ImportError as error:
@@ -173,9 +178,9 @@ class _Tokens:
         self._jwt = jwt
         self._settings = settings
         try:
-            self._key = Path(settings["key"]).read_bytes()
+            self._key = settings.key.read_bytes()
         except OSError as error:
-            raise StartError(f"listen.auth.jwt.key: {settings['key']}: {error.strerror}") from error
+            raise StartError(f"listen.auth.jwt.key: {settings.key}: {error.strerror}") from error
 
     def name_of(self, token: str) -> str | None:
         wanted = ["exp", "sub"]
@@ -183,10 +188,10 @@ class _Tokens:
             claims = self._jwt.decode(
                 token,
                 self._key,
-                algorithms=list(self._settings["algorithms"]),
-                audience=self._settings.get("audience"),
-                issuer=self._settings.get("issuer"),
-                options={"require": wanted, "verify_aud": self._settings.get("audience") is not None},
+                algorithms=list(self._settings.algorithms),
+                audience=self._settings.audience,
+                issuer=self._settings.issuer,
+                options={"require": wanted, "verify_aud": self._settings.audience is not None},
             )
         except self._jwt.PyJWTError:
             return None

@@ -3,12 +3,22 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 from corelane.processor import control
 from corelane.processor.channel.gateway_end import SharedMemoryChannel
 from corelane.processor.channel.methods import Assignment, Entry
 from corelane.processor.control import routes
+from corelane.processor.control.gateway_messages import (
+    Count,
+    CountKind,
+    Counts,
+    GatewayStart,
+    RoutingTable,
+    Stop,
+    TableTaken,
+)
+from corelane.processor.control.messages import Beat, not_understood
+from corelane.processor.control.questions import Response
 from corelane.processor.gateway.access import Access
 from corelane.processor.gateway.asking import Ask
 from corelane.processor.gateway.call import Call
@@ -27,22 +37,21 @@ _COUNTS_S = 1.0
 class Gateway(ABC):
     """Thread safety: `handle` on one thread; what it changes (the router, `unready`) is read from any."""
 
-    def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
+    def __init__(self, client: control.ControlClient, start: GatewayStart) -> None:
         self.client = client
-        self.settings = settings
-        self.shadows = Shadows(settings["request_timeout_s"])
+        self.settings = settings = start.settings
+        self.shadows = Shadows(settings.request_timeout_s)
         self.log = RequestLog()
         self.router = Router(
-            lambda model, route: SharedMemoryChannel(model, route, settings["owner"]), on_answer=self._on_answer
+            lambda model, route: SharedMemoryChannel(model, route, start.owner), on_answer=self._on_answer
         )
         self.shadows.router = self.router
         self.ask = Ask(client)
-        timeout_s = settings["request_timeout_s"]
-        self.signatures = Signatures(self.router, self.ask, timeout_s)
+        self.signatures = Signatures(self.router, self.ask, settings.request_timeout_s)
         self.facts = ModelFacts(self.router, self.signatures, self.ask, self.send_counts)
-        self.access = Access(settings)
-        traces = settings["traces"]
-        self.records = CallRecords(settings["access_log"], None if traces is None else Traces(traces))
+        self.access = Access(settings.auth, settings.limits)
+        traces = None if settings.traces is None else Traces(settings.traces)
+        self.records = CallRecords(settings.access_log, traces)
         self._unready = ""
         self.stopping = False
 
@@ -54,11 +63,14 @@ class Gateway(ABC):
 
     def send_counts(self) -> None:
         """Sends them now: what the supervisor is asked after this counts what ended here before."""
-        refused = [("refused", model, code, "", count) for model, code, count in self.router.take_refused()]
-        times = self.router.take_times()
-        counts = [*refused, *times, *self.shadows.take_counts(), *self.log.take_counts()]
+        router = self.router
+        refused = (
+            Count(kind=CountKind.REFUSED, model=model, code=code, number=number)
+            for model, code, number in router.take_refused()
+        )
+        counts = (*refused, *router.take_times(), *self.shadows.take_counts(), *self.log.take_counts())
         if counts:
-            self.client.send({"type": "counts", "counts": counts})
+            self.client.send(Counts(counts=counts))
 
     def _on_answer(self, call: Call, assignment: Assignment, model: routes.ModelRoute, answer: bytes) -> None:
         if call.entry is not Entry.SHADOW:
@@ -72,18 +84,21 @@ class Gateway(ABC):
 
     def handle(self, message: control.Message) -> None:
         """Messages from the supervisor, in order."""
-        if message["type"] == "routes":
-            problems = self.router.replace(routes.from_message(message["models"]))
-            self._unready = message["unready"]
-            self.on_routes()
-            self.client.send({"type": "routed", "epoch": message["epoch"], "problems": list(problems.items())})
-        elif message["type"] == "answer":
-            self.ask.answered(message)
-        elif message["type"] == "beat":
-            self.pass_beat(lambda: self.client.send(message))
-        elif message["type"] == "stop":
-            self.stopping = True
-            threads.start(lambda: self.stop(message["grace_s"]), "stop")
+        match message:
+            case RoutingTable():
+                problems = self.router.replace({model.name: model for model in message.models})
+                self._unready = message.unready
+                self.on_routes()
+                self.client.send(TableTaken(epoch=message.epoch, problems=problems))
+            case Response():
+                self.ask.answered(message)
+            case Beat():
+                self.pass_beat(lambda: self.client.send(message))
+            case Stop():
+                self.stopping = True
+                threads.start(lambda: self.stop(message.grace_s), "stop")
+            case _:
+                raise not_understood(message)
 
     @abstractmethod
     def on_routes(self) -> None:

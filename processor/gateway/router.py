@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from corelane.processor.channel.gateway_end import NotConnected, WorkerChannel, WorkerLost
 from corelane.processor.channel.methods import Assignment, Method
+from corelane.processor.control.gateway_messages import Count, CountKind
 from corelane.processor.control.routes import ModelRoute, VersionRoute
 from corelane.processor.errors import Cancelled, ModelNotFound, Overloaded, RequestError, Unavailable
 from corelane.processor.gateway.call import Call
@@ -166,15 +167,21 @@ class Router:
             refused, self._refused = self._refused, Counter()
         return [(model, code, count) for (model, code), count in refused.items()]
 
-    def take_times(self) -> list[tuple[str, str, int, str, int]]:
+    def take_times(self) -> list[Count]:
         """What channels do not keep of inferences since the last time, as the supervisor hears it: the nanoseconds that
         failed ones took, and when the last one ended, in milliseconds since 1970."""
         with self._changed:
             failed_ns, self._failed_ns = self._failed_ns, Counter()
             last_s, self._last_s = self._last_s, {}
         return [
-            *(("failed_ns", model, version, "", ns) for (model, version), ns in failed_ns.items()),
-            *(("last_ms", model, version, "", int(at_s * 1000)) for (model, version), at_s in last_s.items()),
+            *(
+                Count(kind=CountKind.FAILED_NS, model=model, version=version, number=ns)
+                for (model, version), ns in failed_ns.items()
+            ),
+            *(
+                Count(kind=CountKind.LAST_MS, model=model, version=version, number=int(at_s * 1000))
+                for (model, version), at_s in last_s.items()
+            ),
         ]
 
     def _lease(self, call: Call) -> tuple[_Backend, Assignment]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from corelane.processor._native import Cancellation
 from corelane.processor.channel.methods import Assignment, Entry, Method
+from corelane.processor.control.gateway_messages import Count, CountKind
 from corelane.processor.control.routes import DIFFERENCE_POWERS, VersionRoute
 from corelane.processor.errors import RequestError
 from corelane.processor.gateway.call import Call
@@ -41,7 +42,7 @@ class Shadows:
         self._threads = ThreadPool(_THREADS, "shadow")
         self._lock = threading.Lock()
         self._under_way = 0
-        self._counts: Counter[tuple[str, str, int, str]] = Counter()
+        self._counts: Counter[tuple[CountKind, str, int, str]] = Counter()
 
     def copy(self, call: Call, assignment: Assignment, shadows: list[VersionRoute], answer: bytes) -> None:
         """Sends a call that left the version to us to those of the versions whose percentage it falls into."""
@@ -58,12 +59,14 @@ class Shadows:
             else:
                 self._count(call.model, route.version, "dropped")
 
-    def take_counts(self) -> list[tuple[str, str, int, str, int]]:
-        """(kind, model, version, what, count) since the last time. Of kind "shadow", `what` is what came of the copies;
-        of kind "difference", the power of ten that the answers differed by at most."""
+    def take_counts(self) -> list[Count]:
+        """Of kinds SHADOW and DIFFERENCE, since the last time."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
-        return [(kind, model, version, what, count) for (kind, model, version, what), count in counts.items()]
+        return [
+            Count(kind=kind, model=model, version=version, outcome=outcome, number=number)
+            for (kind, model, version, outcome), number in counts.items()
+        ]
 
     def _run(self, call: Call, version: int, answer: bytes) -> None:
         try:
@@ -87,14 +90,14 @@ class Shadows:
             power = _NOTHING if difference == 0 else math.inf if math.isinf(difference) else math.log10(difference)
             slot = next((str(one) for one in DIFFERENCE_POWERS if power <= one), "inf")
             with self._lock:
-                self._counts["difference", call.model, version, slot] += 1
+                self._counts[CountKind.DIFFERENCE, call.model, version, slot] += 1
         finally:
             with self._lock:
                 self._under_way -= 1
 
-    def _count(self, model: str, version: int, what: str) -> None:
+    def _count(self, model: str, version: int, outcome: str) -> None:
         with self._lock:
-            self._counts["shadow", model, version, what] += 1
+            self._counts[CountKind.SHADOW, model, version, outcome] += 1
 
 
 def largest_difference(method: Method, one: bytes, other: bytes) -> float:

@@ -1,16 +1,16 @@
 """The signatures of the versions that a gateway knows: asked of the supervisor once, then remembered."""
 
-import base64
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from corelane.processor.channel.methods import Assignment
+from corelane.processor.control.questions import Question, SignaturesQuestion
 from corelane.processor.control.routes import VersionRoute
-from corelane.processor.errors import DeadlinePassed, ModelNotFound, Unavailable
+from corelane.processor.errors import DeadlinePassed, NotFound, Unavailable
 from corelane.processor.gateway.router import Router
 from corelane.processor.serving.served import UNSERVED_SIGNATURES, served_name
 from corelane.processor.wire import messages
@@ -18,8 +18,13 @@ from corelane.processor.wire import messages
 _FIELD = "signature_def"
 _ANSWER_S = 5.0
 
-# A question, its subject and the seconds that the answer may take: `corelane.processor.gateway.asking.Ask`.
-Asks = Callable[[str, str, float | None], str]
+_Answer = TypeVar("_Answer")
+
+
+class Asks(Protocol):
+    """`corelane.processor.gateway.asking.Ask`, or what stands in for it."""
+
+    def __call__(self, question: Question[_Answer], timeout_s: float | None, /) -> _Answer: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +77,15 @@ class Signatures:
 
     def _signatures(self, instance: int) -> VersionSignatures:
         try:
-            answer = self._ask("signatures", str(instance), min(self._timeout_s, _ANSWER_S))
-        except ModelNotFound as error:
+            answer = self._ask(SignaturesQuestion(instance=instance), min(self._timeout_s, _ANSWER_S))
+        except NotFound as error:  # a refusal keeps its code, not its class
             raise _WorkerGone from error
         except DeadlinePassed:
             raise Unavailable(
                 "the supervisor does not answer, and this gateway has not served the version yet"
             ) from None
         definitions = messages.SignatureDefMap()
-        metadata = messages.parse(messages.GetModelMetadataResponse, base64.b64decode(answer)).metadata
+        metadata = messages.parse(messages.GetModelMetadataResponse, answer.metadata).metadata
         metadata[_FIELD].Unpack(definitions)
         unserved = {}
         if UNSERVED_SIGNATURES in metadata:

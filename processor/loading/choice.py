@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from corelane.processor.control.choices import Choice
 from corelane.processor.engines import choose_engine
 from corelane.processor.engines.onednn import best_isa, has_bf16
 from corelane.processor.engines.selection import PLAN, is_installed
@@ -14,17 +14,6 @@ from corelane.processor.wire.tensor_types import SERVE_TAGS
 
 # A version that nobody asked to be fused must still be there within load_timeout_s, on a busy pool, too.
 _AUTO_LIMIT_S = 240.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The engine of a version, the folder that it loads, and why; `tables` are those of the plan in other precisions
-    that the cache has (EngineOptions.tables)."""
-
-    engine: str
-    folder: str
-    why: str
-    tables: dict[str, str] = field(default_factory=dict)
 
 
 def choose(

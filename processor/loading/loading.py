@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corelane.processor import _native
+from corelane.processor.control.choices import Choice, Precision
 from corelane.processor.control.worker_spec import WorkerSpec
 from corelane.processor.engines import EngineOptions
 from corelane.processor.errors import LoadError
 from corelane.processor.knobs import cache_folder
-from corelane.processor.loading.choice import Choice
 from corelane.processor.loading.phases import LoadPhase, OnPhase, untold
-from corelane.processor.loading.precision import Precision, load_in_precision
+from corelane.processor.loading.precision import load_in_precision
 from corelane.processor.loading.profiling import ProfileFile, profile
 from corelane.processor.loading.warm_up import warm_up
 from corelane.processor.manifest import DivergenceSettings

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from corelane.processor.control.choices import Precision
 from corelane.processor.engines import Engine, EngineOptions, load_engine
 from corelane.processor.engines.onednn import best_isa, has_bf16
 from corelane.processor.errors import LoadError, RequestError
@@ -25,15 +26,6 @@ _ROWS = 64
 _WIDTHS = (4, 12, 1, 30)  # of open axes, such as histories
 _SATURATED_EVERY = 8
 _RUNS_MAX = 2 * ROWS_MIN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Precision:
-    """What was chosen, "fp32", "bf16" or "int8", and why in words; `isa` is what oneDNN takes on this processor."""
-
-    name: str
-    why: str
-    isa: str
 
 
 @dataclass(frozen=True, slots=True)

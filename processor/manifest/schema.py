@@ -8,6 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
+from corelane.processor.control.gateway_settings import (
+    AuthSettings,
+    JwtSettings,
+    LimitsSettings,
+    TlsSettings,
+    TracesSettings,
+)
 from corelane.processor.manifest import values
 from corelane.processor.manifest.faults import problem
 from corelane.processor.manifest.listed_versions import ListedVersion, version_policy
@@ -15,18 +22,13 @@ from corelane.processor.manifest.settings import (
     MESSAGE_BYTES_MAX,
     QUEUE_CAPACITY_MAX,
     SECONDS_MAX,
-    AuthSettings,
     BatchingSettings,
     DivergenceSettings,
     HostSettings,
-    JwtSettings,
-    LimitsSettings,
     ListenSettings,
     ModelSettings,
     QueueSettings,
     RequestLogSettings,
-    TlsSettings,
-    TracesSettings,
     VersionPolicy,
 )
 from corelane.processor.manifest.values import Address, AutoOrCount, LocalPath, Name, Strict

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from corelane.processor.control.gateway_settings import AuthSettings, LimitsSettings, TlsSettings, TracesSettings
 from corelane.scheduler.allocation import Smt
 
 Role = Literal["baseline", "ab"]
@@ -11,48 +12,6 @@ Role = Literal["baseline", "ab"]
 QUEUE_CAPACITY_MAX = 65536
 SECONDS_MAX = 1e8  # three years: longer than any wait, and short enough for nanoseconds in 64 bits
 MESSAGE_BYTES_MAX = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsSettings:
-    """Files in PEM. With `client_ca`, clients must have a certificate that it signed."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JwtSettings:
-    """`key`: a public key in PEM, or a shared secret."""
-
-    key: Path
-    algorithms: tuple[str, ...] = ("RS256",)
-    issuer: str | None = None
-    audience: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthSettings:
-    api_keys: Path | None = None
-    jwt: JwtSettings | None = None
-    managers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitsSettings:
-    """Of each client, at each gateway."""
-
-    requests_per_s: float | None = None
-    in_flight: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TracesSettings:
-    """`percent` of the calls whose client does not trace them itself."""
-
-    endpoint: str
-    percent: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

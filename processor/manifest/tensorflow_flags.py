@@ -12,6 +12,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from corelane.processor.control.gateway_settings import TlsSettings
 from corelane.processor.errors import InvalidRequest, StartError
 from corelane.processor.manifest.paths import form_problem, name_problem, shown
 from corelane.processor.manifest.settings import (
@@ -22,7 +23,6 @@ from corelane.processor.manifest.settings import (
     ModelSettings,
     QueueSettings,
     RequestLogSettings,
-    TlsSettings,
     VersionPolicy,
     VersionSettings,
 )

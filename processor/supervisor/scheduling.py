@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from corelane.processor import control
+from corelane.processor.control.worker_messages import Place
 from corelane.processor.manifest import Manifest
 from corelane.processor.supervisor.demands import DemandMeter, demand_of
 from corelane.processor.supervisor.events import Events, Kind
@@ -104,10 +104,10 @@ class Scheduling:
             self.changes += 1
             self._tell(decision.standing.allocation, decision.reason)
 
-    def placement(self, model: str, version: int) -> control.Message | None:
+    def placement(self, model: str, version: int) -> Place | None:
         """The cores of each session of a version, and whether it shares the pool; None if it is not in the plan."""
         found = self.plan.version(f"{model}/{version}") if self.plan else None
-        return None if found is None else {"sessions": [list(c) for c in found.sessions], "shares": found.shares}
+        return None if found is None else Place(sessions=found.sessions, shares=found.shares)
 
     def cpus_of_gateways(self) -> tuple[int, ...]:
         """The reserve; on a small host the pool, so that baselines are left alone."""

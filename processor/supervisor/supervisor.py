@@ -17,7 +17,8 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from corelane.processor import control
+from corelane.processor.control.gateway_settings import Protocol
+from corelane.processor.control.questions import Inquiry
 from corelane.processor.control.routes import ModelRoute
 from corelane.processor.errors import ControlError, ManifestError, StartError
 from corelane.processor.knobs import Knobs, cache_folder
@@ -116,7 +117,7 @@ class Supervisor:
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task] = set()
         listen = manifest.listen
-        self._ports = {"grpc": ReservedPort(listen.grpc)}
+        self._ports: dict[Protocol, ReservedPort] = {"grpc": ReservedPort(listen.grpc)}
         if listen.http is not None:
             self._ports["http"] = ReservedPort(listen.http)
         self.addresses = {protocol: port.address for protocol, port in self._ports.items()}
@@ -407,8 +408,8 @@ class Supervisor:
         async with self._changed:
             await self._changed.wait_for(condition)
 
-    def _on_ask(self, gateway: Child, message: control.Message) -> None:
-        self._spawn(answer(self, gateway, message), f"a client's {message['what']}")
+    def _on_ask(self, gateway: Child, inquiry: Inquiry) -> None:
+        self._spawn(answer(self, gateway, inquiry), f"a client's {inquiry.question.subject}")
 
     # Reconciliation
 
@@ -483,7 +484,7 @@ class Supervisor:
             placed = self.scheduling.placement(one.model, one.version)
             if placed is not None and placed != worker.placed:
                 worker.placed = placed
-                worker.child.send({"type": "place", **placed})
+                worker.child.send(placed)
         self.workers.gate.set_permits(len(self.scheduling.plan.pool) if self.scheduling.plan else 0)
         cpus = self.scheduling.cpus_of_gateways()
         for pid in gateways:

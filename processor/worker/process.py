@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import queue
@@ -16,10 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from corelane.processor import control, logs
 from corelane.processor._native import PoolGate, SharedChannel
+from corelane.processor.control.choices import Choice
+from corelane.processor.control.messages import Beat, Failed, not_understood
+from corelane.processor.control.worker_messages import Available, Drain, LoadPriority, LoadStep, Place, WorkerStart
 from corelane.processor.control.worker_spec import SessionPlacement, WorkerSpec
 from corelane.processor.errors import LoadError
 from corelane.processor.knobs import cache_folder
@@ -42,7 +43,7 @@ _DRAIN_LOOK_S = 0.01
 _LOAD_FAILED = 3
 _NO_FOLDER = "/nonexistent"  # for libraries that keep something in the home folder, or look for a temporary one
 _REASON_CHARACTERS = 4000  # a model's own text may be in it
-_SIGNATURES_MAX = control.MESSAGE_BYTES_MAX // 2  # characters
+_SIGNATURES_MAX = control.MESSAGE_BYTES_MAX // 8 * 3  # half of a message, as base64
 _NICE_BESIDE_POOL = 10  # a tenth of the weight of nice 0
 
 
@@ -50,50 +51,47 @@ def main(arguments: list[str]) -> None:
     """Arguments as `control.connect` has them. The main thread keeps the process's priority, and makes the threads that
     serve; the load has one of its own."""
     logs.configure_child(starts=False)
-    client, first = control.connect(arguments)
-    # JSON has no tuples.
-    plain: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in first["spec"].items()
-    }
-    spec = WorkerSpec(**plain)
+    client, first = control.connect(arguments, WorkerStart)
+    spec = first.spec
     _limit(spec)
-    if "choice" not in first:
-        _choose(client, spec, first, arguments)
-    kept = _contain(client, spec, first)
+    choice = first.choice or _choose(client, first, arguments)
+    kept = _contain(client, first, choice)
     logs.start()  # a thread that was there before would not be contained
-    channel = SharedChannel.map(first["channel"], first["instance"])
+    channel = SharedChannel.map(first.channel, first.instance)
     loaded: queue.Queue[LoadedVersion] = queue.Queue()
     drain_asked = threading.Event()
-    placements: queue.Queue[control.Message] = queue.Queue()
+    placements: queue.Queue[Place] = queue.Queue()
     sessions = SessionThreads(spec.run_timeout_s)
 
     def handle(message: control.Message) -> None:
-        if message["type"] == "drain":
-            drain_asked.set()
-        elif message["type"] == "place":
-            placements.put(message)
-        elif message["type"] == "beat":
-            sessions.check()
-            client.send(message)
+        match message:
+            case Drain():
+                drain_asked.set()
+            case Place():
+                placements.put(message)
+            case Beat():
+                sessions.check()
+                client.send(message)
+            case _:
+                raise not_understood(message)
 
     threads.start(lambda: client.serve(handle), "control")
-    threads.start(lambda: loaded.put(_load(client, spec, channel, first, kept)), "load", may_end=lambda: True)
+    threads.start(lambda: loaded.put(_load(client, first, choice, channel, kept)), "load", may_end=lambda: True)
     version = loaded.get()
     with sessions.changing(version.group):
         version.group.place([SessionPlacement()] * spec.sessions)
     threads.start(lambda: _place(version.group, placements, sessions), "place")
     client.send(
-        {
-            "type": "available",
-            "engine": version.choice.engine,
-            "engine_why": version.choice.why,
-            "notes": version.notes,
-            "signatures": _signatures(version.group),
-            "load_s": version.load_s,
-            "warm_up_s": version.warm_up_s,
-            "precision": dataclasses.asdict(version.precision),
-            "profile": version.profile.to_json(),
-        }
+        Available(
+            engine=version.choice.engine,
+            engine_why=version.choice.why,
+            notes=tuple(version.notes),
+            signatures=_signatures(version.group),
+            load_s=version.load_s,
+            warm_up_s=version.warm_up_s,
+            precision=version.precision,
+            profile=version.profile,
+        )
     )
     drain_asked.wait()
     sessions.forget()
@@ -104,49 +102,51 @@ def main(arguments: list[str]) -> None:
     os._exit(0)
 
 
-def _signatures(group: SessionGroup) -> str:
-    """As text; empty if they are too large for a message."""
-    text = base64.b64encode(group.signatures()).decode()
-    return text if len(text) <= _SIGNATURES_MAX else ""
+def _signatures(group: SessionGroup) -> bytes:
+    """A GetModelMetadataResponse; empty if it is too large for a message."""
+    data = group.signatures()
+    return data if len(data) <= _SIGNATURES_MAX else b""
 
 
 def _tell(client: control.ControlClient, phase: LoadPhase, signature: str) -> None:
-    client.send({"type": "phase", "phase": phase, "signature": signature})
+    client.send(LoadStep(phase=phase, signature=signature))
 
 
 def _cache(spec: WorkerSpec) -> Path:
     return Path(spec.profile_folder) if spec.profile_folder else cache_folder()
 
 
-def _contain(client: control.ControlClient, spec: WorkerSpec, first: control.Message) -> ProfileFile | None:
+def _contain(client: control.ControlClient, first: WorkerStart, choice: Choice) -> ProfileFile | None:
     """What follows runs the model. It writes no file but the one that is open already, which is where its profile is
     kept."""
-    folder, choice = Path(spec.folder), first["choice"]
+    spec, folder = first.spec, Path(first.spec.folder)
     kept: list[ProfileFile] = []
 
     def open_profile() -> None:
         from corelane.processor.loading.profiling import ProfileFile
 
-        plan = Path(choice["folder"])
-        kept.append(ProfileFile.open(_cache(spec), choice["engine"], plan, spec.threads_per_session))
+        plan = Path(choice.folder)
+        kept.append(ProfileFile.open(_cache(spec), choice.engine, plan, spec.threads_per_session))
 
     if spec.profile_folder:
-        _run_quietly(client, spec, first, open_profile)
+        _run_quietly(client, first, open_profile)
     with _failing(client, spec):
         content = readable_content(folder)
         for link, reason in content.refused.items():
             _logger.warning("link %s in %s is not followed: %s", link, folder, reason)
-        files = [Path(choice["folder"]), *map(Path, choice["tables"].values()), *map(Path, spec.op_libraries)]
-        held = contain(first["sandbox"], [folder, *content.linked, *files], listed=content.folders)
+        files = [Path(choice.folder), *map(Path, choice.tables.values()), *map(Path, spec.op_libraries)]
+        held = contain(first.sandbox, [folder, *content.linked, *files], listed=content.folders)
         if held:
             os.environ["HOME"] = os.environ["TMPDIR"] = _NO_FOLDER
             _logger.info("contained: %s", "; ".join(held))
     return kept[0] if kept else None
 
 
-def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Message, arguments: list[str]) -> None:
-    """Puts the engine's choice into what the supervisor said first. Choosing may take a compilation; if the engine
-    needs another allocator than the process has, the process starts over with the choice made."""
+def _choose(client: control.ControlClient, first: WorkerStart, arguments: list[str]) -> Choice:
+    """The engine's choice, which may take a compilation. If the engine needs another allocator than the process has,
+    the process starts over with the choice made."""
+    spec = first.spec
+    choices: list[Choice] = []
 
     def choose() -> None:
         from corelane.processor.loading.choice import choose as choice_of
@@ -159,29 +159,30 @@ def _choose(client: control.ControlClient, spec: WorkerSpec, first: control.Mess
             spec.op_libraries,
             spec.saved_model_tags,
             precision=spec.precision,
-            sandbox=first["sandbox"],
+            sandbox=first.sandbox,
             on_phase=partial(_tell, client),
         )
-        first["choice"] = dataclasses.asdict(choice)
+        choices.append(choice)
 
-    _run_quietly(client, spec, first, choose)
-    environment = environment_for(first["choice"]["engine"])
+    _run_quietly(client, first, choose)
+    (choice,) = choices
+    environment = environment_for(choice.engine)
     if environment is not None:
-        for descriptor in (int(arguments[0]), first["channel"], first["gate"]):
+        for descriptor in (int(arguments[0]), first.channel, first.gate):
             os.set_inheritable(descriptor, True)
-        command = [sys.executable, "-P", "-m", "corelane.processor.worker", *arguments[:3], json.dumps(first)]
+        chosen = control.encode(dataclasses.replace(first, choice=choice)).decode()
+        command = [sys.executable, "-P", "-m", "corelane.processor.worker", *arguments[:3], chosen]
         logs.flush()
         os.execve(sys.executable, command, environment)
+    return choice
 
 
-def _run_quietly(
-    client: control.ControlClient, spec: WorkerSpec, first: control.Message, work: Callable[[], None]
-) -> None:
+def _run_quietly(client: control.ControlClient, first: WorkerStart, work: Callable[[], None]) -> None:
     """Does part of the load on a thread of low priority: it reads all of the version's files."""
 
     def run() -> None:
-        _lower_priority(first["priority"])
-        with _failing(client, spec):
+        _lower_priority(first.priority)
+        with _failing(client, first.spec):
             work()
 
     thread = threading.Thread(target=run, name="load")
@@ -201,21 +202,21 @@ def _failing(client: control.ControlClient, spec: WorkerSpec) -> Iterator[None]:
         # Whatever an engine raises on a broken model, the supervisor hears of it.
         _logger.exception("loading %s failed", spec.name)
         reason = f"{type(error).__name__}: {error}"
-    client.send({"type": "failed", "error": reason[:_REASON_CHARACTERS]})
+    client.send(Failed(error=reason[:_REASON_CHARACTERS]))
     logs.flush()
     os._exit(_LOAD_FAILED)
 
 
-def _place(group: SessionGroup, placements: queue.Queue[control.Message], threads_of: SessionThreads) -> None:
+def _place(group: SessionGroup, placements: queue.Queue[Place], threads_of: SessionThreads) -> None:
     """Makes the sessions be what the supervisor says, the newest word only: a session that goes may take its time."""
     while True:
-        wanted = placements.get()
+        newest = placements.get()
         while not placements.empty():
-            wanted = placements.get()
+            newest = placements.get()
         try:
-            sessions = [SessionPlacement(cpus=tuple(cpus)) for cpus in wanted["sessions"]]
+            sessions = [SessionPlacement(cpus=cpus) for cpus in newest.sessions]
             with threads_of.changing(group):
-                group.place(sessions, shares=wanted["shares"])
+                group.place(sessions, shares=newest.shares)
         except LoadError as error:
             _logger.error("sessions stay as they are: %s", error)
 
@@ -230,7 +231,7 @@ def _limit(spec: WorkerSpec) -> None:
         _logger.info("the kernel may end any process when memory runs out, not this one first: %s", error)
 
 
-def _lower_priority(priority: str) -> None:
+def _lower_priority(priority: LoadPriority) -> None:
     """Of this thread. "idle": to what serving leaves; "beside" a pool that may never be idle: to a tenth of a core;
     "normal": not at all, for a version that restarts where it served."""
     try:
@@ -244,24 +245,23 @@ def _lower_priority(priority: str) -> None:
 
 def _load(
     client: control.ControlClient,
-    spec: WorkerSpec,
+    first: WorkerStart,
+    choice: Choice,
     channel: SharedChannel,
-    first: control.Message,
     kept: ProfileFile | None,
 ) -> LoadedVersion:
     """The loaded version; tells the supervisor why, and ends the process, if there is none."""
+    spec = first.spec
     # Threads that an engine makes inherit the priority, so it is lowered only where none of them will run requests.
     if spec.threads_per_session == 1:
-        _lower_priority(first["priority"])
+        _lower_priority(first.priority)
     with _failing(client, spec):
         # Importing an engine is most of many a load: it belongs on this thread.
-        from corelane.processor.loading.choice import Choice
         from corelane.processor.loading.loading import load_version
 
-        gate = PoolGate.map(first["gate"])
-        choice = Choice(**first["choice"])
+        gate = PoolGate.map(first.gate)
         tell = partial(_tell, client)
-        version = load_version(spec, choice, channel, first["cpus"], first["cores"], gate, first["member"], kept, tell)
+        version = load_version(spec, choice, channel, first.cpus, first.cores, gate, first.member, kept, tell)
         if kept is not None:
             kept.close()
         return version

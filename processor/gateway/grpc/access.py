@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
 
+from corelane.processor.control.gateway_settings import TlsSettings
 from corelane.processor.errors import RequestError
 from corelane.processor.gateway.access import Access
 from corelane.processor.gateway.grpc.calls import failed
@@ -55,10 +55,10 @@ class AccessInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(behave, handler.request_deserializer, handler.response_serializer)
 
 
-def server_credentials(tls: dict[str, Any]) -> grpc.ServerCredentials:
+def server_credentials(tls: TlsSettings) -> grpc.ServerCredentials:
     """TLS by files that may change while the server runs: every new connection gets them as they are. OSError if they
     cannot be read, ValueError if they do not fit together."""
-    files = [Path(tls[name]) for name in ("key", "certificate", "client_ca") if tls.get(name)]
+    files = [path for path in (tls.key, tls.certificate, tls.client_ca) if path is not None]
 
     def mark() -> tuple[int, ...]:
         return tuple(path.stat().st_mtime_ns for path in files)
@@ -83,7 +83,7 @@ def server_credentials(tls: dict[str, Any]) -> grpc.ServerCredentials:
         return changed
 
     return grpc.dynamic_ssl_server_credentials(
-        configuration(), newest, require_client_authentication=bool(tls.get("client_ca"))
+        configuration(), newest, require_client_authentication=tls.client_ca is not None
     )
 
 

@@ -1,12 +1,14 @@
 """inference.GRPCInferenceService: KServe's Open Inference Protocol beside TensorFlow Serving's, on the same port."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 from corelane.processor._native import peek_infer_target
 from corelane.processor.channel.methods import Method
+from corelane.processor.control.gateway_settings import TracesSettings
+from corelane.processor.control.questions import LoadQuestion, UnloadQuestion
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.asking import Ask
 from corelane.processor.gateway.grpc.calls import Forwarding, Target, answering, answering_in_time, forwarding
@@ -27,7 +29,7 @@ def handlers(
     facts: ModelFacts,
     ask: Ask,
     unready: Callable[[], str],
-    traces: Mapping[str, Any] | None,
+    traces: TracesSettings | None,
 ) -> dict[str, grpc.RpcMethodHandler]:
     """The service's methods, without (de)serializers: requests and responses are bytes. `unready` says why the server
     is not ready; `traces` is `listen.traces`."""
@@ -49,12 +51,12 @@ def handlers(
         request = messages.parse(messages.RepositoryModelLoadRequest, data)
         if request.parameters:
             raise InvalidRequest("loads with parameters are not offered; the manifest configures models")
-        ask("load", request.model_name, timeout_s)
+        ask(LoadQuestion(model=request.model_name), timeout_s)
         return messages.RepositoryModelLoadResponse()
 
     def unload(data: bytes, timeout_s: float | None) -> object:
         request = messages.parse(messages.RepositoryModelUnloadRequest, data)
-        ask("unload", request.model_name, timeout_s)
+        ask(UnloadQuestion(model=request.model_name), timeout_s)
         return messages.RepositoryModelUnloadResponse()
 
     def model_config(data: bytes) -> object:

@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from corelane.processor.control.questions import ReloadQuestion
 from corelane.processor.control.routes import VersionRoute
 from corelane.processor.errors import InvalidRequest, ModelNotFound
 from corelane.processor.gateway.asking import Ask
@@ -30,7 +31,7 @@ def handlers(router: Router, ask: Ask) -> dict[str, grpc.RpcMethodHandler]:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. "
                 "Only ModelConfigList is currently supported"
             )
-        ask("reload", data.hex(), timeout_s)
+        ask(ReloadQuestion(request=data), timeout_s)
         response = messages.ReloadConfigResponse()
         response.status.SetInParent()
         return response

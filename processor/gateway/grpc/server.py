@@ -5,13 +5,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from corelane.processor import control, logs
+from corelane.processor.control.gateway_messages import GatewayStart, Ready
 from corelane.processor.gateway.grpc import health, kserve_service, model_service, prediction_service
 from corelane.processor.gateway.grpc.access import AccessInterceptor, server_credentials
 from corelane.processor.gateway.grpc.calls import Forwarding
@@ -64,8 +64,8 @@ def connection_options(connections_max: int | None, ping_interval_s: float) -> l
 
 
 class GrpcGateway(Gateway):
-    def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
-        super().__init__(client, settings)
+    def __init__(self, client: control.ControlClient, start: GatewayStart) -> None:
+        super().__init__(client, start)
         self._health = health.Health()
         self._calls = ThreadPool(_CALLS_MAX + _SPARE_THREADS, "call")
         self._polls: set[threading.Thread] = set()
@@ -75,7 +75,7 @@ class GrpcGateway(Gateway):
         before = set(threading.enumerate())
         self._server.start()
         self._polls = set(threading.enumerate()) - before
-        self.client.send({"type": "ready"})
+        self.client.send(Ready())
 
     def stop(self, grace_s: float) -> None:
         self._health.end()
@@ -102,35 +102,35 @@ class GrpcGateway(Gateway):
         self._calls.submit(beat)
 
     def _make_server(self) -> grpc.Server:
-        bytes_max = self.settings["message_bytes_max"]
+        bytes_max = self.settings.message_bytes_max
         server = grpc.server(
             self._calls,
             maximum_concurrent_rpcs=_CALLS_MAX,
             interceptors=[] if self.access.is_open else [AccessInterceptor(self.access)],
-            compression=_COMPRESSIONS[self.settings["compression"]],
+            compression=_COMPRESSIONS[self.settings.compression],
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", bytes_max),
                 ("grpc.max_send_message_length", bytes_max),
-                *connection_options(self.settings["connections_max"], self.settings["grpc_ping_interval_s"]),
+                *connection_options(self.settings.connections_max, self.settings.grpc_ping_interval_s),
             ],
         )
-        how = Forwarding(router=self.router, records=self.records, timeout_s=self.settings["request_timeout_s"])
+        how = Forwarding(router=self.router, records=self.records, timeout_s=self.settings.request_timeout_s)
         for module in (health_pb2, reflection_pb2):
             POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
         services = {
             prediction_service.SERVICE: prediction_service.handlers(how),
             model_service.SERVICE: model_service.handlers(self.router, self.ask),
             kserve_service.SERVICE: kserve_service.handlers(
-                how, self.signatures, self.facts, self.ask, self.unready, self.settings["traces"]
+                how, self.signatures, self.facts, self.ask, self.unready, self.settings.traces
             ),
             health.SERVICE: self._health.handlers(),
         }
         services[REFLECTION] = Reflection((*services, REFLECTION)).handlers(Streams("reflections", _REFLECTIONS_MAX))
         for name, handlers in services.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
-        if self.settings["tls"] is None:
-            server.add_insecure_port(self.settings["address"])
+        if self.settings.tls is None:
+            server.add_insecure_port(self.settings.address)
         else:
-            server.add_secure_port(self.settings["address"], server_credentials(self.settings["tls"]))
+            server.add_secure_port(self.settings.address, server_credentials(self.settings.tls))
         return server

@@ -15,6 +15,7 @@ from google.protobuf import json_format
 from starlette.routing import Route
 
 from corelane.processor.channel.methods import Entry, Method
+from corelane.processor.control.questions import LoadQuestion, UnloadQuestion
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.asking import Ask
 from corelane.processor.gateway.call import Call
@@ -92,11 +93,11 @@ class KServeApi:
         document = json_text.parse(question.body) if question.body else {}
         if document.get("parameters"):
             raise InvalidRequest("loads with parameters are not offered; the manifest configures models")
-        self._ask("load", question.path["model"])
+        self._ask(LoadQuestion(model=question.path["model"]))
         return json_reply({})
 
     def unload(self, question: Question) -> Reply:
-        self._ask("unload", question.path["model"])
+        self._ask(UnloadQuestion(model=question.path["model"]))
         return json_reply({})
 
     def infer(self, question: Question) -> Reply:

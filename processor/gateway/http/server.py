@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -20,6 +21,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from corelane.processor import control, logs
+from corelane.processor.control.gateway_messages import GatewayStart, Ready
+from corelane.processor.control.gateway_settings import TlsSettings
+from corelane.processor.control.questions import MetricsQuestion
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, failure, response_of
 from corelane.processor.gateway.http.kserve_api import KServeApi
@@ -40,9 +44,10 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class HttpGateway(Gateway):
-    def __init__(self, client: control.ControlClient, settings: dict[str, Any]) -> None:
-        super().__init__(client, settings)
-        family, endpoint = endpoint_of(settings["address"])
+    def __init__(self, client: control.ControlClient, start: GatewayStart) -> None:
+        super().__init__(client, start)
+        settings = start.settings
+        family, endpoint = endpoint_of(settings.address)
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -51,25 +56,25 @@ class HttpGateway(Gateway):
             BoundedConfig(
                 self._application(),
                 Bounds(
-                    connections_max=settings["connections_max"] or descriptors.connections_max(),
-                    idle_s=settings["http_idle_s"],
-                    body_s=settings["request_timeout_s"],
+                    connections_max=settings.connections_max or descriptors.connections_max(),
+                    idle_s=settings.http_idle_s,
+                    body_s=settings.request_timeout_s,
                 ),
                 loop="uvloop",
                 log_level="warning",
                 backlog=_BACKLOG,
-                **_tls_options(settings["tls"]),
+                **_tls_options(settings.tls),
             )
         )
         self._server.config.load()  # a certificate that cannot be read is told of at the start
 
     def serve(self) -> None:
-        if self.settings["tls"] is not None:
-            threads.start(self._follow_certificates, "certificates")
+        if self.settings.tls is not None:
+            threads.start(partial(self._follow_certificates, self.settings.tls), "certificates")
         self._socket.listen(_BACKLOG)
         threads.start(lambda: self._server.run([self._socket]), "http", may_end=lambda: self.stopping)
         self._server.began.wait()
-        self.client.send({"type": "ready"})
+        self.client.send(Ready())
 
     def stop(self, grace_s: float) -> None:
         self._server.config.timeout_graceful_shutdown = max(1, round(grace_s))
@@ -87,10 +92,9 @@ class HttpGateway(Gateway):
         """By the server's loop, and from there by a thread of the calls."""
         self._server.loop.call_soon_threadsafe(self._exchanges.submit, answer)
 
-    def _follow_certificates(self) -> None:
+    def _follow_certificates(self, tls: TlsSettings) -> None:
         """New connections get the files as they are. Never returns."""
-        tls = self.settings["tls"]
-        files = [tls["certificate"], tls["key"]]
+        files = [tls.certificate, tls.key]
         known: list[int] | None = None
         while True:
             time.sleep(_LOOK_S)
@@ -108,13 +112,13 @@ class HttpGateway(Gateway):
     def _application(self) -> Starlette:
         self._exchanges = exchanges = Exchanges(
             self.access,
-            body_bytes_max=self.settings["message_bytes_max"],
-            timeout_s=self.settings["request_timeout_s"],
+            body_bytes_max=self.settings.message_bytes_max,
+            timeout_s=self.settings.request_timeout_s,
             calls_max=_CALLS_MAX,
         )
         tensorflow = TensorFlowApi(self.router, self.signatures, self.records)
         kserve = KServeApi(self.router, self.signatures, self.records, self.ask, self.unready)
-        triton = TritonApi(self.router, self.facts, self.settings["traces"])
+        triton = TritonApi(self.router, self.facts, self.settings.traces)
         apis = (tensorflow, triton, kserve)
         return Starlette(
             routes=[*(route for api in apis for route in api.routes(exchanges)), *self._metrics(exchanges)],
@@ -122,23 +126,22 @@ class HttpGateway(Gateway):
         )
 
     def _metrics(self, exchanges: Exchanges) -> list[Route]:
-        path = self.settings["metrics_path"]
+        path = self.settings.metrics_path
 
         def answer(question: Question) -> Reply:
-            return Reply(body=self.ask("metrics", "").encode(), headers={"content-type": _METRICS_TYPE})
+            return Reply(body=self.ask(MetricsQuestion()).text.encode(), headers={"content-type": _METRICS_TYPE})
 
         return [] if path is None else [Route(path, exchanges.endpoint(answer), methods=["GET"])]
 
 
-def _tls_options(tls: dict[str, Any] | None) -> dict[str, Any]:
+def _tls_options(tls: TlsSettings | None) -> dict[str, Any]:
     if tls is None:
         return {}
-    client_ca = tls.get("client_ca")
     return {
-        "ssl_certfile": tls["certificate"],
-        "ssl_keyfile": tls["key"],
-        "ssl_ca_certs": client_ca,
-        "ssl_cert_reqs": ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
+        "ssl_certfile": tls.certificate,
+        "ssl_keyfile": tls.key,
+        "ssl_ca_certs": tls.client_ca,
+        "ssl_cert_reqs": ssl.CERT_REQUIRED if tls.client_ca else ssl.CERT_NONE,
     }
 
 

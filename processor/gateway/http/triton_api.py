@@ -5,11 +5,12 @@ GET      /v2/models[/NAME[/versions/V]]/stats
 GET|POST /v2[/models/NAME]/trace/setting, /v2/logging
 """
 
-from collections.abc import Mapping, MutableSequence
+from collections.abc import MutableSequence
 from typing import Any
 
 from starlette.routing import Route
 
+from corelane.processor.control.gateway_settings import TracesSettings
 from corelane.processor.errors import InvalidRequest
 from corelane.processor.gateway.http.exchange import Exchanges, Question, Reply, json_reply
 from corelane.processor.gateway.protocols import json_text, triton_settings
@@ -21,7 +22,7 @@ from corelane.processor.gateway.router import Router
 class TritonApi:
     """Thread safety: its endpoints run on any thread."""
 
-    def __init__(self, router: Router, facts: ModelFacts, traces: Mapping[str, Any] | None) -> None:
+    def __init__(self, router: Router, facts: ModelFacts, traces: TracesSettings | None) -> None:
         """`traces` is `listen.traces`."""
         self._router = router
         self._facts = facts

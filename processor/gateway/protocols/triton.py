@@ -3,16 +3,10 @@
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from corelane.processor.control.inference_facts import (
-    StatisticsQuestion,
-    VersionConfiguration,
-    VersionStatistics,
-    configuration_of,
-    encode,
-    statistics_of,
-)
+from corelane.processor.control.inference_facts import VersionConfiguration, VersionStatistics
+from corelane.processor.control.questions import ConfigurationQuestion, Question, StatisticsQuestion
 from corelane.processor.errors import DeadlinePassed, Overloaded, Unavailable
 from corelane.processor.gateway.protocols.kserve import Described, target_of, tensors_of
 from corelane.processor.gateway.router import Router
@@ -24,6 +18,8 @@ _KNOWN_TYPES = messages.POOL.FindEnumTypeByName("inference.DataType").values_by_
 _QUESTIONS_MAX = 8  # at once, of one gateway
 _ANSWER_S = 5.0
 _DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+
+_Answer = TypeVar("_Answer")
 
 
 class ModelFacts:
@@ -41,7 +37,8 @@ class ModelFacts:
         """A ModelConfigResponse. The errors of ModelMetadata."""
         route, _, found = self._signatures.of(*target_of(name, version))
         inputs, outputs = tensors_of(found)
-        facts = configuration_of(self._asked("configuration", str(route.instance)))
+        assert route.instance is not None
+        facts = self._asked(ConfigurationQuestion(instance=route.instance))
         response = messages.ModelConfigResponse()
         config = response.config
         config.name, config.platform, config.backend = name, "corelane", facts.engine
@@ -69,18 +66,18 @@ class ModelFacts:
             route, _ = self._router.choose(*target_of(name, version), None)
             question = StatisticsQuestion(model=name, version=route.version if version else None)
         self._send_counts()
-        answer = statistics_of(self._asked("statistics", encode(question)))
+        answer = self._asked(question)
         response = messages.ModelStatisticsResponse()
-        for facts in answer:
+        for facts in answer.versions:
             _fill_statistics(response.model_stats.add(), facts)
         return response
 
-    def _asked(self, subject: str, body: str) -> str:
+    def _asked(self, question: Question[_Answer]) -> _Answer:
         """The supervisor's answer. However it is, calls keep their threads: few wait here, and not for long."""
         if not self._places.acquire(blocking=False):
             raise Overloaded(f"{_QUESTIONS_MAX} questions for configurations or statistics wait for an answer already")
         try:
-            return self._ask(subject, body, _ANSWER_S)
+            return self._ask(question, _ANSWER_S)
         except DeadlinePassed:
             raise Unavailable(f"the supervisor did not answer within {_ANSWER_S:g} s") from None
         finally:

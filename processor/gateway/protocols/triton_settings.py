@@ -1,20 +1,18 @@
 """Trace and log settings in Triton's words: clients read them; the manifest and the environment set them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from corelane.processor import logs
+from corelane.processor.control.gateway_settings import TracesSettings
 from corelane.processor.errors import FixedSetting, InvalidRequest
 
 LogSetting = bool | int | str
 
 
-def trace_settings(
-    traces: Mapping[str, Any] | None, changes: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, ...]]:
+def trace_settings(traces: TracesSettings | None, changes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     """As they are, `traces` being `listen.traces`. `changes` is what a client would have them be: no values leave a
     setting as it is. FixedSetting if one of them would change, InvalidRequest for a setting that there is not."""
-    percent = traces["percent"] if traces is not None else 0
+    percent = traces.percent if traces is not None else 0
     settings: dict[str, tuple[str, ...]] = {
         "trace_file": ("",),
         "trace_level": ("TIMESTAMPS",) if traces is not None else ("OFF",),

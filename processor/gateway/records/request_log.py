@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from corelane.processor.channel.methods import Method
+from corelane.processor.control.gateway_messages import Count, CountKind
 from corelane.processor.control.routes import LogRoute
 from corelane.processor.gateway.call import Call
 from corelane.processor.gateway.records import log_files
@@ -87,11 +88,14 @@ class RequestLog:
         except queue.Full:
             self._count(call.model, "dropped")
 
-    def take_counts(self) -> list[tuple[str, str, int, str, int]]:
-        """("log", model, 0, what, count) since the last time."""
+    def take_counts(self) -> list[Count]:
+        """Of kind LOG, since the last time."""
         with self._lock:
             counts, self._counts = self._counts, Counter()
-        return [("log", model, 0, what, count) for (model, what), count in counts.items()]
+        return [
+            Count(kind=CountKind.LOG, model=model, outcome=outcome, number=number)
+            for (model, outcome), number in counts.items()
+        ]
 
     def close(self) -> None:
         """Writes what waits, and ends the files."""

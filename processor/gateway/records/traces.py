@@ -4,10 +4,11 @@ Spans are made when a call has ended, from what is known of it, and sent by a th
 none of this is imported.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from corelane.processor.channel.methods import Entry, Method
+from corelane.processor.control.gateway_settings import TracesSettings
 from corelane.processor.errors import StartError
 from corelane.processor.version import VERSION
 from corelane.processor.wire.status import code_of, number_of
@@ -18,7 +19,7 @@ Headers = Callable[[str], str | None]
 class Traces:
     """Thread safety: every method from any thread."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: TracesSettings) -> None:
         """StartError without the extra that this takes."""
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -32,9 +33,9 @@ class Traces:
             raise StartError("listen.traces needs OpenTelemetry: pip install 'corelane[traces]'") from error
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": "corelane", "service.version": VERSION}),
-            sampler=ParentBased(TraceIdRatioBased(settings["percent"] / 100)),
+            sampler=ParentBased(TraceIdRatioBased(settings.percent / 100)),
         )
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings["endpoint"])))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint)))
         self._tracer = self._provider.get_tracer("corelane", VERSION)
         self._propagator = TraceContextTextMapPropagator()
         self._kind, self._status, self._error = SpanKind.SERVER, Status, StatusCode.ERROR

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from corelane.processor import control
+from corelane.processor.control.questions import (
+    AnyAnswer,
+    AnyQuestion,
+    ConfigurationQuestion,
+    Done,
+    Inquiry,
+    LoadQuestion,
+    MetricsQuestion,
+    MetricsText,
+    Refusal,
+    ReloadQuestion,
+    Response,
+    SignaturesQuestion,
+    StatisticsQuestion,
+    UnloadQuestion,
+)
 from corelane.processor.errors import ControlError, InvalidRequest, ModelNotFound, ModelsNotAvailable, RequestError
 from corelane.processor.manifest import ModelSettings, advice
 from corelane.processor.supervisor.api import inference_answers
@@ -25,24 +40,26 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-async def answer(supervisor: Supervisor, gateway: Child, message: control.Message) -> None:
+async def answer(supervisor: Supervisor, gateway: Child, inquiry: Inquiry) -> None:
     """Carries a gateway's question out, and answers it."""
-    code, body = 0, ""
+    question = inquiry.question
+    result: AnyAnswer
     try:
-        body = await _QUESTIONS[message["what"]](supervisor, message["body"])
+        result = await _ANSWERS[type(question)](supervisor, question)
     except (RequestError, ControlError) as error:
-        code, body = number_of(error), str(error)
+        result = Refusal(code=number_of(error), reason=str(error))
     except Exception as error:
         # Whoever asked waits for an answer.
-        _logger.critical("a client's %s failed by a fault of ours", message["what"], exc_info=error)
-        code, body = number_of(error), f"the server failed to do this: {type(error).__name__}; its log says more"
-    gateway.send({"type": "answer", "id": message["id"], "code": code, "body": body})
+        _logger.critical("a client's %s failed by a fault of ours", question.subject, exc_info=error)
+        reason = f"the server failed to do this: {type(error).__name__}; its log says more"
+        result = Refusal(code=number_of(error), reason=reason)
+    gateway.send(Response(number=inquiry.number, answer=result))
 
 
-async def _reload(supervisor: Supervisor, body: str) -> str:
+async def _reload(supervisor: Supervisor, question: ReloadQuestion) -> Done:
     """HandleReloadConfigRequest: as `apply`, then waits until the models that are new, or have another path or other
     versions, serve what is there or have failed; and for all models, if folders are looked at only when asked."""
-    request = messages.parse(messages.ReloadConfigRequest, bytes.fromhex(body))
+    request = messages.parse(messages.ReloadConfigRequest, question.request)
     available: dict[str, set[int]] = {}
     for worker in supervisor.workers:
         if worker.instance.phase is Phase.AVAILABLE:
@@ -56,27 +73,29 @@ async def _reload(supervisor: Supervisor, body: str) -> str:
     changed = [model for model in models if before.get(model.name) != (model.path, model.versions)]
     await _until_served(supervisor, changed if supervisor.polls else models)
     _check_served(supervisor, changed)
-    return ""
+    return Done()
 
 
-async def _load(supervisor: Supervisor, name: str) -> str:
+async def _load(supervisor: Supervisor, question: LoadQuestion) -> Done:
     """RepositoryModelLoad: looks at the model's folder, and returns when what should be served of it is."""
+    name = question.model
     _check_known(supervisor, name)
     supervisor.events.note(Kind.APPLIED, "to be looked at, and loaded", model=name, by="a client (KServe's load)")
     supervisor.load(name)
     models = [model for model in supervisor.manifest.models if model.name == name]
     await _until_served(supervisor, models)
     _check_served(supervisor, models)
-    return ""
+    return Done()
 
 
-async def _unload(supervisor: Supervisor, name: str) -> str:
+async def _unload(supervisor: Supervisor, question: UnloadQuestion) -> Done:
     """RepositoryModelUnload: returns when no gateway sends it requests; those under way are served to their end."""
+    name = question.model
     _check_known(supervisor, name)
     supervisor.events.note(Kind.APPLIED, "to be unloaded", model=name, by="a client (KServe's unload)")
     supervisor.unload(name)
     await supervisor.published()
-    return ""
+    return Done()
 
 
 def _check_known(supervisor: Supervisor, name: str) -> None:
@@ -122,8 +141,8 @@ def _why_not(supervisor: Supervisor, name: str) -> str:
     return f" ({'; '.join(reasons)})" if reasons else ""
 
 
-async def _metrics(supervisor: Supervisor, body: str) -> str:
-    return (await metrics(supervisor)).decode()
+async def _metrics(supervisor: Supervisor, question: MetricsQuestion) -> MetricsText:
+    return MetricsText(text=(await metrics(supervisor)).decode())
 
 
 async def metrics(supervisor: Supervisor) -> bytes:
@@ -131,12 +150,12 @@ async def metrics(supervisor: Supervisor) -> bytes:
     return await asyncio.to_thread(exposition.text, meters.take(supervisor))
 
 
-_QUESTIONS = {
-    "metrics": _metrics,
-    "reload": _reload,
-    "load": _load,
-    "unload": _unload,
-    "signatures": inference_answers.signatures,
-    "configuration": inference_answers.configuration,
-    "statistics": inference_answers.statistics,
+_ANSWERS: dict[type[AnyQuestion], Callable[[Supervisor, Any], Awaitable[AnyAnswer]]] = {
+    MetricsQuestion: _metrics,
+    ReloadQuestion: _reload,
+    LoadQuestion: _load,
+    UnloadQuestion: _unload,
+    SignaturesQuestion: inference_answers.signatures,
+    ConfigurationQuestion: inference_answers.configuration,
+    StatisticsQuestion: inference_answers.statistics,
 }

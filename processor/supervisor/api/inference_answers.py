@@ -6,12 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from corelane.processor.channel.methods import Method
-from corelane.processor.control.inference_facts import (
-    Duration,
-    VersionConfiguration,
-    VersionStatistics,
-    encode,
-    question_of,
+from corelane.processor.control.inference_facts import Duration, VersionConfiguration, VersionStatistics
+from corelane.processor.control.questions import (
+    ConfigurationQuestion,
+    EncodedSignatures,
+    SignaturesQuestion,
+    StatisticsList,
+    StatisticsQuestion,
 )
 from corelane.processor.errors import FailedPrecondition, ModelNotFound
 from corelane.processor.manifest import VersionPolicy
@@ -23,42 +24,38 @@ if TYPE_CHECKING:
     from corelane.processor.supervisor.supervisor import Supervisor
 
 
-async def signatures(supervisor: Supervisor, body: str) -> str:
-    """Those of the worker with this number, as a GetModelMetadataResponse in base64. A gateway asks here and not the
-    worker, whose queue and counts are for clients."""
-    worker = _worker(supervisor, body)
+async def signatures(supervisor: Supervisor, question: SignaturesQuestion) -> EncodedSignatures:
+    """The signatures as a worker told them. A gateway asks here and not the worker, whose queue and counts are for
+    clients."""
+    worker = _worker(supervisor, question.instance)
     if not worker.signatures:
         raise FailedPrecondition("its signatures take too much room for REST and KServe's metadata; call it by gRPC")
-    return worker.signatures
+    return EncodedSignatures(metadata=worker.signatures)
 
 
-async def configuration(supervisor: Supervisor, body: str) -> str:
-    """The VersionConfiguration of the worker with this number."""
-    worker = _worker(supervisor, body)
+async def configuration(supervisor: Supervisor, question: ConfigurationQuestion) -> VersionConfiguration:
+    worker = _worker(supervisor, question.instance)
     spec, settings = worker.instance.spec, supervisor.manifest.model(worker.instance.spec.model)
     policy = settings.versions if settings is not None else VersionPolicy()
-    return encode(
-        VersionConfiguration(
-            engine=worker.engine,
-            sessions=len(worker.placed["sessions"]) if worker.placed else spec.sessions,
-            batch_rows_max=0 if worker.engine == "onnxruntime" else spec.batch_rows_max,  # it runs each by itself
-            batch_wait_us=spec.batch_wait_us,
-            policy=policy.kind,
-            latest=policy.latest,
-            listed=tuple(entry.version for entry in policy.listed),
-        )
+    return VersionConfiguration(
+        engine=worker.engine,
+        sessions=len(worker.placed.sessions) if worker.placed else spec.sessions,
+        batch_rows_max=0 if worker.engine == "onnxruntime" else spec.batch_rows_max,  # it runs each by itself
+        batch_wait_us=spec.batch_wait_us,
+        policy=policy.kind,
+        latest=policy.latest,
+        listed=tuple(entry.version for entry in policy.listed),
     )
 
 
-async def statistics(supervisor: Supervisor, body: str) -> str:
-    """The VersionStatistics of the versions that a StatisticsQuestion is about, and that have served."""
-    question = question_of(body)
-    return encode(
-        [
+async def statistics(supervisor: Supervisor, question: StatisticsQuestion) -> StatisticsList:
+    by_version = sorted(counts_now(supervisor, supervisor.wanted()).items(), key=lambda entry: entry[0])
+    return StatisticsList(
+        versions=tuple(
             _statistics(supervisor, key, counts)
-            for key, counts in sorted(counts_now(supervisor, supervisor.wanted()).items(), key=lambda entry: entry[0])
+            for key, counts in by_version
             if question.model in (None, key[0]) and question.version in (None, key[1])
-        ]
+        )
     )
 
 
@@ -91,8 +88,8 @@ def _statistics(supervisor: Supervisor, key: VersionKey, counts: Counts) -> Vers
     )
 
 
-def _worker(supervisor: Supervisor, number: str) -> Worker:
+def _worker(supervisor: Supervisor, instance: int) -> Worker:
     for worker in supervisor.workers:
-        if worker.instance.id == int(number):
+        if worker.instance.id == instance:
             return worker
     raise ModelNotFound("its worker has ended")

@@ -1,6 +1,5 @@
 """Who may change, from a page in a browser, whose calls go where; and how other sites' pages are kept out."""
 
-import dataclasses
 import ipaddress
 import socket
 from enum import StrEnum
@@ -45,8 +44,7 @@ class PageActions:
     def __init__(self, listen: ListenSettings) -> None:
         """StartError if keys cannot be read."""
         self._mode = mode_of(listen)
-        auth = dataclasses.asdict(listen.auth) if listen.auth is not None and self._mode is Mode.KEY else None
-        self._access = Access({"auth": auth})
+        self._access = Access(listen.auth if self._mode is Mode.KEY else None)
 
     async def name_of(self, headers: Headers, host: str) -> str:
         """Who acts. PermissionRefused if the page may not, or they are no manager, Unauthenticated without a good key;

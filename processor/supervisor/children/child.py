@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import pwd
@@ -13,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from corelane.processor import control, logs
+from corelane.processor.control.messages import Beat
+from corelane.processor.errors import InvalidMessage
 from corelane.processor.supervisor import tasks
 from corelane.processor.supervisor.children.endings import Ending, ending_of, memory_kills
 from corelane.processor.supervisor.children.output import LINE_BYTES_MAX, Lines
@@ -27,7 +28,8 @@ _OUTPUT_WAIT_S = 2.0
 class Child:
     """Belongs to the event loop's thread.
 
-    Its messages come to `on_message` in order; `on_exit` is called once, after the last of them.
+    Its messages come to `on_message` in order, which raises InvalidMessage for one that such a process has no reason to
+    send; `on_exit` is called once, after the last of them.
 
     Invariant: a process that is not listened to does not live. One that closes its connection, or says what cannot be
     read, is killed."""
@@ -151,16 +153,18 @@ class Child:
         try:
             while line := await reader.readline():
                 if line.endswith(b"\n"):
-                    self._take(json.loads(line))
+                    self._take(control.decode(line))
         except ConnectionResetError:
             return  # the end, as a process leaves it that was killed with messages unread
 
     def _take(self, message: control.Message) -> None:
-        if message["type"] == "beat":
-            self.beat = message["number"]
+        if isinstance(message, Beat):
+            self.beat = message.number
             return
         try:
             self._on_message(message)
+        except InvalidMessage:
+            raise
         except Exception as error:
             # A fault of ours, or a worker's that its model has taken over: neither is a reason to stop listening.
             _logger.critical("[%s] its message %.200s was not handled", self.name, message, exc_info=error)

@@ -3,15 +3,25 @@
 import asyncio
 import dataclasses
 import itertools
-import json
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from corelane.processor import control
 from corelane.processor._native import OWNER_MAX
-from corelane.processor.control import routes
+from corelane.processor.control.gateway_messages import (
+    Count,
+    Counts,
+    GatewayStart,
+    Ready,
+    RoutingTable,
+    Stop,
+    TableTaken,
+)
+from corelane.processor.control.gateway_settings import GatewaySettings, Protocol
+from corelane.processor.control.messages import Failed, not_understood
+from corelane.processor.control.questions import Inquiry
+from corelane.processor.control.routes import ModelRoute
 from corelane.processor.manifest import ListenSettings
 from corelane.processor.supervisor.children.child import Child
 from corelane.processor.supervisor.children.endings import Ending
@@ -27,13 +37,13 @@ _HEALTHY_S = 30.0
 @dataclasses.dataclass(slots=True, eq=False)
 class Gateway:
     place: int  # which of the kinds it is
-    kind: dict[str, Any]
+    kind: GatewaySettings
     child: Child
     owner: int  # its number on the channels
     started_s: float
     ready: bool = False
     acknowledged: int = -1
-    problems: dict[int, str] = dataclasses.field(default_factory=dict)  # workers that it cannot reach, and why
+    problems: Mapping[int, str] = dataclasses.field(default_factory=dict)  # workers that it cannot reach, and why
     attempts: int = 0  # to reach those
     again_s: float = 0.0  # when it is to try again
     error: str = ""
@@ -42,33 +52,33 @@ class Gateway:
 
 def kinds_of(
     listen: ListenSettings,
-    addresses: Mapping[str, str],
+    addresses: Mapping[Protocol, str],
     request_timeout_s: float,
     rest_timeout_s: float | None,
     count: int,
-) -> list[dict[str, Any]]:
-    """What each gateway is told: `count` of them for each protocol, one at least, and one for the Unix socket, which
+) -> list[GatewaySettings]:
+    """The settings of each gateway: `count` of them for each protocol, one at least, and one for the Unix socket, which
     cannot be shared."""
-    security = {name: getattr(listen, name) for name in ("traces", "tls", "auth", "limits")}
-    plain = {name: one and dataclasses.asdict(one) for name, one in security.items()}
-    places = [*addresses.items()] * max(1, count)
+    places: list[tuple[Protocol, str]] = [*addresses.items()] * max(1, count)
     if listen.grpc_socket is not None:
         places.append(("grpc", f"unix:{listen.grpc_socket}"))
     return [
-        {
-            "protocol": protocol,
-            "address": address,
-            "message_bytes_max": listen.message_bytes_max,
-            "compression": listen.grpc_compression,
-            "metrics_path": listen.metrics_path,
-            "connections_max": listen.connections_max,
-            "http_idle_s": listen.http_idle_s,
-            "grpc_ping_interval_s": listen.grpc_ping_interval_s,
-            "access_log": listen.access_log,
-            "request_timeout_s": rest_timeout_s if protocol == "http" and rest_timeout_s else request_timeout_s,
-            # Paths as text: the settings travel as JSON.
-            **json.loads(json.dumps(plain, default=str)),
-        }
+        GatewaySettings(
+            protocol=protocol,
+            address=address,
+            message_bytes_max=listen.message_bytes_max,
+            compression=listen.grpc_compression,
+            metrics_path=listen.metrics_path,
+            connections_max=listen.connections_max,
+            http_idle_s=listen.http_idle_s,
+            grpc_ping_interval_s=listen.grpc_ping_interval_s,
+            access_log=listen.access_log,
+            request_timeout_s=rest_timeout_s if protocol == "http" and rest_timeout_s else request_timeout_s,
+            traces=listen.traces,
+            tls=listen.tls,
+            auth=listen.auth,
+            limits=listen.limits,
+        )
         for protocol, address in places
     ]
 
@@ -81,14 +91,14 @@ class Gateways:
     def __init__(
         self,
         *,
-        kinds: list[dict[str, Any]],
+        kinds: Sequence[GatewaySettings],
         events: Events,
         on_change: Callable[[], None],
-        on_ask: Callable[[Child, control.Message], None],
-        on_counts: Callable[[list[Any]], None],
+        on_ask: Callable[[Child, Inquiry], None],
+        on_counts: Callable[[Sequence[Count]], None],
         on_end: Callable[[int], None],
     ) -> None:
-        """There is a gateway for each of `kinds`, which is what it is told. `on_change` is called if one took over
+        """There is a gateway for each of `kinds`, which are its settings. `on_change` is called if one took over
         a table, started or died; `on_ask` carries a client's question to us, `on_counts` what gateways counted;
         `on_end` gets the number of a gateway that has ended, first of all."""
         self.kinds = kinds
@@ -104,7 +114,7 @@ class Gateways:
         self.failure = ""
         self.last_end = ""  # how the last one ended that was not asked to, or why none could be started
         self.past_cpu_s = [0.0] * len(kinds)  # by place, of those that have ended
-        self._table: control.Message = self._message([], "no model has been looked at yet")
+        self._table = RoutingTable(epoch=0, models=(), unready="no model has been looked at yet")
         self._stopping = False
         self._started = False
         self._failures = itertools.count()
@@ -113,8 +123,8 @@ class Gateways:
     @property
     def reachable(self) -> bool:
         """Whether there is a gateway that listens, for each protocol."""
-        listening = {gateway.kind["protocol"] for gateway in self.list if gateway.ready}
-        return listening == {kind["protocol"] for kind in self.kinds}
+        listening = {gateway.kind.protocol for gateway in self.list if gateway.ready}
+        return listening == {kind.protocol for kind in self.kinds}
 
     @property
     def up(self) -> bool:
@@ -126,14 +136,14 @@ class Gateways:
         for place in range(len(self.kinds)):
             self._start_one(place)
 
-    def publish(self, models: list[routes.ModelRoute], unready: str) -> None:
+    def publish(self, models: Sequence[ModelRoute], unready: str) -> None:
         """Sends a table, if it differs from the last; `unready` is why probes should not hear that the server is ready,
         empty if they should."""
-        message = self._message(models, unready)
-        if all(message[key] == self._table[key] for key in ("models", "unready")):
+        table = RoutingTable(epoch=self.epoch, models=tuple(models), unready=unready)
+        if table == self._table:
             return
         self.epoch += 1
-        self._table = {**message, "epoch": self.epoch}
+        self._table = dataclasses.replace(table, epoch=self.epoch)
         for gateway in self.list:
             gateway.child.send(self._table)
 
@@ -158,7 +168,7 @@ class Gateways:
         """Takes no more calls, answers those under way, and returns when the gateways have ended."""
         self._stopping = True
         for gateway in self.list:
-            gateway.child.send({"type": "stop", "grace_s": grace_s})
+            gateway.child.send(Stop(grace_s=grace_s))
         ends = [asyncio.ensure_future(gateway.child.ended()) for gateway in self.list]
         if ends:
             _, late = await asyncio.wait(ends, timeout=grace_s + 1)
@@ -171,9 +181,6 @@ class Gateways:
         for gateway in self.list:
             gateway.child.kill()
 
-    def _message(self, models: list[routes.ModelRoute], unready: str) -> control.Message:
-        return {"type": "routes", "epoch": self.epoch, "models": routes.to_message(models), "unready": unready}
-
     def _start_one(self, place: int) -> None:
         if self._stopping:
             return
@@ -182,8 +189,8 @@ class Gateways:
         try:
             child = Child(
                 "corelane.processor.gateway",
-                f"gateway:{kind['address']}",
-                {**kind, "owner": owner},
+                f"gateway:{kind.address}",
+                GatewayStart(settings=kind, owner=owner),
                 on_message=lambda message: self._on_message(gateway, message),
                 on_exit=lambda ending: self._on_exit(gateway, ending),
             )
@@ -194,7 +201,7 @@ class Gateways:
         child.send(self._table)
         self.list.append(gateway)
 
-    def cpu_seconds(self) -> list[tuple[dict[str, Any], float]]:
+    def cpu_seconds(self) -> list[tuple[GatewaySettings, float]]:
         """CPU time by kind of gateway, over all that were in that place: it never falls."""
         total_s = list(self.past_cpu_s)
         for gateway in self.list:
@@ -203,22 +210,25 @@ class Gateways:
         return list(zip(self.kinds, total_s, strict=True))
 
     def _on_message(self, gateway: Gateway, message: control.Message) -> None:
-        if message["type"] == "ask":
-            self._on_ask(gateway.child, message)
-        elif message["type"] == "counts":
-            self._on_counts(message["counts"])
-        elif message["type"] == "failed":
-            gateway.error = message["error"]
-        else:
-            if message["type"] == "routed":
-                gateway.acknowledged = int(message["epoch"])
-                self._note_problems(gateway, {int(number): str(why) for number, why in message["problems"]})
-            elif message["type"] == "ready":
+        match message:
+            case Inquiry():
+                self._on_ask(gateway.child, message)
+            case Counts():
+                self._on_counts(message.counts)
+            case Failed():
+                gateway.error = message.error
+            case TableTaken():
+                gateway.acknowledged = message.epoch
+                self._note_problems(gateway, message.problems)
+                self._on_change()
+            case Ready():
                 gateway.ready = True
                 self._was_up = self._was_up or self.up
-            self._on_change()
+                self._on_change()
+            case _:
+                raise not_understood(message)
 
-    def _note_problems(self, gateway: Gateway, problems: dict[int, str]) -> None:
+    def _note_problems(self, gateway: Gateway, problems: Mapping[int, str]) -> None:
         gateway.attempts = gateway.attempts + 1 if problems else 0
         gateway.again_s = time.monotonic() + min(0.25 * 2 ** min(gateway.attempts, 10), _BACKOFF_MAX_S)
         for number in problems.keys() - gateway.problems.keys():

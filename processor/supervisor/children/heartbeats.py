@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from corelane.processor.control.messages import Beat
 from corelane.processor.supervisor.children.child import Child
 
 _BEATS = 5  # in the time that one may take
@@ -98,7 +99,7 @@ class Heartbeats:
                 if pulse.ticks >= self._interval:
                     pulse.sent += 1
                     pulse.ticks, pulse.spared, pulse.cpu_s = 0, 0, look_at(child.pid).cpu_s
-                    child.send({"type": "beat", "number": pulse.sent})
+                    child.send(Beat(number=pulse.sent))
             elif pulse.ticks >= self._limit:
                 self._judge(process, pulse)
         self._pulses = pulses

@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from corelane.processor import control
 from corelane.processor._native import SharedChannel
+from corelane.processor.control.choices import Precision
+from corelane.processor.control.worker_messages import Place
 from corelane.processor.loading.phases import LoadPhase
 from corelane.processor.supervisor.children.child import Child
 from corelane.processor.supervisor.lifecycle import Instance
@@ -23,12 +24,12 @@ class Worker:
     load_signature: str = ""  # that is being run; none
     engine: str = ""
     engine_why: str = ""
-    notes: list[str] = dataclasses.field(default_factory=list)  # what of the version is not served
-    signatures: str = ""  # a GetModelMetadataResponse in base64; empty if it is too large
+    notes: tuple[str, ...] = ()  # what of the version is not served
+    signatures: bytes = b""  # a GetModelMetadataResponse; empty if it is too large
     load_s: float = 0.0
-    precision: dict[str, str] = dataclasses.field(default_factory=dict)  # name, why and isa, as the worker chose
+    precision: Precision = dataclasses.field(default_factory=lambda: Precision(name="", why="", isa=""))  # its choice
     profile: Profile | None = None
-    placed: control.Message | None = None  # its sessions' cores, as it was told last
+    placed: Place | None = None  # its sessions' cores, as it was told last
     error: str = ""  # why it failed or was killed, if it or we said so
     drain_sent: bool = False
     cpu_s: float = 0.0  # that it had used when it was last looked at

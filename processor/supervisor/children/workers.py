@@ -11,7 +11,9 @@ from typing import TypeVar
 
 from corelane.processor import control
 from corelane.processor._native import PoolGate, SharedChannel
-from corelane.processor.loading.phases import LoadPhase, describe
+from corelane.processor.control.messages import Failed, not_understood
+from corelane.processor.control.worker_messages import Available, Drain, LoadPriority, LoadStep, WorkerStart
+from corelane.processor.loading.phases import describe
 from corelane.processor.manifest import HostSettings
 from corelane.processor.supervisor import lifecycle
 from corelane.processor.supervisor.children.child import Child
@@ -22,7 +24,7 @@ from corelane.processor.supervisor.lifecycle import Instance, Limits, Phase, Rev
 from corelane.processor.supervisor.scheduling import pin
 from corelane.processor.supervisor.views.meters import Meters
 from corelane.processor.worker.allocator import environment_of
-from corelane.scheduler import Host, Profile
+from corelane.scheduler import Host
 
 _logger = logging.getLogger("corelane")
 
@@ -148,7 +150,7 @@ class Workers:
                 changed = True
             elif worker.instance.phase is Phase.DRAINING and not worker.drain_sent:
                 worker.drain_sent = True
-                worker.child.send({"type": "drain"})
+                worker.child.send(Drain())
         return changed
 
     def forget(self, models: Sequence[WantedModel]) -> None:
@@ -173,7 +175,7 @@ class Workers:
             if worker.instance.phase is Phase.LOADING:
                 worker.child.kill()
             else:
-                worker.child.send({"type": "drain"})
+                worker.child.send(Drain())
 
     async def end(self, grace_s: float) -> None:
         """Returns when every worker has ended; those still busy after `grace_s` are killed."""
@@ -201,7 +203,7 @@ class Workers:
         # Its cores are its own while it restarts; a version that crashes again and again must not keep them busy.
         is_back = last is not None and last.served and last.attempts <= _RESTARTS_ON_OWN_CORES
         had = self._cores_of.get(revision) if is_back else None
-        priority = "normal" if had else "idle" if quietly else "beside"
+        priority: LoadPriority = "normal" if had else "idle" if quietly else "beside"
         try:
             self._start(wanted, had or cpus_of_loads, priority)
         except Exception as error:
@@ -210,12 +212,14 @@ class Workers:
                 self._note(Kind.FAILED, revision, said, logging.ERROR)
             self.troubles[revision] = lifecycle.start_failed(last, said, self.limits, time.monotonic_ns())
 
-    def _start(self, wanted: Wanted, cpus: Collection[int], priority: str) -> None:
+    def _start(self, wanted: Wanted, cpus: Collection[int], priority: LoadPriority) -> None:
         with contextlib.ExitStack() as undo:
             self._start_member(wanted, cpus, priority, undo)
             undo.pop_all()
 
-    def _start_member(self, wanted: Wanted, cpus: Collection[int], priority: str, undo: contextlib.ExitStack) -> None:
+    def _start_member(
+        self, wanted: Wanted, cpus: Collection[int], priority: LoadPriority, undo: contextlib.ExitStack
+    ) -> None:
         number = next(self._numbers)
         spec = wanted.spec
         member = self.gate.add(spec.pool_weight)
@@ -226,17 +230,17 @@ class Workers:
             message_bytes_max=spec.message_bytes_max,
             queue_timeout_ns=int(spec.queue_timeout_ms * 1e6),
         )
-        first = {
-            "spec": dataclasses.asdict(spec),
-            "channel": channel.descriptor,
-            "instance": number,
-            "gate": self.gate.descriptor,
-            "member": member,
-            "sandbox": self._settings.sandbox,
-            "priority": priority,
-            "cpus": list(self._host.cpus),
-            "cores": self._cores,
-        }
+        first = WorkerStart(
+            spec=spec,
+            channel=channel.descriptor,
+            instance=number,
+            gate=self.gate.descriptor,
+            member=member,
+            sandbox=self._settings.sandbox,
+            priority=priority,
+            cpus=self._host.cpus,
+            cores=self._cores,
+        )
         if self._has_other_files(wanted.revision):
             changed = "its files have changed since they were loaded: loading them anew"
             self._note(Kind.LOADING, wanted.revision, changed, logging.WARNING)
@@ -272,7 +276,7 @@ class Workers:
         worker.instance = dataclasses.replace(worker.instance, phase=phase, since_ns=time.monotonic_ns(), routed=False)
         worker.epoch = None
         if phase is Phase.AVAILABLE:
-            text = f"{phase} after {worker.load_s:.1f} s: {worker.engine}, {worker.precision['name']}"
+            text = f"{phase} after {worker.load_s:.1f} s: {worker.engine}, {worker.precision.name}"
             self._note(Kind.AVAILABLE, worker.instance.revision, text)
         else:
             _logger.info("[%s] %s", worker.child.name, phase.value)
@@ -282,26 +286,31 @@ class Workers:
 
     def _on_message(self, number: int, message: control.Message) -> None:
         worker = self._workers[number]
-        if message["type"] == "failed":
-            worker.error = message["error"]
-        elif message["type"] == "phase":
-            worker.load_phase, worker.load_signature = LoadPhase(message["phase"]), message["signature"]
-        elif message["type"] == "available":
-            worker.engine, worker.engine_why = message["engine"], message["engine_why"]
-            worker.load_s, worker.precision, worker.notes = message["load_s"], message["precision"], message["notes"]
-            worker.signatures = message["signatures"]
-            spec, revision = worker.instance.spec, worker.instance.revision
-            if self._has_other_files(revision):
-                worker.notes = [*worker.notes, "loaded anew: the files changed after they were loaded before"]
-            _remember(self._served.setdefault(spec.model, {}), spec.version, revision, _SERVED_MAX)
-            # Failed loads are over; crashes are counted on.
-            trouble = self.troubles.get(revision)
-            if trouble is not None and not trouble.was_available:
-                del self.troubles[revision]
-            worker.profile = Profile.from_json(message["profile"])
-            self._meters.loaded(worker, message["warm_up_s"])
-            self._set_phase(worker, Phase.AVAILABLE)
-            self._on_available(spec.model)
+        match message:
+            case Failed():
+                worker.error = message.error
+            case LoadStep():
+                worker.load_phase, worker.load_signature = message.phase, message.signature
+            case Available():
+                self._on_loaded(worker, message)
+            case _:
+                raise not_understood(message)
+
+    def _on_loaded(self, worker: Worker, message: Available) -> None:
+        worker.engine, worker.engine_why = message.engine, message.engine_why
+        worker.load_s, worker.precision, worker.notes = message.load_s, message.precision, message.notes
+        worker.signatures, worker.profile = message.signatures, message.profile
+        spec, revision = worker.instance.spec, worker.instance.revision
+        if self._has_other_files(revision):
+            worker.notes = (*worker.notes, "loaded anew: the files changed after they were loaded before")
+        _remember(self._served.setdefault(spec.model, {}), spec.version, revision, _SERVED_MAX)
+        # Failed loads are over; crashes are counted on.
+        trouble = self.troubles.get(revision)
+        if trouble is not None and not trouble.was_available:
+            del self.troubles[revision]
+        self._meters.loaded(worker, message.warm_up_s)
+        self._set_phase(worker, Phase.AVAILABLE)
+        self._on_available(spec.model)
 
     def _on_exit(self, number: int, ending: Ending) -> None:
         worker = self._workers.pop(number)
@@ -313,7 +322,7 @@ class Workers:
         if self._stopping:
             return
         if instance.phase is Phase.AVAILABLE:
-            placed = {cpu for cpus in worker.placed["sessions"] for cpu in cpus} if worker.placed else set()
+            placed = {cpu for cpus in worker.placed.sessions for cpu in cpus} if worker.placed else set()
             self._cores_of[revision] = tuple(sorted(placed)) or self._host.cpus
         last = self.troubles.get(revision)
         error = ""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from corelane.processor.channel.histogram import BOUNDS_US
 from corelane.processor.channel.methods import Entry
+from corelane.processor.control.gateway_messages import Count, CountKind
 from corelane.processor.supervisor.lifecycle import Phase, WantedModel
 from corelane.processor.supervisor.runtime import cpu_s, memory_bytes
 from corelane.processor.supervisor.views.counts import Counts, Histogram, merge, no_durations
@@ -240,21 +241,23 @@ class Meters:
             of_version.cpu_s += worker.cpu_s
         return counts
 
-    def heard(self, counts: list[tuple[str, str, int, str, int]]) -> None:
-        """What a gateway counted that no channel could."""
-        for kind, model, number, what, count in counts:
-            if kind == "refused":
-                self.refused[model, number] += count
-            elif kind == "shadow":
-                self.shadows[model, number, what] += count
-            elif kind == "log":
-                self.logged[model, what] += count
-            elif kind == "failed_ns":
-                self.failed_ns[model, number] += count
-            elif kind == "last_ms":
-                self.last_ms[model, number] = max(self.last_ms[model, number], count)
-            else:
-                self.differences[model, number, what] += count
+    def heard(self, counts: Iterable[Count]) -> None:
+        """Adds what a gateway counted that no channel could."""
+        for count in counts:
+            key = count.model, count.version
+            match count.kind:
+                case CountKind.REFUSED:
+                    self.refused[count.model, count.code] += count.number
+                case CountKind.FAILED_NS:
+                    self.failed_ns[key] += count.number
+                case CountKind.LAST_MS:
+                    self.last_ms[key] = max(self.last_ms[key], count.number)
+                case CountKind.SHADOW:
+                    self.shadows[*key, count.outcome] += count.number
+                case CountKind.DIFFERENCE:
+                    self.differences[*key, count.outcome] += count.number
+                case CountKind.LOG:
+                    self.logged[count.model, count.outcome] += count.number
 
 
 def counts_now(supervisor: Supervisor, wanted: Iterable[WantedModel]) -> dict[VersionKey, Counts]:
@@ -307,7 +310,7 @@ def _gateways(supervisor: Supervisor) -> list[Process]:
     live = {gateway.place: gateway for gateway in supervisor.gateways.list}
     return [
         Process(
-            protocol=kind["protocol"],
+            protocol=kind.protocol,
             ready=place in live and live[place].ready,
             cpu_s=used_s,
             memory_bytes=memory_bytes(live[place].child.pid) if place in live else None,
@@ -329,10 +332,10 @@ def _numbers(supervisor: Supervisor, worker: Worker) -> VersionNumbers:
         version=spec.version,
         role=settings.settings_of(spec.version).role if settings else "",
         engine=worker.engine,
-        precision=worker.precision["name"],
+        precision=worker.precision.name,
         queued=now["queued"],
         running=now["running"],
-        sessions=len(worker.placed["sessions"]) if worker.placed else spec.sessions,
+        sessions=len(worker.placed.sessions) if worker.placed else spec.sessions,
         shares=found.shares if found else False,
         cpus=len(found.cpus) if found else 0,
         queue_capacity=spec.queue_capacity,

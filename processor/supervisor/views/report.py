@@ -21,7 +21,7 @@ def report(supervisor: Supervisor) -> dict[str, Any]:
         measured[f"{served.model}/{served.version}"] = Measured(
             p50_ms=meter.latency_ms(0.5),
             p99_ms=meter.latency_ms(0.99),
-            precision=worker.precision["name"],
+            precision=worker.precision.name,
             memory_bytes=memory_bytes(worker.child.pid),
         )
     if supervisor.manifest.host.scheduler == "disabled":

@@ -82,7 +82,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
         "gateways": [
             {
                 "pid": gateway.child.pid,
-                "protocol": gateway.kind["protocol"],
+                "protocol": gateway.kind.protocol,
                 "ready": gateway.ready,
                 "cpu_s": cpu_s(gateway.child.pid),
                 "memory_bytes": memory_bytes(gateway.child.pid),
@@ -107,7 +107,7 @@ def _state(supervisor: Supervisor, model: str, report: VersionReport) -> str:
 def _shares(supervisor: Supervisor, model: str, version: int) -> bool:
     """Whether a version runs on the pool's cores."""
     placed = supervisor.scheduling.placement(model, version)
-    return placed is not None and placed["shares"]
+    return placed is not None and placed.shares
 
 
 def _wall_s(at_ns: int | None) -> float | None:
@@ -141,11 +141,11 @@ def _worker(supervisor: Supervisor, worker: Worker | None, by_version: dict[Vers
         "pid": worker.child.pid,
         "engine": worker.engine,
         "engine_why": worker.engine_why,
-        "notes": worker.notes,
-        "precision": worker.precision["name"],
-        "precision_why": worker.precision["why"],
-        "onednn_isa": worker.precision["isa"],
-        "sessions": len(worker.placed["sessions"]) if worker.placed else spec.sessions,
+        "notes": list(worker.notes),
+        "precision": worker.precision.name,
+        "precision_why": worker.precision.why,
+        "onednn_isa": worker.precision.isa,
+        "sessions": len(worker.placed.sessions) if worker.placed else spec.sessions,
         "threads_per_session": spec.threads_per_session,
         "load_s": worker.load_s,
         "available_since_s": _wall_s(worker.instance.since_ns),

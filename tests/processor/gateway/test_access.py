@@ -16,6 +16,7 @@ import jwt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from corelane.processor.control.gateway_settings import AuthSettings, JwtSettings, LimitsSettings
 from corelane.processor.errors import (
     Overloaded,
     PermissionRefused,
@@ -46,7 +47,7 @@ def keys_file(folder: Path) -> Path:
 
 
 def test_keys(tmp_path: Path) -> None:
-    access = Access({"auth": {"api_keys": str(keys_file(tmp_path)), "managers": ["feeds"]}})
+    access = Access(AuthSettings(api_keys=keys_file(tmp_path), managers=("feeds",)))
     assert not access.is_open
     assert access.identify(headers(x_api_key="first"), "peer", manages=False) == "ads"
     assert access.identify(headers(authorization="Bearer second"), "peer", manages=True) == "feeds"
@@ -61,7 +62,7 @@ def test_keys(tmp_path: Path) -> None:
 
 def test_keys_change_with_their_file(tmp_path: Path) -> None:
     path = keys_file(tmp_path)
-    access = Access({"auth": {"api_keys": str(path)}})
+    access = Access(AuthSettings(api_keys=path))
     path.write_text("ads third\n")
 
     def known(key: str) -> bool:
@@ -81,16 +82,14 @@ def test_keys_change_with_their_file(tmp_path: Path) -> None:
 def test_files_of_keys_that_are_wrong(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text)
     with pytest.raises(StartError, match=r"listen\.auth\.api_keys"):
-        Access({"auth": {"api_keys": str(tmp_path / "keys")}})
+        Access(AuthSettings(api_keys=tmp_path / "keys"))
 
 
 def test_tokens(tmp_path: Path) -> None:
     secret = b"a secret of at least thirty-two bytes"
     (tmp_path / "secret").write_bytes(secret)
-    settings = {
-        "key": str(tmp_path / "secret"), "algorithms": ["HS256"], "issuer": "us", "audience": "corelane",
-    }  # fmt: skip
-    access = Access({"auth": {"jwt": settings}})
+    settings = JwtSettings(key=tmp_path / "secret", algorithms=("HS256",), issuer="us", audience="corelane")
+    access = Access(AuthSettings(jwt=settings))
 
     def token(key: bytes = secret, **changes: Any) -> str:
         claims = {"sub": "ads", "iss": "us", "aud": "corelane", "exp": time.time() + 60, **changes}
@@ -115,7 +114,7 @@ def test_tokens(tmp_path: Path) -> None:
 
 def test_limits() -> None:
     now = [0.0]
-    access = Access({"limits": {"requests_per_s": 2.0, "in_flight": 3}}, clock_s=lambda: now[0])
+    access = Access(limits=LimitsSettings(requests_per_s=2.0, in_flight=3), clock_s=lambda: now[0])
     assert access.identify(headers(), "10.0.0.1", manages=True) == "10.0.0.1", "without auth a client is its address"
     for _ in range(2):
         access.admit("a")
@@ -132,7 +131,7 @@ def test_limits() -> None:
 
 
 def test_memory_of_clients_is_bounded() -> None:
-    access = Access({"limits": {"in_flight": 1}})
+    access = Access(limits=LimitsSettings(in_flight=1))
     access.admit("busy")
     for number in range(25_000):
         access.admit(str(number))

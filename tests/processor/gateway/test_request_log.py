@@ -13,6 +13,7 @@ import pytest
 
 from corelane.processor.channel.gateway_end import Cancellation
 from corelane.processor.channel.methods import Method
+from corelane.processor.control.gateway_messages import Count, CountKind
 from corelane.processor.control.routes import LogRoute
 from corelane.processor.gateway.call import Call
 from corelane.processor.gateway.records import log_files
@@ -89,7 +90,7 @@ def test_only_a_share_is_written_and_files_are_bounded(tmp_path: Path) -> None:
     assert file.name.startswith("m-") and file.suffix == ".tfrecord"
     logged = [tensors.decode("x", request.inputs["x"], bytes_max=100)[0] for _, request, _ in read_logs(file)]
     assert logged == list(range(0, 100, 2))
-    assert log.take_counts() == [("log", "m", 0, "written", 50)]
+    assert log.take_counts() == [Count(kind=CountKind.LOG, model="m", outcome="written", number=50)]
 
 
 def _names(folder: Path) -> list[str]:
@@ -152,7 +153,7 @@ def test_a_folder_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> None
     settings = LogRoute(folder=str(tmp_path / "file/logs"), percent=100, bytes_max=1 << 20)
     log.record(predict_call(), settings, predict_answer())
     log.close()
-    assert log.take_counts() == [("log", "m", 0, "failed", 1)]
+    assert log.take_counts() == [Count(kind=CountKind.LOG, model="m", outcome="failed", number=1)]
 
 
 def test_what_finds_no_room_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,8 +163,8 @@ def test_what_finds_no_room_is_dropped(tmp_path: Path, monkeypatch: pytest.Monke
     settings = LogRoute(folder=str(tmp_path), percent=100, bytes_max=1 << 20)
     for _ in range(300):
         log.record(predict_call(), settings, predict_answer())
-    ((_, _, _, what, count),) = log.take_counts()
-    assert (what, count in (43, 44)) == ("dropped", True)
+    (count,) = log.take_counts()
+    assert (count.outcome, count.number in (43, 44)) == ("dropped", True)
     stuck.set()
     log.close()
 

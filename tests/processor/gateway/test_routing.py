@@ -9,7 +9,8 @@ import pytest
 
 from corelane.processor.channel.gateway_end import Cancellation, WorkerChannel, WorkerLost
 from corelane.processor.channel.methods import Assignment, Method
-from corelane.processor.control import routes
+from corelane.processor.control import decode, encode
+from corelane.processor.control.gateway_messages import CountKind, RoutingTable
 from corelane.processor.control.routes import ModelRoute, VersionRoute
 from corelane.processor.errors import Cancelled, InvalidRequest, ModelNotFound, Overloaded, RequestError, Unavailable
 from corelane.processor.gateway.call import Call
@@ -137,8 +138,12 @@ def test_a_model_that_nobody_has_looked_at_is_loading() -> None:
 
 
 def test_the_table_survives_its_message() -> None:
-    table = [model(version(1), version(2, None, 5.0, True), LOADING, FAILED, old=1), ModelRoute(name="n", loading=True)]
-    assert routes.from_message(routes.to_message(table)) == {route.name: route for route in table}
+    models = (
+        model(version(1), version(2, None, 5.0, True), LOADING, FAILED, old=1),
+        ModelRoute(name="n", loading=True),
+    )
+    table = RoutingTable(epoch=3, models=models, unready="")
+    assert decode(encode(table)) == table
 
 
 class FakeWorker(WorkerChannel):
@@ -203,10 +208,10 @@ def test_times_of_inferences_are_kept_by_version() -> None:
     for _ in range(2):
         with pytest.raises(InvalidRequest):
             setting.call(number=2)
-    kept = {(kind, number): value for kind, _, number, _, value in setting.router.take_times()}
-    assert kept.keys() == {("last_ms", 1), ("last_ms", 2), ("failed_ns", 2)}
-    assert before_ms <= kept["last_ms", 1] <= kept["last_ms", 2]
-    assert kept["failed_ns", 2] > 0
+    kept = {(count.kind, count.version): count.number for count in setting.router.take_times()}
+    assert kept.keys() == {(CountKind.LAST_MS, 1), (CountKind.LAST_MS, 2), (CountKind.FAILED_NS, 2)}
+    assert before_ms <= kept[CountKind.LAST_MS, 1] <= kept[CountKind.LAST_MS, 2]
+    assert kept[CountKind.FAILED_NS, 2] > 0
     assert setting.router.take_times() == [], "they are told once"
 
 

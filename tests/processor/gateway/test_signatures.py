@@ -1,7 +1,6 @@
 """Signatures on their way from a worker by the supervisor to a gateway, where workers come and go."""
 
 import asyncio
-import base64
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,12 +8,14 @@ from typing import Any
 import pytest
 
 from corelane.processor import control
+from corelane.processor.control.questions import EncodedSignatures, SignaturesQuestion
 from corelane.processor.control.routes import ModelRoute, VersionRoute
-from corelane.processor.errors import FailedPrecondition, ModelNotFound, Unavailable
+from corelane.processor.errors import FailedPrecondition, ModelNotFound, RequestError, Unavailable
 from corelane.processor.gateway.router import Router
 from corelane.processor.gateway.signatures import Signatures
 from corelane.processor.supervisor.api import inference_answers
 from corelane.processor.wire import messages
+from corelane.processor.wire.status import error_of_number, number_of
 from corelane.processor.worker import process
 
 
@@ -34,26 +35,27 @@ def table(instance: int | None) -> dict[str, ModelRoute]:
     return {"m": ModelRoute(name="m", versions=(route,))}
 
 
-def gateway(answer: Callable[[int], str], instance: int = 1) -> tuple[Signatures, Router, list[int]]:
+def gateway(answer: Callable[[int], bytes], instance: int = 1) -> tuple[Signatures, Router, list[int]]:
     """A gateway's signatures, its router, and the workers that it has asked about."""
     router = Router(lambda model, route: SimpleNamespace(close=lambda: None))  # type: ignore[arg-type,return-value]
     router.replace(table(instance))
     asked: list[int] = []
 
-    def ask(question: str, body: str, timeout_s: float | None) -> str:
-        assert (question, timeout_s) == ("signatures", 5.0)
-        asked.append(int(body))
-        return answer(int(body))
+    def ask(question: Any, timeout_s: float | None) -> Any:
+        assert isinstance(question, SignaturesQuestion) and timeout_s == 5.0
+        asked.append(question.instance)
+        return EncodedSignatures(metadata=answer(question.instance))
 
     return Signatures(router, ask, 5.0), router, asked
 
 
-def encoded(*names: str) -> str:
-    return base64.b64encode(described(*names)).decode()
+def gone() -> RequestError:
+    """The supervisor's ModelNotFound as a gateway raises it."""
+    return error_of_number(number_of(ModelNotFound("its worker has ended")), "its worker has ended")
 
 
 def test_a_worker_is_asked_about_once() -> None:
-    signatures, router, asked = gateway(lambda instance: encoded(f"s{instance}"))
+    signatures, router, asked = gateway(lambda instance: described(f"s{instance}"))
     for _ in range(2):
         assert set(signatures.of("m", None, None)[2].served) == {"s1"}
     router.replace(table(2))
@@ -63,11 +65,11 @@ def test_a_worker_is_asked_about_once() -> None:
 
 
 def test_a_worker_that_ended_meanwhile_is_not_the_answer() -> None:
-    def answer(instance: int) -> str:
+    def answer(instance: int) -> bytes:
         if instance == 1:
             router.replace(table(2))
-            raise ModelNotFound("its worker has ended")
-        return encoded("s")
+            raise gone()
+        return described("s")
 
     signatures, router, asked = gateway(answer)
     assert set(signatures.of("m", None, None)[2].served) == {"s"}
@@ -76,9 +78,9 @@ def test_a_worker_that_ended_meanwhile_is_not_the_answer() -> None:
 
 @pytest.mark.parametrize("next_instance", [None, 1])
 def test_a_version_whose_worker_ended_restarts(next_instance: int | None) -> None:
-    def answer(instance: int) -> str:
+    def answer(instance: int) -> bytes:
         router.replace(table(next_instance))
-        raise ModelNotFound("its worker has ended")
+        raise gone()
 
     signatures, router, _ = gateway(answer)
     with pytest.raises(Unavailable, match="is restarting"):
@@ -86,24 +88,25 @@ def test_a_version_whose_worker_ended_restarts(next_instance: int | None) -> Non
 
 
 def test_the_supervisor_answers_for_workers_that_are_there() -> None:
-    def ask(number: str) -> str:
-        return asyncio.run(inference_answers.signatures(supervisor, number))
+    def ask(instance: int) -> bytes:
+        question = SignaturesQuestion(instance=instance)
+        return asyncio.run(inference_answers.signatures(supervisor, question)).metadata
 
     workers = [
-        SimpleNamespace(instance=SimpleNamespace(id=number), signatures=text) for number, text in ((3, "a"), (4, ""))
+        SimpleNamespace(instance=SimpleNamespace(id=number), signatures=data) for number, data in ((3, b"a"), (4, b""))
     ]
     supervisor: Any = SimpleNamespace(workers=workers)
-    assert ask("3") == "a"
+    assert ask(3) == b"a"
     with pytest.raises(FailedPrecondition, match="take too much room"):
-        ask("4")
+        ask(4)
     with pytest.raises(ModelNotFound):
-        ask("5")
+        ask(5)
 
 
 def test_signatures_that_no_message_has_room_for_are_left_out() -> None:
-    def told(size: int) -> str:
+    def told(size: int) -> bytes:
         group: Any = SimpleNamespace(signatures=lambda: bytes(size))
         return process._signatures(group)
 
-    assert base64.b64decode(told(100)) == bytes(100)
-    assert told(control.MESSAGE_BYTES_MAX) == ""
+    assert told(100) == bytes(100)
+    assert told(control.MESSAGE_BYTES_MAX) == b""

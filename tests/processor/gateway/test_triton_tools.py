@@ -16,6 +16,7 @@ import tritonclient.http as triton_http
 from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException
 
+from corelane.processor.control.gateway_settings import TracesSettings
 from corelane.processor.errors import FixedSetting, InvalidRequest
 from corelane.processor.gateway.protocols import triton_settings
 from corelane.processor.wire import messages
@@ -328,11 +329,11 @@ def test_log_settings(connect: Callable[[str], Client], protocol: str) -> None:
 
 
 def test_trace_settings_of_a_server_that_traces() -> None:
-    found = triton_settings.trace_settings({"endpoint": "http://x", "percent": 25.0}, {"trace_rate": ["4"]})
+    found = triton_settings.trace_settings(TracesSettings(endpoint="http://x", percent=25.0), {"trace_rate": ["4"]})
     assert (found["trace_level"], found["trace_rate"]) == (("TIMESTAMPS",), ("4",))
-    assert triton_settings.trace_settings({"endpoint": "http://x", "percent": 0.0}, {})["trace_rate"] == ("0",)
+    assert triton_settings.trace_settings(TracesSettings(endpoint="http://x", percent=0.0), {})["trace_rate"] == ("0",)
     with pytest.raises(FixedSetting, match="trace_level stays TIMESTAMPS"):
-        triton_settings.trace_settings({"endpoint": "http://x", "percent": 25.0}, {"trace_level": ["OFF"]})
+        triton_settings.trace_settings(TracesSettings(endpoint="http://x", percent=25.0), {"trace_level": ["OFF"]})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from corelane.kernels import instruction_sets
+from corelane.processor.control.choices import Precision
 from corelane.processor.engines import EngineOptions, load_engine
 from corelane.processor.engines.onednn import best_isa, has_bf16
 from corelane.processor.errors import InvalidRequest, LoadError
@@ -46,7 +47,7 @@ WIDE = DivergenceSettings(relative=0.05, absolute=0.01)
 
 def choose(
     engine: str, folder: Path, wanted: str = "auto", bound: DivergenceSettings = WIDE
-) -> tuple[precision.Precision, dict[str, np.ndarray]]:
+) -> tuple[Precision, dict[str, np.ndarray]]:
     """The choice, and the outputs of the default signature on the first made-up inputs that it takes."""
     loaded, chosen = load_in_precision(engine, folder, EngineOptions(precision=wanted), bound, 1 << 20)
     signature = loaded.signatures()["serving_default"]
@@ -93,7 +94,7 @@ def choice_of(
     folder: Path,
     exact: FunctionEngine,
     in_bf16: FunctionEngine,
-) -> precision.Precision:
+) -> Precision:
     """What `auto` chooses between two models."""
     monkeypatch.setattr(precision, "best_isa", lambda: "avx512_core_bf16")
     engines = {"fp32": exact, "bf16": in_bf16}

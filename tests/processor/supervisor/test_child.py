@@ -1,6 +1,7 @@
 """Processes of the supervisor that behave oddly: each is listened to, or killed and said to be."""
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from corelane.processor.control.gateway_messages import Ready
+from corelane.processor.control.messages import Beat, Failed, not_understood
+from corelane.processor.control.worker_messages import Drain
 from corelane.processor.supervisor.children.child import Child
 from corelane.processor.supervisor.children.endings import Ending
 from corelane.processor.supervisor.children.heartbeats import Heartbeats, Watched
@@ -29,7 +33,9 @@ class Odd:
         self.end: Ending | None = None
 
         def heard(message: Any) -> None:
-            self.messages.append(message["type"])
+            self.messages.append(message.error if isinstance(message, Failed) else type(message).__name__)
+            if isinstance(message, Drain):
+                raise not_understood(message)
             on_message(message)
 
         def ended(ending: Ending) -> None:
@@ -38,10 +44,10 @@ class Odd:
         self.child = Child(
             "tests.support.odd_child",
             "odd",
-            {"oddity": oddity, **details},
+            Ready(),
             on_message=heard,
             on_exit=ended,
-            environment={**os.environ, "PYTHONPATH": str(ROOT)},
+            environment={**os.environ, "PYTHONPATH": str(ROOT), "ODDITY": json.dumps([oddity, details])},
         )
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -59,6 +65,9 @@ class Odd:
     [
         ("close the connection", "closed its control connection; it was killed", ""),
         ("say no message", "Expecting value: line 1 column 1 (char 0), in its control connection; it was killed", ""),
+        ("say a kind that is none", "'odd' is no kind of message here, in its control connection; it was killed", ""),
+        ("say what has no meaning here", "Drain means nothing here, in its control connection; it was killed", ""),
+        ("hear what is no message", "exited with code 4", "InvalidMessage: 'odd' is no kind of message here"),
         ("say too much", "Separator is not found, and chunk exceed the limit, in its control connection; it was", ""),
         ("end a thread", "exited with code 4", "thread of great worth ended; the process ends"),
         ("exit in a thread", "exited with code 4", "thread of great worth ended by a fault (SystemExit: 0)"),
@@ -79,17 +88,17 @@ def test_a_process_that_is_not_as_it_was_ends(oddity: str, reason: str, output: 
 def test_a_message_that_is_not_handled_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         def refuse(message: Any) -> None:
-            if message["type"] == "odd":
+            if message == Failed(error="odd"):
                 raise KeyError("engine")
 
         odd = Odd("say what is not understood", refuse)
         await odd.until(lambda: "odd" in odd.messages)
-        odd.child.send({"type": "beat", "number": 7})
+        odd.child.send(Beat(number=7))
         await odd.until(lambda: odd.child.beat == 7)
         await odd.close()
 
     asyncio.run(run())
-    assert "its message {'type': 'odd'} was not handled" in caplog.text
+    assert "its message Failed(error='odd') was not handled" in caplog.text
 
 
 def test_output_without_newlines_is_read_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -148,13 +157,13 @@ TICKS = round(2.5 * LIMIT_S / TICK_S)
 def test_beats(oddity: str, stops: bool, how: dict[str, Any], reason: str | None) -> None:
     async def run() -> None:
         odd = Odd(oddity, seconds=100 if reason else 3 * LIMIT_S)
-        await odd.until(lambda: "ready" in odd.messages)
+        await odd.until(lambda: "Ready" in odd.messages)
         if stops:
             os.kill(odd.child.pid, signal.SIGSTOP)
         await beat(odd, 10 * TICKS if reason else TICKS, **how)
         if reason is None:
             assert odd.end is None
-            odd.child.send({"type": "beat", "number": 999})
+            odd.child.send(Beat(number=999))
             if "sleeping" not in oddity:
                 await odd.until(lambda: odd.child.beat == 999)
             await odd.close()
@@ -168,7 +177,7 @@ def test_beats(oddity: str, stops: bool, how: dict[str, Any], reason: str | None
 def test_nobody_missed_a_beat_while_the_supervisor_stood_still() -> None:
     async def run() -> None:
         odd = Odd("none")
-        await odd.until(lambda: "ready" in odd.messages)
+        await odd.until(lambda: "Ready" in odd.messages)
         heartbeats = Heartbeats(LIMIT_S, TICK_S)
         watched = [Watched(child=odd.child, answers=True, patience=0)]
         for _ in range(8):

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from corelane.processor._native import SharedChannel
 from corelane.processor.channel.histogram import BOUNDS_US
+from corelane.processor.control.gateway_messages import Count, CountKind
 from corelane.processor.errors import InvalidRequest, ModelNotFound
 from corelane.processor.supervisor.lifecycle import Phase
 from corelane.processor.supervisor.views import exposition, meters
@@ -293,10 +294,17 @@ def test_what_is_kept_of_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         for version in range(1, 41):
             worker = ended_worker(model, version, f"/{model}/{version}")
             kept.loaded(worker, 0.5)
-            kept.heard([("shadow", model, version, "same", 1), ("difference", model, version, "-3", 1)])
-            kept.heard([("refused", model, 5, "", 1), ("log", model, 0, "written", 1)])
-            kept.heard([("failed_ns", model, version, "", 7), ("last_ms", model, version, "", version)])
-            kept.heard([("last_ms", model, version, "", 0)])
+            kept.heard(
+                [
+                    Count(kind=CountKind.SHADOW, model=model, version=version, outcome="same", number=1),
+                    Count(kind=CountKind.DIFFERENCE, model=model, version=version, outcome="-3", number=1),
+                    Count(kind=CountKind.REFUSED, model=model, code=5, number=1),
+                    Count(kind=CountKind.LOG, model=model, outcome="written", number=1),
+                    Count(kind=CountKind.FAILED_NS, model=model, version=version, number=7),
+                    Count(kind=CountKind.LAST_MS, model=model, version=version, number=version),
+                    Count(kind=CountKind.LAST_MS, model=model, version=version, number=0),
+                ]
+            )
             assert [kept.never_falling((model, version), "runs", figure) for figure in (3, 2)] == [3, 3]
             kept.ended(worker, failed=True)
             kept.forget({("served", 1)}, {"served"})

@@ -21,6 +21,7 @@ from corelane.processor.channel.gateway_end import NotConnected, WorkerChannel
 from corelane.processor.control.routes import ModelRoute, VersionRoute
 from corelane.processor.errors import Unavailable
 from corelane.processor.gateway.router import Router
+from corelane.processor.manifest import ListenSettings
 from corelane.processor.supervisor.children import gateways
 from corelane.processor.supervisor.events import Events
 from corelane.processor.wire import messages
@@ -127,7 +128,7 @@ def test_a_gateway_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Mon
 
     async def run() -> None:
         kept = gateways.Gateways(
-            kinds=[{"protocol": "grpc", "address": "a"}],
+            kinds=gateways.kinds_of(ListenSettings(), {"grpc": "a"}, 60.0, None, 1),
             events=Events(),
             on_change=lambda: None,
             on_ask=lambda *_: None,
@@ -245,7 +246,7 @@ def test_nobody_can_cut_a_channel_short() -> None:
 def test_no_gateway_knows_nothing() -> None:
     """Or versions would be AVAILABLE, and those before them drained, while nobody can call."""
     kept = gateways.Gateways(
-        kinds=[{"protocol": "grpc", "address": "a"}, {"protocol": "http", "address": "b"}],
+        kinds=gateways.kinds_of(ListenSettings(), {"grpc": "a", "http": "b"}, 60.0, None, 1),
         events=Events(),
         on_change=lambda: None,
         on_ask=lambda *_: None,

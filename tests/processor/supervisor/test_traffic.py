@@ -16,6 +16,7 @@ import pytest
 
 from corelane.processor.channel.gateway_end import Cancellation
 from corelane.processor.channel.methods import Assignment, Method
+from corelane.processor.control.gateway_messages import Count, CountKind
 from corelane.processor.control.routes import VersionRoute
 from corelane.processor.errors import ControlError, Unavailable
 from corelane.processor.gateway.call import Call
@@ -196,10 +197,10 @@ def test_shadows_that_find_no_room_are_dropped_not_queued() -> None:
     route = VersionRoute(version=3, state="AVAILABLE", shadow=100, instance=1)
     for _ in range(100):
         shadows.copy(call, Assignment.HIGHEST, [route], b"")
-    assert shadows.take_counts() == [("shadow", "m", 3, "dropped", 36)]
+    assert shadows.take_counts() == [Count(kind=CountKind.SHADOW, model="m", version=3, outcome="dropped", number=36)]
     stuck.open.set()
     wait_until(lambda: shadows._under_way == 0, "the copies' ends")
-    assert shadows.take_counts() == [("shadow", "m", 3, "failed", 64)]
+    assert shadows.take_counts() == [Count(kind=CountKind.SHADOW, model="m", version=3, outcome="failed", number=64)]
 
 
 @pytest.fixture

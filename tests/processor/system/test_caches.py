@@ -319,8 +319,8 @@ def test_a_request_log_on_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureF
     counts: dict[str, int] = {}
 
     def counted() -> dict[str, int]:
-        for _, _, _, what, count in log.take_counts():
-            counts[what] = counts.get(what, 0) + count
+        for count in log.take_counts():
+            counts[count.outcome] = counts.get(count.outcome, 0) + count.number
         return counts
 
     with mounted(folder, ["-t", "tmpfs", "-o", "size=64k", "tmpfs"]):
