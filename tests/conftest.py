@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support import distribution
+
 # Correctness tests never time.
 settings.register_profile("corelane", deadline=None)
 settings.load_profile("corelane")
@@ -24,6 +26,22 @@ settings.load_profile("corelane")
 _STATE = tempfile.mkdtemp(prefix="corelane-state-")
 os.environ["CORELANE_STATE"] = _STATE
 atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return distribution.processes(len(os.sched_getaffinity(0)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> distribution.LongestFirst:
+    return distribution.LongestFirst(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    distribution.sort(items)
+
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
