@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/corelane demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

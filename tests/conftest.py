@@ -9,12 +9,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.support import build_cache, distribution
 
 # Correctness tests never time.
 settings.register_profile("corelane", deadline=None)
@@ -25,7 +28,25 @@ _STATE = tempfile.mkdtemp(prefix="corelane-state-")
 os.environ["CORELANE_STATE"] = _STATE
 atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
 
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return distribution.processes(len(os.sched_getaffinity(0)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> distribution.LongestFirst:
+    return distribution.LongestFirst(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    distribution.sort(items)
+
+
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
+# Distributions whose version may change what the modules of `tests.support` write.
+_MODELS_ARE_MADE_BY = ("tensorflow-cpu", "keras", "numpy", "protobuf", "onnx")
 
 
 class ServingApi:
@@ -71,63 +92,79 @@ def serving_api() -> Iterator[ServingApi]:
     api.close()
 
 
-def made_by(module: str, factory: pytest.TempPathFactory) -> Path:
-    """A folder that a module of `tests.support` has filled, in a process of its own; all that test share it."""
-    shared = factory.getbasetemp()
+@pytest.fixture(scope="session")
+def cache_folder(pytestconfig: pytest.Config) -> Path | None:
+    """The folder of `build_cache`, which outlives a run of the tests; None if pytest has no cache."""
+    return pytestconfig.cache.mkdir("corelane-builds") if pytestconfig.cache else None
+
+
+@pytest.fixture(scope="session")
+def made_by(tmp_path_factory: pytest.TempPathFactory, cache_folder: Path | None) -> Callable[[str], Path]:
+    """A folder that a module of `tests.support` has filled, in a process of its own; all tests share it."""
+    shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    folder, done = shared / module, shared / f"{module}.done"
-    with (shared / f"{module}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            folder.mkdir(exist_ok=True)
+    versions = [sys.version, *(f"{name} {metadata.version(name)}" for name in _MODELS_ARE_MADE_BY)]
+
+    def folder_of(module: str) -> Path:
+        def make(folder: Path) -> None:
             subprocess.run(
                 [sys.executable, "-m", f"tests.support.{module}", str(folder)],
                 check=True,
                 capture_output=True,
                 env={**os.environ, **_QUIET},
             )
-            done.touch()
-    return folder
+
+        with (shared / f"{module}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder := shared / module).exists():
+                unfinished = shared / f"{module}.unfinished"
+                shutil.rmtree(unfinished, ignore_errors=True)
+                key = build_cache.digest(Path(__file__).parent.glob("support/*.py"), versions)
+                build_cache.fill(unfinished, module, key, make, cache_folder)
+                unfinished.rename(folder)
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")
-def fused_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fused_models(made_by: Callable[[str], Path]) -> Path:
     """The folder of `tests.support.fused_models`."""
-    return made_by("fused_models", tmp_path_factory)
+    return made_by("fused_models")
 
 
 @pytest.fixture(scope="session")
-def tensorflow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tensorflow_models(made_by: Callable[[str], Path]) -> Path:
     """The folder of `tests.support.tensorflow_models`."""
-    return made_by("tensorflow_models", tmp_path_factory)
+    return made_by("tensorflow_models")
 
 
 @pytest.fixture(scope="session")
-def row_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def row_models(made_by: Callable[[str], Path]) -> Path:
     """The folder of `tests.support.row_models`."""
-    return made_by("row_models", tmp_path_factory)
+    return made_by("row_models")
 
 
 @pytest.fixture(scope="session")
-def batching_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def batching_models(made_by: Callable[[str], Path]) -> Path:
     """The folder of `tests.support.batching_models`."""
-    return made_by("batching_models", tmp_path_factory)
+    return made_by("batching_models")
 
 
 @pytest.fixture(scope="session")
-def serving_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def serving_models(made_by: Callable[[str], Path]) -> Path:
     """The folder of `tests.support.serving_models`."""
-    return made_by("serving_models", tmp_path_factory)
+    return made_by("serving_models")
 
 
 @pytest.fixture(scope="session")
-def signature_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def signature_models(made_by: Callable[[str], Path]) -> Path:
     """The folder of `tests.support.signature_models`."""
-    return made_by("signature_models", tmp_path_factory)
+    return made_by("signature_models")
 
 
 @pytest.fixture(scope="session")
-def narrow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def narrow_models(made_by: Callable[[str], Path]) -> Path:
     """The folder of `tests.support.narrow_models`."""
-    return made_by("narrow_models", tmp_path_factory)
+    return made_by("narrow_models")

@@ -10,6 +10,12 @@ from pathlib import Path
 
 NATIVE = Path("processor/native")
 _HERE = Path("tests/native")
+SOURCES = [
+    path
+    for folder in (NATIVE, Path("kernels/native"), _HERE)
+    for path in folder.rglob("*")
+    if path.suffix in {".cc", ".h", ".py"}
+]
 _CORPUS = _HERE / "corpus"  # what the fuzzer found to reach new code, as small as it goes
 _FOUND = tuple(sorted(str(file) for file in _CORPUS.iterdir()))
 _CODEC = ("codec/tensor_codec", "codec/model_spec", "codec/predict_codec", "codec/infer_codec", "engines/signature")
@@ -87,9 +93,8 @@ def build(program: Program, folder: Path) -> Path:
     return target
 
 
-def run(program: Program, folder: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    command = [str(build(program, folder)), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
+def execute(program: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False, timeout=3600)
 
 
 def fuzz(folder: Path, seconds: int) -> bool:
@@ -117,7 +122,7 @@ def main() -> None:
     for name, program in PROGRAMS.items():
         print(f"{name} ...", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            result = run(program, Path(folder), program.long_arguments)
+            result = execute(build(program, Path(folder)), program.long_arguments)
         print(result.stdout + result.stderr, end="")
         failed += result.returncode != 0
     sys.exit(1 if failed else 0)

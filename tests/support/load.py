@@ -10,9 +10,12 @@ import numpy as np
 from corelane.processor.errors import RequestError
 from tests.support.client import PlainClient as Client
 
+# Between two calls of a thread: load enough to meet whatever is done to a server, and cores left for doing it.
+_PAUSE_S = 0.004
+
 
 class ScaleLoad:
-    """Threads that call a model of `write_scale`, of which version v multiplies by v.
+    """Threads that call a model of `write_scale`, of which version v multiplies by v: up to 200 calls a second each.
 
     `answers` counts by version; `failures` has each RequestError; `wrong` each answer that its version cannot give."""
 
@@ -43,7 +46,7 @@ class ScaleLoad:
     def _call(self, seed: int) -> None:
         random = np.random.default_rng(seed)
         with Client(self._address) as client:
-            while not self._end.is_set():
+            while not self._end.wait(_PAUSE_S):
                 x = random.random(random.integers(1, 20), dtype=np.float32)
                 try:
                     outputs, version = client.predict_versioned(self._model, {"x": x}, timeout_s=self._timeout_s)

@@ -15,7 +15,6 @@ from corelane.processor.engines import EngineOptions, load_engine
 from corelane.processor.engines.engine import Engine
 from corelane.processor.errors import InvalidRequest, LoadError
 from corelane.processor.wire.tensor_types import DEFAULT_SIGNATURE
-from tests.conftest import made_by
 from tests.support import onnx_models
 
 INT_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -384,9 +383,9 @@ def test_columns_that_are_not_the_last_axis(kind: str, tmp_path: Path) -> None:
     assert answer(engine, ids=np.array([[-1, 0, 0]])) is None
 
 
-def test_an_embedding_of_keras(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_embedding_of_keras(made_by: Callable[[str], Path]) -> None:
     """Over ids with the offsets and the table that the other tests have."""
-    engine = load("openvino", made_by("keras_ids", tmp_path_factory) / "1")
+    engine = load("openvino", made_by("keras_ids") / "1")
     for ids in ([[4, 3, 2]], [[0, 0, 0], [-1, -6, -10]], [[-12, -17, -21]], [[11, 6, 2]]):
         found = answer(engine, ids=np.array(ids))
         assert found is not None
