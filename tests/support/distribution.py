@@ -8,22 +8,9 @@ from collections.abc import Sequence
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Files whose tests take seconds each, the longest first.
-APART = (
-    "tests/bench/test_smoke.py",
-    "tests/native/test_sanitized.py",
-    "tests/processor/plans/test_fused.py",
-    "tests/processor/plans/test_fused_exact.py",
-    "tests/processor/supervisor/test_survival.py",
-    "tests/processor/loading/test_bad_loads.py",
-    "tests/processor/channel/test_kills.py",
-    "tests/processor/supervisor/test_scheduling.py",
-    "tests/processor/supervisor/test_traffic.py",
-    "tests/processor/supervisor/test_readiness.py",
-    "tests/processor/manifest/test_manifest_changes.py",
-)
-# The longest of the others.
+# Files that take long, the longest first. The benches make their models in one folder, one after the other.
 TOGETHER = (
+    "tests/bench/test_smoke.py",
     "tests/processor/system/test_caches.py",
     "tests/processor/supervisor/test_page.py",
     "tests/processor/supervisor/test_heartbeats.py",
@@ -38,6 +25,19 @@ TOGETHER = (
     "tests/processor/supervisor/test_child.py",
     "tests/processor/supervisor/test_opening.py",
     "tests/processor/supervisor/test_page_actions.py",
+)
+# Files whose tests take seconds each, the longest first. They follow those of `TOGETHER`, which are longer pieces.
+APART = (
+    "tests/native/test_sanitized.py",
+    "tests/processor/plans/test_fused.py",
+    "tests/processor/plans/test_fused_exact.py",
+    "tests/processor/supervisor/test_survival.py",
+    "tests/processor/loading/test_bad_loads.py",
+    "tests/processor/channel/test_kills.py",
+    "tests/processor/supervisor/test_scheduling.py",
+    "tests/processor/supervisor/test_traffic.py",
+    "tests/processor/supervisor/test_readiness.py",
+    "tests/processor/manifest/test_manifest_changes.py",
 )
 _PROCESSES_MAX = 6
 
@@ -57,7 +57,7 @@ def processes(cores: int) -> int:
 
 def sort(items: list[pytest.Item]) -> None:
     """UsageError for a test of `APART` with a fixture that its file makes once for all."""
-    places = {file: place for place, file in enumerate((*APART, *TOGETHER))}
+    places = {file: place for place, file in enumerate((*TOGETHER, *APART))}
     items.sort(key=lambda item: places.get(_file(item), len(places)))
     for item in items:
         if _file(item) in APART and (names := _shared(item)):
