@@ -51,7 +51,7 @@ class LongestFirst(LoadScopeScheduling):
 
 
 def processes(cores: int) -> int:
-    """Three for two cores: tests wait for servers, and for time to pass, about a third of their time."""
+    """Three for two cores: while tests wait for servers, or for time to pass, others run."""
     return min(cores + (cores + 1) // 2, _PROCESSES_MAX)
 
 
