@@ -119,12 +119,12 @@ def test_what_is_too_long_for_the_supervisor_is_refused(server: Server) -> None:
     before = gateways(server, "grpc")
     with grpc.insecure_channel(server.grpc) as channel:
         for method, request in (
-            # Written as JSON, each character takes six bytes; and as hexadecimal, each byte takes two.
+            # Written as JSON, each character takes six bytes; and as base64, three bytes take four.
             (
                 "inference.GRPCInferenceService/RepositoryModelUnload",
                 messages.RepositoryModelUnloadRequest(model_name="\x01" * (10 << 20)),
             ),
-            ("tensorflow.serving.ModelService/HandleReloadConfigRequest", _large_config(10 << 20)),
+            ("tensorflow.serving.ModelService/HandleReloadConfigRequest", _large_config(14 << 20)),
         ):
             call = channel.unary_unary(f"/{method}", request_serializer=lambda message: message.SerializeToString())
             with pytest.raises(grpc.RpcError, match="bytes as a message to the supervisor") as error:
