@@ -162,7 +162,7 @@ setup(
             "polars>=1.10,<3",
             "pytest>=8.3,<10",
             "pytest-timeout>=2.3,<3",
-            "pytest-xdist>=3.6,<4",
+            "pytest-xdist>=3.7,<4",
             "ruff>=0.9,<1",
             "selenium>=4.20,<5",
             "types-PyYAML",

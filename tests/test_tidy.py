@@ -94,7 +94,7 @@ def test_the_packages_are_imported_as_parts_of_corelane(path: Path) -> None:
 
 def circles(imports: Mapping[str, Set[str]]) -> list[list[str]]:
     """Circles among modules by their imports: of every strongly connected component the shortest way round."""
-    found = []
+    ways_round = []
     left = set(imports)
     for start in sorted(imports):
         if start not in left:
@@ -104,7 +104,7 @@ def circles(imports: Mapping[str, Set[str]]) -> list[list[str]]:
         for module in queue:
             for other in sorted(imports[module] & left):
                 if other == start:
-                    found.append([*ways[module], start])
+                    ways_round.append([*ways[module], start])
                     left -= set(ways[module])
                     queue.clear()
                     break
@@ -112,7 +112,7 @@ def circles(imports: Mapping[str, Set[str]]) -> list[list[str]]:
                     ways[other] = [*ways[module], other]
                     queue.append(other)
         left.discard(start)
-    return found
+    return ways_round
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_circles_are_found(imports: dict[str, set[str]], expected: list[list[str
 
 
 def test_imports_make_no_circle() -> None:
-    rest = {module: path for module, path in MODULES.items() if ".supervisor." not in module}
-    assert circles({module: imported(path) & rest.keys() for module, path in rest.items()}) == []
+    modules = {module: path for module, path in MODULES.items() if ".supervisor." not in module}
+    assert circles({module: imported(path) & modules.keys() for module, path in modules.items()}) == []
 
 
 # Modules that read "type" of what is no message between processes.
