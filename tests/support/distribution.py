@@ -51,8 +51,8 @@ class LongestFirst(LoadScopeScheduling):
 
 
 def processes(cores: int) -> int:
-    """Three for two cores: while tests wait for servers, or for time to pass, others run."""
-    return min(cores + (cores + 1) // 2, _PROCESSES_MAX)
+    """One for each core: with more, servers under test miss the deadlines of their callers."""
+    return min(cores, _PROCESSES_MAX)
 
 
 def sort(items: list[pytest.Item]) -> None:

@@ -70,7 +70,7 @@ def _without_descriptors(pid: int) -> contextlib.AbstractContextManager[None]:
         ("a\nb", "x", "", "cannot be printed"),
         ("n" * 257, "x", "", "it has 257 bytes; at most 256 can be"),
         ("n" * 200_000, "x", "", "at most 256 can be"),
-        ("n" * 10_000_000, "x", "", "as a message to the supervisor"),
+        ("n" * 13_000_000, "x", "", "as a message to the supervisor"),
         ("n", "/x\0y", "", "zero byte"),
         ("n", "/x" * 5000, "", "is too long"),
         ("n", "/" + "x" * 300, "", "is too long"),
